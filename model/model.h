@@ -1,0 +1,210 @@
+/*
+ * The stages of a language model: their tensors, forward and backward, and the optimizer.
+ *
+ * A model of L blocks is cut into stage 0 (the data nodes': token and position embedding, final
+ * norm, head and loss) and stages 1..S (relays: runs of consecutive blocks). A stage knows nothing
+ * of nodes, messages or files.
+ *
+ * Flat arrays. A stage keeps weights, gradients, first and second moments in four arrays of the
+ * same layout: tensor after tensor in the order of its plan, each at a multiple of 16 floats, gaps
+ * zero. So aggregation, hashing and the optimizer work on plain ranges, and the plan names what
+ * lies where.
+ *
+ * Threads. One thread at a time may call functions on a stage. Different stages are independent.
+ */
+#ifndef GWTF_MODEL_MODEL_H
+#define GWTF_MODEL_MODEL_H
+
+#include "share/base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum gwtf_family { GWTF_FAMILY_GPT2 };
+
+/* What the user configures. heads divides width; ffn_width is 4 * width for GPT-2. */
+struct gwtf_model_shape {
+    enum gwtf_family family;
+    uint32_t layers;
+    uint32_t width;      /* C: floats of one token in a boundary tensor */
+    uint32_t heads;      /* H */
+    uint32_t context;    /* T: tokens of one sequence */
+    uint32_t vocabulary; /* V */
+    bool tied_head;      /* the head uses the token embedding's weights */
+};
+
+/* Which part of the model a stage holds. */
+struct gwtf_stage_shape {
+    struct gwtf_model_shape model;
+    uint32_t stage;       /* 0: data node's part; 1..stages: relays */
+    uint32_t stages;      /* S, the number of relay stages, 1..layers */
+    uint32_t first_layer; /* first block and number of blocks; 0 and 0 for stage 0 */
+    uint32_t layers;
+};
+
+/*
+ * The shape of stage STAGE when LAYERS blocks are spread over STAGES stages as evenly as possible,
+ * earlier stages getting the extra ones. STAGE is 0..stages, stages is 1..layers.
+ */
+struct gwtf_stage_shape gwtf_stage_shape_of(const struct gwtf_model_shape *model, uint32_t stage,
+                                            uint32_t stages);
+
+#define GWTF_TENSOR_NAME_MAX 64
+#define GWTF_TENSOR_RANK_MAX 2
+
+/* One tensor of a stage. Names and layouts are Hugging Face's ("transformer.h.3.attn.c_attn.weight"
+ * is (C, 3C)). */
+struct gwtf_tensor {
+    char name[GWTF_TENSOR_NAME_MAX];
+    uint32_t rank;
+    uint64_t dims[GWTF_TENSOR_RANK_MAX];
+    uint64_t offset; /* floats from the start of the flat array */
+    uint64_t count;  /* floats: product of dims */
+    bool decays;     /* weight decay applies: matrices and embeddings, not norms and biases */
+    float deviation; /* of the initial normal distribution; 0: starts at CONSTANT */
+    float constant;
+};
+
+/* The tensors of a stage, without memory for them. Owned by the caller after _init, until _deinit.
+ */
+struct gwtf_stage_plan {
+    struct gwtf_stage_shape shape;
+    struct gwtf_tensor *tensors;
+    size_t tensors_count;
+    uint64_t parameters; /* floats in tensors, without gaps */
+    uint64_t floats;     /* floats in a flat array, with gaps; a multiple of 16 */
+};
+
+/*
+ * Errors: GWTF_ERROR_USAGE with a line for the user when the shape is impossible (a zero, heads not
+ * dividing width, more stages than layers, vocabulary under 2); GWTF_ERROR_MEMORY. PLAN is
+ * untouched then. ERROR may be NULL.
+ */
+gwtf_status gwtf_stage_plan_init(struct gwtf_stage_plan *plan, const struct gwtf_stage_shape *shape,
+                                 struct gwtf_error *error);
+void gwtf_stage_plan_deinit(struct gwtf_stage_plan *plan);
+
+/* The tensor of that name, or NULL. */
+const struct gwtf_tensor *gwtf_stage_plan_find(const struct gwtf_stage_plan *plan,
+                                               const char *name);
+
+enum gwtf_backend_kind { GWTF_BACKEND_REFERENCE, GWTF_BACKEND_ONEDNN };
+
+struct gwtf_stage_options {
+    struct gwtf_stage_shape shape;
+    enum gwtf_backend_kind backend;
+    uint32_t microbatch; /* B: sequences of one microbatch */
+    uint32_t slots;      /* microbatches whose activations are kept at one time, at least 1 */
+    uint32_t threads;    /* for the backend's library, at least 1 */
+};
+
+typedef struct gwtf_stage gwtf_stage;
+
+/*
+ * Allocates everything that the stage will ever need; weights, gradients and moments are zero.
+ * Nothing is allocated later. Errors: GWTF_ERROR_USAGE (shape), GWTF_ERROR_MEMORY,
+ * GWTF_ERROR_UNSUPPORTED (backend not in this build, or its library fails); STAGE is untouched
+ * then.
+ */
+gwtf_status gwtf_stage_create(const struct gwtf_stage_options *options, gwtf_stage **stage,
+                              struct gwtf_error *error);
+void gwtf_stage_destroy(gwtf_stage *stage); /* NULL is allowed */
+
+/* Bytes that gwtf_stage_create takes: for the flat arrays and the workspace, and for each slot. */
+void gwtf_stage_memory(const struct gwtf_stage_options *options, const struct gwtf_stage_plan *plan,
+                       uint64_t *fixed_bytes, uint64_t *slot_bytes);
+
+const struct gwtf_stage_plan *gwtf_stage_get_plan(const gwtf_stage *stage);
+
+/* The flat arrays, plan->floats each, 64-byte aligned; they live as long as the stage. */
+float *gwtf_stage_weights(gwtf_stage *stage);
+float *gwtf_stage_gradients(gwtf_stage *stage);
+float *gwtf_stage_first_moments(gwtf_stage *stage);
+float *gwtf_stage_second_moments(gwtf_stage *stage);
+
+/*
+ * Initial weights as GPT-2 has them: normal with deviation 0.02, position embeddings 0.01,
+ * projections back into the residual stream 0.02 / sqrt(2 * layers), norms 1, biases 0. A tensor's
+ * numbers depend on SEED and its name alone, so every way to cut the model into stages starts from
+ * the same weights.
+ */
+void gwtf_stage_initialise(gwtf_stage *stage, uint64_t seed);
+
+/* Gradients to zero. */
+void gwtf_stage_zero_gradients(gwtf_stage *stage);
+
+/*
+ * Relay: OUTPUT = blocks(INPUT), both (B, T, C). With KEEP, what the backward pass needs stays in
+ * SLOT until gwtf_stage_backward; without, SLOT is scratch. INPUT and OUTPUT may not overlap.
+ */
+void gwtf_stage_forward(gwtf_stage *stage, uint32_t slot, const float *input, float *output,
+                        bool keep);
+
+/*
+ * Relay: INPUT_GRADIENT (B, T, C) from OUTPUT_GRADIENT (B, T, C); adds the weight gradients of this
+ * microbatch to the flat gradients. INPUT is what gwtf_stage_forward got for SLOT, unchanged. The
+ * buffers may not overlap.
+ */
+void gwtf_stage_backward(gwtf_stage *stage, uint32_t slot, const float *input,
+                         const float *output_gradient, float *input_gradient);
+
+/* Data node: OUTPUT (B, T, C) = token embedding + position embedding of TOKENS (B, T), each below
+ * V. */
+void gwtf_stage_embed(gwtf_stage *stage, const uint32_t *tokens, float *output);
+
+/* Data node: adds the embeddings' gradients from the gradient of gwtf_stage_embed's output. */
+void gwtf_stage_embed_backward(gwtf_stage *stage, const uint32_t *tokens,
+                               const float *output_gradient);
+
+/*
+ * Data node: LOSS_SUM = sum over the B * T tokens of -log p(label), in nats, of head(norm(INPUT)).
+ * With INPUT_GRADIENT not NULL also the backward pass of SCALE * LOSS_SUM: the weight gradients are
+ * added to the flat gradients, and INPUT_GRADIENT (B, T, C) gets the gradient with respect to
+ * INPUT. SCALE is 1 / (tokens in the global batch). With LOGITS not NULL, the logits (B, T, V) are
+ * written there: for tests.
+ */
+void gwtf_stage_loss(gwtf_stage *stage, const float *input, const uint32_t *labels, float scale,
+                     double *loss_sum, float *input_gradient, float *logits);
+
+/* Sum of squares of COUNT floats in double precision, in a fixed order: the same on every machine
+ * with this build. */
+double gwtf_sum_of_squares(const float *values, uint64_t count);
+
+/* SUM[i] = PARTS[0][i] + PARTS[1][i] + ... in that order, so that equal parts give equal bits. */
+void gwtf_sum_parts(float *sum, const float *const *parts, size_t parts_count, uint64_t count);
+
+/* AdamW (Loshchilov and Hutter 2019): decoupled weight decay, bias correction. */
+struct gwtf_optimizer_step {
+    uint64_t step; /* 1 for the first */
+    float learning_rate;
+    float beta1;
+    float beta2;
+    float epsilon;
+    float weight_decay;
+    float gradient_scale; /* clipping: every gradient is multiplied by it first */
+};
+
+/*
+ * One step for all tensors, with the gradients in GRADIENTS (plan->floats, laid out like the
+ * weights: the stage's own array or a reduced copy). Gradients are not changed.
+ */
+void gwtf_stage_step(gwtf_stage *stage, const float *gradients,
+                     const struct gwtf_optimizer_step *step);
+
+/* 1, or CLIP / NORM when the global gradient norm is above CLIP; CLIP 0 is no clipping. */
+float gwtf_clip_scale(double norm, double clip);
+
+/* Learning rate of iteration STEP (1-based): linear warm-up, then constant, linear or cosine decay
+ * to MINIMUM. */
+enum gwtf_decay { GWTF_DECAY_NONE, GWTF_DECAY_LINEAR, GWTF_DECAY_COSINE };
+struct gwtf_schedule {
+    double learning_rate;
+    double minimum;      /* at the last iteration */
+    uint64_t warmup;     /* iterations of linear rise: step / warmup of the peak */
+    uint64_t iterations; /* where the decay ends */
+    enum gwtf_decay decay;
+};
+double gwtf_schedule_at(const struct gwtf_schedule *schedule, uint64_t step);
+
+#endif

@@ -1,0 +1,1 @@
+# tests of io come here
