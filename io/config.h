@@ -1,0 +1,120 @@
+/*
+ * The configuration of a run: a libconfig file, checked whole before anything starts.
+ *
+ * Every error is one line "FILE:LINE: what is wrong: what to do", with the nearest known key for an
+ * unknown one. Values that a user may leave out have defaults; a loaded configuration is complete,
+ * and writing it gives a file that loads to the same.
+ */
+#ifndef GWTF_IO_CONFIG_H
+#define GWTF_IO_CONFIG_H
+
+#include "share/base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define GWTF_CONFIG_PATH_MAX 1024
+#define GWTF_CONFIG_WORD_MAX 64
+#define GWTF_CONFIG_NODES_MAX 256 /* entries of `nodes`, each with a count */
+
+enum gwtf_config_family { GWTF_CONFIG_FAMILY_GPT2 };
+enum gwtf_config_role { GWTF_CONFIG_ROLE_DATA, GWTF_CONFIG_ROLE_RELAY };
+enum gwtf_config_decay {
+    GWTF_CONFIG_DECAY_NONE,
+    GWTF_CONFIG_DECAY_LINEAR,
+    GWTF_CONFIG_DECAY_COSINE
+};
+enum gwtf_config_device { GWTF_CONFIG_DEVICE_AUTO, GWTF_CONFIG_DEVICE_CPU };
+enum gwtf_config_kernels { GWTF_CONFIG_KERNELS_ONEDNN, GWTF_CONFIG_KERNELS_REFERENCE };
+enum gwtf_config_policy { GWTF_CONFIG_POLICY_GWTF };
+enum gwtf_config_objective { GWTF_CONFIG_OBJECTIVE_SUM, GWTF_CONFIG_OBJECTIVE_MAX };
+
+struct gwtf_config_node {
+    enum gwtf_config_role role;
+    uint32_t count;
+    uint32_t capacity;               /* microbatches held at one time; 0: from free memory */
+    uint32_t stage;                  /* relays: 1..stages, 0: spread evenly over the stages */
+    char host[GWTF_CONFIG_PATH_MAX]; /* where its workers are spawned; "": where mpirun puts them */
+};
+
+struct gwtf_config {
+    struct {
+        char directory[GWTF_CONFIG_PATH_MAX];
+        uint64_t seed;       /* default 1 */
+        uint32_t iterations; /* required, at least 1 */
+    } run;
+    struct {
+        enum gwtf_config_family family; /* "gpt2" */
+        uint32_t layers;                /* required */
+        uint32_t width;                 /* required */
+        uint32_t heads;                 /* required, divides width */
+        uint32_t context;               /* required */
+        uint32_t vocabulary;            /* 0 or left out: the data's */
+        bool tied_head;                 /* default true */
+    } model;
+    struct {
+        char train[GWTF_CONFIG_PATH_MAX];      /* required */
+        char validation[GWTF_CONFIG_PATH_MAX]; /* "": no validation */
+        uint32_t validate_every;               /* iterations; 0: after the last one only */
+        uint32_t validation_sequences; /* spread evenly over the file; 0: as many as fit without
+                                          overlap. Default 256 */
+    } data;
+    struct {
+        uint32_t microbatch;   /* sequences in one; required */
+        uint32_t microbatches; /* per data node and iteration; required */
+    } batch;
+    struct {
+        uint32_t stages; /* relay stages, 1..layers; required */
+    } pipeline;
+    struct gwtf_config_node nodes[GWTF_CONFIG_NODES_MAX];
+    size_t nodes_count;
+    struct {
+        double learning_rate;         /* default 6e-4 */
+        double minimum;               /* at the last iteration; default learning_rate / 10 */
+        uint32_t warmup;              /* iterations; default 0 */
+        enum gwtf_config_decay decay; /* default cosine */
+        double weight_decay;          /* default 0.1 */
+        double clip;                  /* global gradient norm; 0: none. Default 1.0 */
+        double beta1;                 /* default 0.9 */
+        double beta2;                 /* default 0.95 */
+        double epsilon;               /* default 1e-8 */
+    } optimizer;                      /* name "adamw", the only one */
+    struct {
+        enum gwtf_config_policy policy;
+        enum gwtf_config_objective objective;
+    } flow;
+    struct {
+        uint32_t every; /* iterations; 0: at the end only. Default 0 */
+        uint32_t keep;  /* newest ones; 0: all. Default 3 */
+    } snapshot;
+    struct {
+        enum gwtf_config_device device;   /* default "auto" */
+        enum gwtf_config_kernels kernels; /* "onednn" (default) or "reference" */
+        uint32_t threads; /* per worker; 0: cores of the host / its workers. precision: "float32" */
+    } backend;
+};
+
+/*
+ * Reads PATH, applies OVERRIDES ("optimizer.learning_rate=1e-3", "nodes.1.count=4": a path, '=', a
+ * libconfig value; a bare word is taken as a string), checks keys, types, ranges and everything
+ * that can be checked without the data. Relative paths in the file are relative to the working
+ * directory. Errors: GWTF_ERROR_USAGE with the line for the user; CONFIG untouched.
+ */
+gwtf_status gwtf_config_load(const char *path, const char *const *overrides, size_t overrides_count,
+                             struct gwtf_config *config, struct gwtf_error *error);
+
+/* The same from text; NAME stands in messages for the file. */
+gwtf_status gwtf_config_parse(const char *text, const char *name, const char *const *overrides,
+                              size_t overrides_count, struct gwtf_config *config,
+                              struct gwtf_error *error);
+
+/* The configuration as resolved, as libconfig text. *TEXT is the caller's to free. Errors:
+ * GWTF_ERROR_MEMORY. */
+gwtf_status gwtf_config_text(const struct gwtf_config *config, char **text);
+
+/* Nodes of a role over all entries. */
+uint32_t gwtf_config_count(const struct gwtf_config *config, enum gwtf_config_role role);
+
+#endif

@@ -1,0 +1,136 @@
+/*
+ * Snapshots: RUN/snapshots/step-000050/ with one HDF5 file a stage (stage-00.h5 is the data
+ * nodes'), and manifest.cfg, written last: a snapshot is whole or absent.
+ *
+ * A stage file: /weights/NAME, /optimizer/m/NAME, /optimizer/v/NAME (float32, chunked, Fletcher32),
+ * root attributes format
+ * ("gwtf-snapshot"), version, run, step, stage, stages, first_layer, layers, family, width, heads,
+ * context, vocabulary, tied_head, precision, config (text), written_at (UTC). It is written under a
+ * temporary name, flushed, closed, synced, renamed, and the directory synced. HDF5 is used by one
+ * thread of a process at a time.
+ */
+#ifndef GWTF_IO_SNAPSHOT_H
+#define GWTF_IO_SNAPSHOT_H
+
+#include "share/base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define GWTF_SNAPSHOT_PATH_MAX 1200
+
+/* One tensor with its optimizer state; rank 1 or 2. Memory is the caller's. FIRST and SECOND may be
+ * NULL when loading. */
+struct gwtf_snapshot_tensor {
+    const char *name;
+    uint32_t rank;
+    uint64_t dims[2];
+    float *weights;
+    float *first_moments;
+    float *second_moments;
+};
+
+struct gwtf_snapshot_stage {
+    const char *run; /* name of the run's directory */
+    uint64_t step;
+    uint32_t stage;
+    uint32_t stages;
+    uint32_t first_layer;
+    uint32_t layers;
+    const char *family; /* "gpt2" */
+    uint32_t width;
+    uint32_t heads;
+    uint32_t context;
+    uint32_t vocabulary;
+    bool tied_head;
+    const char *precision; /* "float32" */
+    const char *config;    /* text, as resolved */
+    const struct gwtf_snapshot_tensor *tensors;
+    size_t tensors_count;
+};
+
+/* What the manifest keeps of a stage file. */
+struct gwtf_snapshot_file {
+    uint64_t size_bytes;
+    char sha256[65];
+};
+
+/*
+ * Writes stage-NN.h5 of SNAPSHOTS/step-NNNNNN (made when it is not there). FILE is set on success.
+ * Errors: GWTF_ERROR_IO with the line for the user (disk full, no permission); the temporary file
+ * is removed then.
+ */
+gwtf_status gwtf_snapshot_write_stage(const char *snapshots,
+                                      const struct gwtf_snapshot_stage *stage,
+                                      struct gwtf_snapshot_file *file, struct gwtf_error *error);
+
+/*
+ * Writes manifest.cfg of SNAPSHOTS/step-NNNNNN: files[0..stages]. After it the snapshot is whole.
+ * Then removes older snapshots beyond the newest KEEP whole ones (0: keeps all), and half-written
+ * ones older than this.
+ */
+gwtf_status gwtf_snapshot_write_manifest(const char *snapshots, uint64_t step, uint32_t stages,
+                                         const struct gwtf_snapshot_file *files, uint32_t keep,
+                                         struct gwtf_error *error);
+
+/* What a whole snapshot says of itself. */
+struct gwtf_snapshot_info {
+    char path[GWTF_SNAPSHOT_PATH_MAX];
+    uint64_t step;
+    uint32_t stages;
+    char family[32];
+    uint32_t layers; /* of the whole model */
+    uint32_t width;
+    uint32_t heads;
+    uint32_t context;
+    uint32_t vocabulary;
+    bool tied_head;
+};
+
+/*
+ * Checks the snapshot at PATH (a step directory): manifest there and readable, every file there
+ * with its size and sha256, HDF5 readable, attributes consistent. Errors: GWTF_ERROR_MISSING,
+ * GWTF_ERROR_CORRUPT, GWTF_ERROR_IO with a line that names the file, what is wrong with it and what
+ * to do.
+ */
+gwtf_status gwtf_snapshot_verify(const char *path, struct gwtf_snapshot_info *info,
+                                 struct gwtf_error *error);
+
+/*
+ * The newest snapshot under SNAPSHOTS that verifies. For each newer one that does not, SKIPPED is
+ * called with the line (may be NULL). Errors: GWTF_ERROR_MISSING when there is no whole one.
+ */
+gwtf_status gwtf_snapshot_newest(const char *snapshots, struct gwtf_snapshot_info *info,
+                                 void (*skipped)(void *context, const char *line), void *context,
+                                 struct gwtf_error *error);
+
+/*
+ * Fills TENSORS from the snapshot at PATH by name, in whichever stage files they are: a resume may
+ * cut the model in another way. The snapshot should have been verified. Errors: GWTF_ERROR_MISSING
+ * (a tensor is not there), GWTF_ERROR_CORRUPT (wrong shape or type, checksum), GWTF_ERROR_IO;
+ * contents of TENSORS are undefined then.
+ */
+gwtf_status gwtf_snapshot_load(const char *path, struct gwtf_snapshot_tensor *tensors,
+                               size_t tensors_count, struct gwtf_error *error);
+
+/* One line of `gwtf inspect`. */
+struct gwtf_snapshot_tensor_summary {
+    const char *name;
+    uint32_t stage;
+    uint32_t rank;
+    uint64_t dims[2];
+    const char *type; /* "float32" */
+    double mean;
+    double deviation;
+    double largest; /* of the absolute values */
+};
+
+/* Calls VISIT for every tensor under /weights, stage after stage, in the model's order. Errors as
+ * for _verify. */
+gwtf_status gwtf_snapshot_summarise(const char *path,
+                                    void (*visit)(void *context,
+                                                  const struct gwtf_snapshot_tensor_summary *),
+                                    void *context, struct gwtf_error *error);
+
+#endif

@@ -1,0 +1,74 @@
+/*
+ * Token data: an HDF5 file with the dataset /tokens (uint16 or uint32, contiguous) and attributes
+ * tokenizer, vocabulary, source, sha256 (of the source). Opened files are mapped, so that reading
+ * during training touches neither the HDF5 library nor memory beyond the page cache, and any thread
+ * may read.
+ */
+#ifndef GWTF_IO_TOKENS_H
+#define GWTF_IO_TOKENS_H
+
+#include "share/base/status.h"
+
+#include <stdint.h>
+
+struct gwtf_tokens; /* an open file */
+
+struct gwtf_tokens_info {
+    uint64_t count;
+    uint32_t vocabulary; /* ids are below it */
+    uint32_t largest;    /* largest id in the file, found when it was written */
+    uint32_t bytes_per_token;
+    char tokenizer[64];
+    char source[1024];
+    char sha256[65];
+};
+
+/*
+ * Opens and checks PATH. Errors, with a line that names the file and what to do:
+ * GWTF_ERROR_MISSING, GWTF_ERROR_IO, GWTF_ERROR_CORRUPT (no token file, cut, attributes missing).
+ * TOKENS untouched then.
+ */
+gwtf_status gwtf_tokens_open(const char *path, struct gwtf_tokens **tokens,
+                             struct gwtf_error *error);
+void gwtf_tokens_close(struct gwtf_tokens *tokens); /* NULL is allowed */
+
+struct gwtf_tokens_info gwtf_tokens_get_info(const struct gwtf_tokens *tokens);
+
+/* Copies COUNT ids from START on. The range must lie in the file. Any thread. */
+void gwtf_tokens_read(const struct gwtf_tokens *tokens, uint64_t start, uint64_t count,
+                      uint32_t *ids);
+
+/*
+ * Sequence SEQUENCE (counted over the global batch) of iteration ITERATION: inputs
+ * ids[0..context-1], labels ids[1..context]. The window's start depends on SEED, ITERATION and
+ * SEQUENCE alone, uniform over the file, so that any node can compute any microbatch, and a resumed
+ * run sees the data that it would have seen. The file must hold at least context + 1 tokens.
+ */
+uint64_t gwtf_tokens_train_start(const struct gwtf_tokens *tokens, uint64_t seed,
+                                 uint64_t iteration, uint64_t sequence, uint32_t context);
+
+/*
+ * Validation: how many sequences are measured when at most REQUESTED are wanted (0: as many as fit
+ * without overlap), and where sequence I of COUNT starts: spread evenly, without overlap.
+ */
+uint64_t gwtf_tokens_validation_count(const struct gwtf_tokens *tokens, uint64_t requested,
+                                      uint32_t context);
+uint64_t gwtf_tokens_validation_start(const struct gwtf_tokens *tokens, uint64_t index,
+                                      uint64_t count, uint32_t context);
+
+/* gwtf tokenize, bytes: every byte is a token, vocabulary 256. */
+struct gwtf_tokenize_options {
+    const char *input;  /* text file */
+    const char *output; /* token file, replaced when whole */
+    double
+        validation_share; /* 0: none; else the last share of the text goes to VALIDATION_OUTPUT */
+    const char *validation_output;
+    void (*progress)(void *context, uint64_t done_bytes, uint64_t all_bytes); /* may be NULL */
+    void *progress_context;
+};
+
+/* Errors: GWTF_ERROR_USAGE, GWTF_ERROR_MISSING, GWTF_ERROR_IO; no half-written file is left. */
+gwtf_status gwtf_tokenize_bytes(const struct gwtf_tokenize_options *options,
+                                struct gwtf_error *error);
+
+#endif
