@@ -1,0 +1,240 @@
+/*
+ * The protocol of one node: microbatch routing, aggregation, validation, snapshots and the end of a
+ * run, as a pure state machine. The worker drives it over MPI with real tensors, the simulator in
+ * virtual time with cost models.
+ *
+ * The driver feeds one event at a time with the current time and carries out the actions in their
+ * order. No MPI, clock, thread, file, log or allocation after create in here; ties break by node
+ * id; the same events give the same actions.
+ *
+ * An iteration (DESIGN section 6):
+ *   train     data nodes embed their microbatches and send them along their routes; relays run
+ * forward and pass on; the last stage returns them to their data node, which computes the loss;
+ * gradients go the same way back. DONE from every data node ends it. aggregate the replicas of each
+ * stage (data nodes are the replicas of stage 0) exchange shares: each reduces its share in the
+ * order of node ids and sends the sum to the others; norms go to all stages; nobody steps before
+ * every replica is READY. snapshot  when due: every replica hashes its weights, the first writes
+ * the stage; the recorder (the data node with the lowest id) compares the hashes and writes the
+ * manifest. Training goes on meanwhile. validate  when due: forward only, then DONE of this phase.
+ *
+ * Slots. A node holds at most `capacity` microbatches; each sits in a slot 0..capacity-1 with four
+ * boundary tensors. Seen round the ring, a data node is as a relay: it sends its OUTPUT to stage 1
+ * and receives its INPUT from stage S.
+ */
+#ifndef GWTF_WORKER_PROTOCOL_PROTOCOL_H
+#define GWTF_WORKER_PROTOCOL_PROTOCOL_H
+
+#include "share/base/status.h"
+#include "share/base/types.h"
+#include "worker/protocol/message.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define GWTF_REPLICAS_MAX 1024 /* of one stage */
+#define GWTF_STAGES_MAX 255
+
+struct gwtf_member {
+    gwtf_node_id node;
+    uint32_t stage; /* 0: data node */
+};
+
+struct gwtf_protocol_config {
+    gwtf_node_id self;
+    const struct gwtf_member *members; /* all nodes, growing ids, self too; copied */
+    size_t members_count;
+    uint32_t stages;          /* S, 1..GWTF_STAGES_MAX */
+    uint32_t capacity;        /* slots of this node, at least 1 */
+    int64_t compute_us;       /* measured before the start: forward and backward of one microbatch,
+                                 averaged */
+    uint32_t first_iteration; /* 1 for a fresh run, step + 1 for a resumed one */
+    uint32_t last_iteration;
+    uint32_t microbatches;            /* per data node and iteration */
+    uint32_t validation_microbatches; /* of this data node at each validation; relays: 0 */
+    bool validates;                   /* the run has validation data */
+    uint32_t validate_every;          /* 0: after the last iteration only */
+    uint32_t snapshot_every;          /* 0: after the last iteration only */
+    uint64_t boundary_bytes;          /* of one boundary tensor */
+    uint64_t gradient_floats;         /* of this stage's flat array, a multiple of 16 */
+    enum gwtf_flow_objective objective;
+    uint64_t seed;
+};
+
+enum gwtf_boundary {
+    GWTF_BOUNDARY_INPUT,  /* relay: from the previous stage; data node: final hidden state */
+    GWTF_BOUNDARY_OUTPUT, /* relay: to the next stage; data node: embedding */
+    GWTF_BOUNDARY_OUTPUT_GRADIENT, /* comes back from where OUTPUT went */
+    GWTF_BOUNDARY_INPUT_GRADIENT   /* goes back to where INPUT came from */
+};
+#define GWTF_BOUNDARIES 4
+
+/* Which memory of the node a tensor message is sent from or received into. */
+enum gwtf_payload_kind {
+    GWTF_PAYLOAD_NONE,
+    GWTF_PAYLOAD_BOUNDARY, /* slot, boundary */
+    GWTF_PAYLOAD_GRADIENT, /* floats offset..offset+count-1 of the node's own gradients (sent) */
+    GWTF_PAYLOAD_PART,     /* count floats: the contribution of replica `part` to this node's share
+                              (received) */
+    GWTF_PAYLOAD_REDUCED   /* floats offset..offset+count-1 of the reduced gradients (sent and
+                              received) */
+};
+struct gwtf_payload {
+    enum gwtf_payload_kind kind;
+    uint32_t slot;
+    enum gwtf_boundary boundary;
+    uint32_t part;
+    uint64_t offset;
+    uint64_t count;
+};
+
+enum gwtf_work_kind {
+    GWTF_WORK_EMBED,          /* data: tokens of `microbatch` -> OUTPUT of slot */
+    GWTF_WORK_FORWARD,        /* relay: INPUT -> OUTPUT; keeps activations when phase is train */
+    GWTF_WORK_LOSS,           /* data: INPUT -> loss_sum, tokens; in train also INPUT_GRADIENT */
+    GWTF_WORK_BACKWARD,       /* relay: OUTPUT_GRADIENT -> INPUT_GRADIENT, adds to the gradients */
+    GWTF_WORK_EMBED_BACKWARD, /* data: OUTPUT_GRADIENT, adds to the gradients */
+    GWTF_WORK_REDUCE, /* reduced[offset..] = sum of the present parts; own gradients are part
+                         `own_part` */
+    GWTF_WORK_STEP, /* optimizer step of `iteration` with gradient_norm; then gradients are zero */
+    GWTF_WORK_SNAPSHOT /* hash of the weights; with `writes` also a copy to the snapshot thread */
+};
+struct gwtf_work {
+    enum gwtf_work_kind kind;
+    enum gwtf_phase phase;
+    uint32_t iteration;
+    uint32_t slot;
+    struct gwtf_microbatch microbatch;
+    uint64_t offset;
+    uint64_t count;
+    uint32_t own_part;
+    uint8_t parts_present[GWTF_REPLICAS_MAX / 8]; /* bit i: part i counts */
+    double gradient_norm;
+    bool writes;
+};
+
+/* What comes back from work. */
+struct gwtf_work_result {
+    int64_t compute_us;    /* how long it took */
+    double loss_sum;       /* LOSS: nats over `tokens` */
+    uint64_t tokens;       /* LOSS */
+    double sum_of_squares; /* REDUCE */
+    uint64_t hash;         /* SNAPSHOT */
+};
+
+enum gwtf_event_kind {
+    GWTF_EVENT_START,   /* once, first: memory, compute and transport are ready */
+    GWTF_EVENT_MESSAGE, /* peer, message. With payload_bytes > 0 the step answers with RECEIVE or
+                           DISCARD */
+    GWTF_EVENT_PAYLOAD_RECEIVED, /* ticket of RECEIVE; status: GWTF_OK, or GWTF_ERROR_CORRUPT for a
+                                    wrong checksum */
+    GWTF_EVENT_PAYLOAD_SENT,     /* ticket of SEND: the memory may be reused */
+    GWTF_EVENT_WORK_DONE,        /* work, result */
+    GWTF_EVENT_WRITTEN, /* iteration, status, file: this node's stage file of the snapshot */
+    GWTF_EVENT_MANIFEST_WRITTEN, /* iteration, status */
+    GWTF_EVENT_PEER_DOWN,        /* peer: dead or cut off, whatever found it */
+    GWTF_EVENT_STOP,             /* the user wants the run to end after this iteration */
+    GWTF_EVENT_TIMER             /* the deadline of the last update has come */
+};
+struct gwtf_event {
+    enum gwtf_event_kind kind;
+    gwtf_time_us now_us;
+    gwtf_node_id peer;
+    struct gwtf_message message;
+    uint64_t ticket;
+    gwtf_status status;
+    struct gwtf_work work;
+    struct gwtf_work_result result;
+    uint32_t iteration;
+    struct gwtf_stage_file file;
+};
+
+/* What the recorder knows of an iteration when it has ended. */
+struct gwtf_report {
+    uint32_t iteration;
+    double loss;            /* nats per token over the global batch */
+    double validation_loss; /* NAN: not measured */
+    uint64_t tokens;
+    int64_t duration_us; /* without validation */
+    uint32_t microbatches;
+    uint32_t nodes;
+    double gradient_norm;
+    double stage_utilisation[GWTF_STAGES_MAX + 1]; /* index 1..S; busy share of the duration */
+};
+
+enum gwtf_action_kind {
+    GWTF_ACTION_SEND, /* to, message; with payload_bytes > 0: from `payload`, and PAYLOAD_SENT with
+                         `ticket` */
+    GWTF_ACTION_RECEIVE, /* the payload of this event's message goes into `payload`;
+                            PAYLOAD_RECEIVED with `ticket` */
+    GWTF_ACTION_DISCARD, /* the payload of this event's message is thrown away */
+    GWTF_ACTION_WORK,    /* work, for the compute thread, in order; at most two are under way at one
+                            time */
+    GWTF_ACTION_REPORT,  /* report: the recorder's line of metrics */
+    GWTF_ACTION_STEPPED, /* iteration: this node's weights are those after it */
+    GWTF_ACTION_HASHED,  /* iteration, hash: of this node's weights at a snapshot */
+    GWTF_ACTION_MANIFEST, /* iteration, files: write the manifest; MANIFEST_WRITTEN follows */
+    GWTF_ACTION_FINISH    /* status: this node is done, all its sends first; nothing follows */
+};
+struct gwtf_action {
+    enum gwtf_action_kind kind;
+    gwtf_node_id to;
+    struct gwtf_message message;
+    struct gwtf_payload payload;
+    uint64_t ticket;
+    uint32_t iteration;
+    uint64_t hash;
+    gwtf_status status;
+    gwtf_node_id culprit; /* FINISH with an error: the node that it is about, or GWTF_NODE_NONE */
+    struct gwtf_work work;
+    const struct gwtf_report *report;    /* lives until the next step */
+    const struct gwtf_stage_file *files; /* MANIFEST: [0..stages]; lives until MANIFEST_WRITTEN */
+};
+
+/* Filled by a step. ACTIONS is the caller's array of gwtf_protocol_actions_max entries. */
+struct gwtf_update {
+    struct gwtf_action *actions;
+    size_t actions_count;
+    size_t actions_max;
+    gwtf_time_us deadline_us; /* when to send GWTF_EVENT_TIMER; GWTF_TIME_NEVER */
+};
+
+typedef struct gwtf_protocol gwtf_protocol;
+
+/* Errors: GWTF_ERROR_USAGE (config), GWTF_ERROR_MEMORY; PROTOCOL untouched. */
+gwtf_status gwtf_protocol_create(const struct gwtf_protocol_config *config,
+                                 gwtf_protocol **protocol);
+void gwtf_protocol_destroy(gwtf_protocol *protocol); /* NULL is allowed */
+
+size_t gwtf_protocol_actions_max(const struct gwtf_protocol_config *config);
+
+/*
+ * One event. Messages that are late, doubled, unexpected or damaged are dropped or answered, never
+ * asserted on. After FINISH further events give no actions. Returns GWTF_OK, or what FINISH says.
+ */
+gwtf_status gwtf_protocol_step(gwtf_protocol *protocol, const struct gwtf_event *event,
+                               struct gwtf_update *update);
+
+/* What this node does now, for its state file and for tests. */
+struct gwtf_protocol_view {
+    uint32_t iteration; /* being trained */
+    enum gwtf_phase phase;
+    uint32_t slots_used;
+    uint32_t capacity;
+    uint32_t routes;               /* data node */
+    uint64_t microbatches_trained; /* since the start: backward passes done here */
+    uint64_t refusals;             /* microbatches that this node refused */
+    bool finished;
+};
+struct gwtf_protocol_view gwtf_protocol_get_view(const gwtf_protocol *protocol);
+
+/* The whole-state checker: true when every invariant holds; else false and a constant text in WHY
+ * (may be NULL). */
+bool gwtf_protocol_check(const gwtf_protocol *protocol, const char **why);
+
+/* Replica RANK's share of FLOATS floats among REPLICAS: whole 16-float lines, as even as possible.
+ */
+void gwtf_share_of(uint64_t floats, uint32_t replicas, uint32_t rank, uint64_t *offset,
+                   uint64_t *count);
+
+#endif
