@@ -12,23 +12,39 @@
 #include <stdint.h>
 
 enum gwtf_message_kind {
-    GWTF_MESSAGE_HELLO = 1, /* figures: "I am here"; answered by a HELLO with reply set */
-    GWTF_MESSAGE_FIGURES,   /* figures: compute time or the measured rate from you has moved notably
-                             */
-    GWTF_MESSAGE_FLOW,      /* flow: the flow algorithm's own */
-    GWTF_MESSAGE_FORWARD,   /* microbatch, payload: boundary tensor to the next stage */
-    GWTF_MESSAGE_BACKWARD,  /* microbatch, payload: its gradient back along the path */
-    GWTF_MESSAGE_REFUSED,   /* microbatch: full; the FORWARD's payload was thrown away */
-    GWTF_MESSAGE_DONE, /* done: a data node has all its microbatches of this iteration and phase
-                          back */
-    GWTF_MESSAGE_CONTRIBUTION, /* contribution, payload or none: the receiver's share of the
-                                  sender's gradients */
-    GWTF_MESSAGE_REDUCED,      /* reduced, payload: the sender's share, summed over the replicas */
-    GWTF_MESSAGE_NORM,  /* norm: a stage's part of the global gradient norm, to all other stages */
-    GWTF_MESSAGE_READY, /* "I have everything that the step needs", to the replicas */
-    GWTF_MESSAGE_HASH,  /* hash of the stage's weights at a snapshot, to the recorder */
-    GWTF_MESSAGE_WRITTEN, /* file: the stage's snapshot file is in place, to the recorder */
-    GWTF_MESSAGE_CLOSE    /* close: the run is over, leave */
+    /* figures: "I am here"; answered by a HELLO with reply set */
+    GWTF_MESSAGE_HELLO = 1,
+    /* figures: compute time or the measured rate from you has moved notably */
+    GWTF_MESSAGE_FIGURES,
+    /* flow: the flow algorithm's own */
+    GWTF_MESSAGE_FLOW,
+    /* microbatch, payload: boundary tensor to the next stage */
+    GWTF_MESSAGE_FORWARD,
+    /* microbatch, payload: its gradient back along the path */
+    GWTF_MESSAGE_BACKWARD,
+    /* microbatch: full, or the payload came damaged; the FORWARD's tensor is not here */
+    GWTF_MESSAGE_REFUSED,
+    /* microbatch, validation only: the FORWARD's tensor is here. No gradient comes back that would
+     * tell, and without it a sender could not know when REFUSED can come no more */
+    GWTF_MESSAGE_ACCEPTED,
+    /* done: a data node has all its microbatches of this iteration and phase back */
+    GWTF_MESSAGE_DONE,
+    /* contribution; payload: the receiver's share of the sender's gradients, or none when the
+     * sender has had no microbatch or the share is empty */
+    GWTF_MESSAGE_CONTRIBUTION,
+    /* reduced; payload: the sender's share, summed over the replicas, or none when it is empty */
+    GWTF_MESSAGE_REDUCED,
+    /* norm: a stage's part of the global gradient norm, from its first replica to all other stages
+     */
+    GWTF_MESSAGE_NORM,
+    /* "I have everything that the step needs", to the replicas */
+    GWTF_MESSAGE_READY,
+    /* hash of the stage's weights at a snapshot, to the recorder */
+    GWTF_MESSAGE_HASH,
+    /* file: the stage's snapshot file is in place, to the recorder */
+    GWTF_MESSAGE_WRITTEN,
+    /* close: the run is over, leave */
+    GWTF_MESSAGE_CLOSE
 };
 
 enum gwtf_phase { GWTF_PHASE_TRAIN, GWTF_PHASE_VALIDATE };
@@ -53,17 +69,21 @@ struct gwtf_message {
         struct {
             uint32_t stage;
             uint32_t capacity;
-            int64_t compute_us;       /* forward and backward of one microbatch, averaged */
-            int64_t bytes_per_second; /* measured from the receiver of this message to its sender;
-                                         0: not yet */
-            gwtf_time_us asked_us;    /* sender's clock at the HELLO; returned in the reply for the
-                                         round trip */
+            /* forward and backward of one microbatch, averaged */
+            int64_t compute_us;
+            /* measured from the receiver of this message to its sender; 0: not yet */
+            int64_t bytes_per_second;
+            /* sender's clock at the HELLO; returned in the reply for the round trip */
+            gwtf_time_us asked_us;
             uint32_t reply;
         } figures;
         struct gwtf_flow_message flow;
         struct {
             struct gwtf_microbatch id;
             gwtf_flow_id flow;
+            /* of the sender of the FORWARD to pass it on; REFUSED and ACCEPTED return it, so that
+             * one that comes twice does not answer a later attempt */
+            uint32_t attempt;
         } microbatch;
         struct {
             double loss_sum; /* nats */
@@ -94,7 +114,8 @@ struct gwtf_message {
             struct gwtf_stage_file file;
         } written;
         struct {
-            uint32_t status; /* gwtf_status */
+            uint32_t status;      /* gwtf_status */
+            gwtf_node_id culprit; /* the node that it is about, or GWTF_NODE_NONE */
         } close;
     } body;
 };

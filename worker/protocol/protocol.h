@@ -8,14 +8,21 @@
  * id; the same events give the same actions.
  *
  * An iteration (DESIGN section 6):
- *   train     data nodes embed their microbatches and send them along their routes; relays run
- * forward and pass on; the last stage returns them to their data node, which computes the loss;
- * gradients go the same way back. DONE from every data node ends it. aggregate the replicas of each
- * stage (data nodes are the replicas of stage 0) exchange shares: each reduces its share in the
- * order of node ids and sends the sum to the others; norms go to all stages; nobody steps before
- * every replica is READY. snapshot  when due: every replica hashes its weights, the first writes
- * the stage; the recorder (the data node with the lowest id) compares the hashes and writes the
- * manifest. Training goes on meanwhile. validate  when due: forward only, then DONE of this phase.
+ *
+ * - train: data nodes embed their microbatches and send them along their routes; relays run forward
+ *   and pass on; the last stage returns them to their data node, which computes the loss; gradients
+ *   go the same way back. DONE from every data node ends it.
+ * - aggregate: the replicas of each stage (data nodes are the replicas of stage 0) exchange shares:
+ *   each reduces its share in the order of node ids and sends the sum to the others; norms go to
+ * all stages; nobody steps before every replica is READY.
+ * - snapshot, when due: every replica hashes its weights, the first writes the stage; the recorder
+ *   (the data node with the lowest id) compares the hashes and writes the manifest. Training goes
+ * on meanwhile; only the step of the next iteration waits for the hash, and the next snapshot's
+ * work for this one's file.
+ * - validate, when due: forward only, then DONE of this phase.
+ *
+ * The last iteration ends with a snapshot and validation; when the manifest is there the recorder
+ * sends CLOSE to all, and everybody finishes.
  *
  * Slots. A node holds at most `capacity` microbatches; each sits in a slot 0..capacity-1 with four
  * boundary tensors. Seen round the ring, a data node is as a relay: it sends its OUTPUT to stage 1
@@ -44,12 +51,12 @@ struct gwtf_protocol_config {
     gwtf_node_id self;
     const struct gwtf_member *members; /* all nodes, growing ids, self too; copied */
     size_t members_count;
-    uint32_t stages;          /* S, 1..GWTF_STAGES_MAX */
-    uint32_t capacity;        /* slots of this node, at least 1 */
-    int64_t compute_us;       /* measured before the start: forward and backward of one microbatch,
-                                 averaged */
-    uint32_t first_iteration; /* 1 for a fresh run, step + 1 for a resumed one */
-    uint32_t last_iteration;
+    uint32_t stages;   /* S, 1..GWTF_STAGES_MAX */
+    uint32_t capacity; /* slots of this node, at least 1 */
+    /* measured before the start: forward and backward of one microbatch, averaged */
+    int64_t compute_us;
+    uint32_t first_iteration;         /* 1 for a fresh run, step + 1 for a resumed one */
+    uint32_t last_iteration;          /* at least first_iteration */
     uint32_t microbatches;            /* per data node and iteration */
     uint32_t validation_microbatches; /* of this data node at each validation; relays: 0 */
     bool validates;                   /* the run has validation data */
@@ -62,22 +69,28 @@ struct gwtf_protocol_config {
 };
 
 enum gwtf_boundary {
-    GWTF_BOUNDARY_INPUT,  /* relay: from the previous stage; data node: final hidden state */
-    GWTF_BOUNDARY_OUTPUT, /* relay: to the next stage; data node: embedding */
-    GWTF_BOUNDARY_OUTPUT_GRADIENT, /* comes back from where OUTPUT went */
-    GWTF_BOUNDARY_INPUT_GRADIENT   /* goes back to where INPUT came from */
+    /* relay: from the previous stage; data node: final hidden state */
+    GWTF_BOUNDARY_INPUT,
+    /* relay: to the next stage; data node: embedding */
+    GWTF_BOUNDARY_OUTPUT,
+    /* comes back from where OUTPUT went */
+    GWTF_BOUNDARY_OUTPUT_GRADIENT,
+    /* goes back to where INPUT came from */
+    GWTF_BOUNDARY_INPUT_GRADIENT
 };
 #define GWTF_BOUNDARIES 4
 
 /* Which memory of the node a tensor message is sent from or received into. */
 enum gwtf_payload_kind {
     GWTF_PAYLOAD_NONE,
-    GWTF_PAYLOAD_BOUNDARY, /* slot, boundary */
-    GWTF_PAYLOAD_GRADIENT, /* floats offset..offset+count-1 of the node's own gradients (sent) */
-    GWTF_PAYLOAD_PART,     /* count floats: the contribution of replica `part` to this node's share
-                              (received) */
-    GWTF_PAYLOAD_REDUCED   /* floats offset..offset+count-1 of the reduced gradients (sent and
-                              received) */
+    /* slot, boundary */
+    GWTF_PAYLOAD_BOUNDARY,
+    /* floats offset..offset+count-1 of the node's own gradients (sent) */
+    GWTF_PAYLOAD_GRADIENT,
+    /* count floats: the contribution of replica `part` to this node's share (received) */
+    GWTF_PAYLOAD_PART,
+    /* floats offset..offset+count-1 of the reduced gradients (sent and received) */
+    GWTF_PAYLOAD_REDUCED
 };
 struct gwtf_payload {
     enum gwtf_payload_kind kind;
@@ -89,15 +102,23 @@ struct gwtf_payload {
 };
 
 enum gwtf_work_kind {
-    GWTF_WORK_EMBED,          /* data: tokens of `microbatch` -> OUTPUT of slot */
-    GWTF_WORK_FORWARD,        /* relay: INPUT -> OUTPUT; keeps activations when phase is train */
-    GWTF_WORK_LOSS,           /* data: INPUT -> loss_sum, tokens; in train also INPUT_GRADIENT */
-    GWTF_WORK_BACKWARD,       /* relay: OUTPUT_GRADIENT -> INPUT_GRADIENT, adds to the gradients */
-    GWTF_WORK_EMBED_BACKWARD, /* data: OUTPUT_GRADIENT, adds to the gradients */
-    GWTF_WORK_REDUCE, /* reduced[offset..] = sum of the present parts; own gradients are part
-                         `own_part` */
-    GWTF_WORK_STEP, /* optimizer step of `iteration` with gradient_norm; then gradients are zero */
-    GWTF_WORK_SNAPSHOT /* hash of the weights; with `writes` also a copy to the snapshot thread */
+    /* data: tokens of `microbatch` -> OUTPUT of slot */
+    GWTF_WORK_EMBED,
+    /* relay: INPUT -> OUTPUT; keeps activations when phase is train */
+    GWTF_WORK_FORWARD,
+    /* data: INPUT -> loss_sum, tokens; in train also INPUT_GRADIENT */
+    GWTF_WORK_LOSS,
+    /* relay: OUTPUT_GRADIENT -> INPUT_GRADIENT, adds to the gradients */
+    GWTF_WORK_BACKWARD,
+    /* data: OUTPUT_GRADIENT, adds to the gradients */
+    GWTF_WORK_EMBED_BACKWARD,
+    /* reduced[offset..] = sum of the present parts in their order (zeros when none is); own
+     * gradients are part `own_part` */
+    GWTF_WORK_REDUCE,
+    /* optimizer step of `iteration` with gradient_norm; then gradients are zero */
+    GWTF_WORK_STEP,
+    /* hash of the weights; with `writes` also a copy to the snapshot thread */
+    GWTF_WORK_SNAPSHOT
 };
 struct gwtf_work {
     enum gwtf_work_kind kind;
@@ -123,18 +144,28 @@ struct gwtf_work_result {
 };
 
 enum gwtf_event_kind {
-    GWTF_EVENT_START,   /* once, first: memory, compute and transport are ready */
-    GWTF_EVENT_MESSAGE, /* peer, message. With payload_bytes > 0 the step answers with RECEIVE or
-                           DISCARD */
-    GWTF_EVENT_PAYLOAD_RECEIVED, /* ticket of RECEIVE; status: GWTF_OK, or GWTF_ERROR_CORRUPT for a
-                                    wrong checksum */
-    GWTF_EVENT_PAYLOAD_SENT,     /* ticket of SEND: the memory may be reused */
-    GWTF_EVENT_WORK_DONE,        /* work, result */
-    GWTF_EVENT_WRITTEN, /* iteration, status, file: this node's stage file of the snapshot */
-    GWTF_EVENT_MANIFEST_WRITTEN, /* iteration, status */
-    GWTF_EVENT_PEER_DOWN,        /* peer: dead or cut off, whatever found it */
-    GWTF_EVENT_STOP,             /* the user wants the run to end after this iteration */
-    GWTF_EVENT_TIMER             /* the deadline of the last update has come */
+    /* once, first: memory, compute and transport are ready */
+    GWTF_EVENT_START,
+    /* peer, message. With payload_bytes > 0 the step answers with exactly one RECEIVE or DISCARD */
+    GWTF_EVENT_MESSAGE,
+    /* ticket of RECEIVE; status: GWTF_OK, or GWTF_ERROR_CORRUPT for a wrong checksum */
+    GWTF_EVENT_PAYLOAD_RECEIVED,
+    /* ticket of SEND: the memory may be reused */
+    GWTF_EVENT_PAYLOAD_SENT,
+    /* work, result */
+    GWTF_EVENT_WORK_DONE,
+    /* iteration, status, file: this node's stage file of the snapshot */
+    GWTF_EVENT_WRITTEN,
+    /* iteration, status */
+    GWTF_EVENT_MANIFEST_WRITTEN,
+    /* peer: dead or cut off, whatever found it. Not for a peer that has left in order, after its
+     * own FINISH: the transport tells the two apart */
+    GWTF_EVENT_PEER_DOWN,
+    /* the user wants the run to end after this iteration; relays take no notice, so that it may be
+     * given to all nodes */
+    GWTF_EVENT_STOP,
+    /* the deadline of the last update has come */
+    GWTF_EVENT_TIMER
 };
 struct gwtf_event {
     enum gwtf_event_kind kind;
@@ -159,22 +190,30 @@ struct gwtf_report {
     uint32_t microbatches;
     uint32_t nodes;
     double gradient_norm;
-    double stage_utilisation[GWTF_STAGES_MAX + 1]; /* index 1..S; busy share of the duration */
+    /* index 0..S: share of the duration that its nodes spent on microbatches, averaged */
+    double stage_utilisation[GWTF_STAGES_MAX + 1];
 };
 
 enum gwtf_action_kind {
-    GWTF_ACTION_SEND, /* to, message; with payload_bytes > 0: from `payload`, and PAYLOAD_SENT with
-                         `ticket` */
-    GWTF_ACTION_RECEIVE, /* the payload of this event's message goes into `payload`;
-                            PAYLOAD_RECEIVED with `ticket` */
-    GWTF_ACTION_DISCARD, /* the payload of this event's message is thrown away */
-    GWTF_ACTION_WORK,    /* work, for the compute thread, in order; at most two are under way at one
-                            time */
-    GWTF_ACTION_REPORT,  /* report: the recorder's line of metrics */
-    GWTF_ACTION_STEPPED, /* iteration: this node's weights are those after it */
-    GWTF_ACTION_HASHED,  /* iteration, hash: of this node's weights at a snapshot */
-    GWTF_ACTION_MANIFEST, /* iteration, files: write the manifest; MANIFEST_WRITTEN follows */
-    GWTF_ACTION_FINISH    /* status: this node is done, all its sends first; nothing follows */
+    /* to, message; with payload_bytes > 0: from `payload`, and PAYLOAD_SENT with `ticket` */
+    GWTF_ACTION_SEND,
+    /* the payload of this event's message goes into `payload`; PAYLOAD_RECEIVED with `ticket` */
+    GWTF_ACTION_RECEIVE,
+    /* the payload of this event's message is thrown away */
+    GWTF_ACTION_DISCARD,
+    /* work, for the compute thread, in order; at most two are under way at one time */
+    GWTF_ACTION_WORK,
+    /* report: the recorder's line of metrics */
+    GWTF_ACTION_REPORT,
+    /* iteration: this node's weights are those after it */
+    GWTF_ACTION_STEPPED,
+    /* iteration, hash: of this node's weights at a snapshot */
+    GWTF_ACTION_HASHED,
+    /* iteration, files: write the manifest; MANIFEST_WRITTEN follows */
+    GWTF_ACTION_MANIFEST,
+    /* status: this node is done, all its sends first; nothing follows. GWTF_OK; INTERRUPTED after a
+     * STOP, with its snapshot whole; else what went wrong */
+    GWTF_ACTION_FINISH
 };
 struct gwtf_action {
     enum gwtf_action_kind kind;
