@@ -91,6 +91,11 @@ total_of() {
     sed -n "s/.*[[:space:]]$2=\"\([0-9][0-9]*\)\".*/\1/p" "$1" | head -n 1
 }
 
+# The tests that ended with STATUS, in one line.
+names_of() {
+    sed -n "s/.*<testcase name=\"\([^\"]*\)\".*status=\"\($2\)\".*/\1/p" "$1" | tr '\n' ' '
+}
+
 # Adds a JUnit file's numbers to the totals.
 count() {
     part=$1
@@ -104,42 +109,39 @@ count() {
     left_out=$(($(total_of "$file" skipped) + $(total_of "$file" disabled)))
     passed=$((passed + all - bad - left_out))
     failed=$((failed + bad))
-    for name in $(sed -n 's/.*<testcase name="\([^"]*\)".*status="fail".*/\1/p' "$file"); do
+    if [ "$bad" -gt 0 ]; then
         complaints="$complaints
-  $part: $name"
-    done
+  $part: $(names_of "$file" fail)"
+    fi
     if [ "$left_out" -gt 0 ]; then
-        echo "$part: $left_out left out:" \
-            "$(sed -n 's/.*<testcase name="\([^"]*\)".*status="\(notrun\|disabled\)".*/\1/p' "$file" |
-                tr '\n' ' ')"
+        echo "$part: $left_out left out: $(names_of "$file" 'notrun\|disabled')"
     fi
 }
 
-# The sanitizers need their shadow memory's addresses free, which randomised ones may not be.
-fixed_addresses() {
-    if setarch "$(uname -m)" -R true 2>/dev/null; then
-        setarch "$(uname -m)" -R "$@"
-    else
-        "$@"
-    fi
+# Sanitizers want their shadow memory's addresses free, which randomised ones may not be.
+fixed_addresses=
+if setarch "$(uname -m)" -R true 2>/dev/null; then
+    fixed_addresses="setarch $(uname -m) -R"
+fi
+
+# What CTest is asked for, one word a line. LABELS is a regular expression; empty is all.
+ctest_options() {
+    labels=$1
+    printf '%s\n' --output-on-failure --no-tests=ignore --no-label-summary -j "$cores"
+    [ -z "$labels" ] || printf '%s\n' -L "^($labels)\$"
+    [ -z "$label" ] || printf '%s\n' -L "^($label)\$"
+    [ "$quick" = no ] || printf '%s\n' -LE '^slow$'
 }
 
-# run_ctest PART FOLDER LABELS: LABELS is a regular expression; empty is all.
+# run_ctest PART FOLDER LABELS [COMMAND...]: COMMAND starts CTest.
 run_ctest() {
     part=$1
     folder=$2
-    labels=$3
-    set -- --test-dir "$folder" --output-on-failure --no-tests=ignore -j "$cores" \
-        --output-junit "$results/$part.xml"
-    [ -z "$labels" ] || set -- "$@" -L "^($labels)\$"
-    [ -z "$label" ] || set -- "$@" -L "^($label)\$"
-    [ "$quick" = no ] || set -- "$@" -LE '^slow$'
+    options=$(ctest_options "$3")
+    shift 3
     rm -f "$results/$part.xml"
-    if [ "$part" = release ]; then
-        ctest "$@" || true
-    else
-        fixed_addresses ctest "$@" || true
-    fi
+    # shellcheck disable=SC2086 # words without blanks
+    (cd "$folder" && exec "$@" ctest --output-junit "$results/$part.xml" $options) 8>&- || true
     count "$part" "$results/$part.xml"
 }
 
@@ -160,8 +162,9 @@ part_release() {
 part_sanitize() {
     headline 'sanitize: unit and simulation tests under AddressSanitizer and UBSan'
     if sh "$source/share/build.sh" "$build/sanitize" -DGWTF_SANITIZE=address,undefined 8>&-; then
+        # shellcheck disable=SC2086 # words, or none
         ASAN_OPTIONS=abort_on_error=0:detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 \
-            run_ctest sanitize "$build/sanitize" 'unit|simulation'
+            run_ctest sanitize "$build/sanitize" 'unit|simulation' $fixed_addresses
     else
         complain 'sanitize: does not build'
     fi
@@ -170,7 +173,8 @@ part_sanitize() {
 part_threads() {
     headline 'threads: queues and threads under ThreadSanitizer'
     if sh "$source/share/build.sh" "$build/tsan" -DGWTF_SANITIZE=thread 8>&-; then
-        run_ctest threads "$build/tsan" 'threads'
+        # shellcheck disable=SC2086 # words, or none
+        run_ctest threads "$build/tsan" threads $fixed_addresses
     else
         complain 'threads: does not build'
     fi
@@ -178,13 +182,10 @@ part_threads() {
 
 part_debian13() {
     headline 'debian13: all tests on Debian 13 with Open MPI 5'
-    set -- --part release --no-install
-    [ -z "$label" ] || set -- "$@" --label "$label"
-    [ "$quick" = no ] || set -- "$@" --quick
     status=0
-    rm -f "$results/debian13.xml"
-    sh "$source/tests/debian13.sh" "$source" "$debian13" "$install" "$results/debian13.xml" "$@" ||
-        status=$?
+    # shellcheck disable=SC2046 # words without blanks
+    sh "$source/tests/debian13.sh" "$source" "$debian13" "$results/debian13.xml" "$install" \
+        $(ctest_options '') 8>&- || status=$?
     case $status in
     0) count debian13 "$results/debian13.xml" ;;
     3) ;; # it said why this machine cannot
