@@ -1,0 +1,203 @@
+/* The fast backend for processors: oneDNN's matrix products, own loops for everything else. */
+#include "model/operations.h"
+
+#include "model/onednn/attention.h"
+#include "model/onednn/kernels.h"
+#include "model/onednn/product.h"
+
+#include <omp.h>
+#include <string.h>
+
+/* Columns that a thread sums at a time: they stay in the first cache. */
+#define COLUMNS 256u
+
+static gwtf_status prepare(struct gwtf_compute *compute, struct gwtf_error *error) {
+    if (!gwtf_product_works())
+        return gwtf_error_set(error, GWTF_ERROR_UNSUPPORTED,
+                              "oneDNN computes no matrix products here: reinstall it, or use the "
+                              "reference backend");
+    compute->kernels = gwtf_kernels_best();
+    return GWTF_OK;
+}
+
+/* The norm's sums of each thread, the losses of each thread, or attention's blocks. */
+static uint64_t scratch_floats(const struct gwtf_compute_limits *limits) {
+    uint64_t norms = (uint64_t)limits->threads * 2 * limits->width;
+    uint64_t losses = (uint64_t)limits->threads * sizeof(double) / sizeof(float);
+    uint64_t attention = gwtf_onednn_attention_scratch_floats(limits);
+    uint64_t most = norms > losses ? norms : losses;
+    return most > attention ? most : attention;
+}
+
+/* The rows of one thread: the same share for the same number of threads, so results repeat. */
+struct share {
+    size_t first, count;
+};
+
+static struct share share_of(size_t rows, int thread, int threads) {
+    size_t each = rows / (size_t)threads, extra = rows % (size_t)threads, t = (size_t)thread;
+    size_t first = t * each + (t < extra ? t : extra);
+    return (struct share){.first = first, .count = each + (t < extra)};
+}
+
+static struct gwtf_matrix weights_of(const struct gwtf_linear_shape *shape, const float *w) {
+    return (struct gwtf_matrix){.values = w,
+                                .stride = shape->transposed ? shape->in : shape->out,
+                                .transposed = shape->transposed};
+}
+
+static void linear(const struct gwtf_compute *compute, const struct gwtf_linear_shape *shape,
+                   float *y, const float *x, const float *w, const float *bias,
+                   const float *residual) {
+    bool add = bias != NULL || residual != NULL;
+    int threads = compute->threads;
+    if (add) {
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+        for (int t = 0; t < threads; t++) {
+            struct share rows = share_of(shape->rows, t, threads);
+            size_t start = rows.first * shape->out;
+            compute->kernels->start_rows(y + start, bias, residual ? residual + start : NULL,
+                                         rows.count, shape->out);
+        }
+    }
+    struct gwtf_matrix input = {.values = x, .stride = shape->in};
+    gwtf_product(y, shape->out, input, weights_of(shape, w), shape->rows, shape->out, shape->in,
+                 1.0f, add);
+}
+
+static void linear_input_gradient(const struct gwtf_compute *compute,
+                                  const struct gwtf_linear_shape *shape, float *dx, const float *dy,
+                                  const float *w) {
+    (void)compute;
+    struct gwtf_matrix gradient = {.values = dy, .stride = shape->out};
+    struct gwtf_matrix weights = weights_of(shape, w);
+    weights.transposed = !weights.transposed;
+    gwtf_product(dx, shape->in, gradient, weights, shape->rows, shape->in, shape->out, 1.0f, false);
+}
+
+static void linear_weight_gradient(const struct gwtf_compute *compute,
+                                   const struct gwtf_linear_shape *shape, float *dw, float *dbias,
+                                   const float *x, const float *dy) {
+    struct gwtf_matrix input = {.values = x, .stride = shape->in};
+    struct gwtf_matrix gradient = {.values = dy, .stride = shape->out};
+    if (shape->transposed) {
+        gradient.transposed = true;
+        gwtf_product(dw, shape->in, gradient, input, shape->out, shape->in, shape->rows, 1.0f,
+                     true);
+    } else {
+        input.transposed = true;
+        gwtf_product(dw, shape->out, input, gradient, shape->in, shape->out, shape->rows, 1.0f,
+                     true);
+    }
+    if (dbias == NULL)
+        return;
+    /* Shared out by columns, so that no two threads add to one sum. */
+    size_t groups = (shape->out + COLUMNS - 1) / COLUMNS;
+    int threads = compute->threads;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (size_t group = 0; group < groups; group++) {
+        size_t first = group * COLUMNS, left = shape->out - first;
+        compute->kernels->add_rows(dbias + first, dy + first, shape->rows,
+                                   left < COLUMNS ? left : COLUMNS, shape->out);
+    }
+}
+
+static void norm(const struct gwtf_compute *compute, float *y, float *mean, float *rstd,
+                 const float *x, const float *w, const float *b, size_t rows, size_t width) {
+    int threads = compute->threads;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int t = 0; t < threads; t++) {
+        struct share part = share_of(rows, t, threads);
+        size_t start = part.first * width;
+        compute->kernels->norm(y + start, mean + part.first, rstd + part.first, x + start, w, b,
+                               part.count, width);
+    }
+}
+
+static void norm_again(const struct gwtf_compute *compute, float *y, const float *mean,
+                       const float *rstd, const float *x, const float *w, const float *b,
+                       size_t rows, size_t width) {
+    int threads = compute->threads;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int t = 0; t < threads; t++) {
+        struct share part = share_of(rows, t, threads);
+        size_t start = part.first * width;
+        compute->kernels->norm_again(y + start, mean + part.first, rstd + part.first, x + start, w,
+                                     b, part.count, width);
+    }
+}
+
+static void norm_backward(const struct gwtf_compute *compute, float *dx, float *dw, float *db,
+                          const float *dy, const float *residual, const float *mean,
+                          const float *rstd, const float *x, const float *w, size_t rows,
+                          size_t width) {
+    int threads = compute->threads;
+    /* Every thread sums into its own part of the scratch; the parts are added in order. */
+    float *sums = compute->scratch;
+    memset(sums, 0, (size_t)threads * 2 * width * sizeof *sums);
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int t = 0; t < threads; t++) {
+        struct share part = share_of(rows, t, threads);
+        size_t start = part.first * width;
+        float *own = sums + (size_t)t * 2 * width;
+        compute->kernels->norm_backward(
+            dx + start, own, own + width, dy + start, residual != NULL ? residual + start : NULL,
+            mean + part.first, rstd + part.first, x + start, w, part.count, width);
+    }
+    compute->kernels->add_rows(dw, sums, (size_t)threads, width, 2 * width);
+    compute->kernels->add_rows(db, sums + width, (size_t)threads, width, 2 * width);
+}
+
+static void gelu(const struct gwtf_compute *compute, float *y, const float *x, size_t count) {
+    int threads = compute->threads;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int t = 0; t < threads; t++) {
+        struct share part = share_of(count, t, threads);
+        compute->kernels->gelu(y + part.first, x + part.first, part.count);
+    }
+}
+
+static void gelu_backward(const struct gwtf_compute *compute, float *dx, float *y, const float *x,
+                          size_t count) {
+    int threads = compute->threads;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int t = 0; t < threads; t++) {
+        struct share part = share_of(count, t, threads);
+        compute->kernels->gelu_backward(dx + part.first, y + part.first, x + part.first,
+                                        part.count);
+    }
+}
+
+static double cross_entropy(const struct gwtf_compute *compute, float *logits,
+                            const uint32_t *labels, float scale, bool backward, size_t rows,
+                            size_t vocabulary) {
+    int threads = compute->threads;
+    double *losses = (double *)(void *)compute->scratch;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int t = 0; t < threads; t++) {
+        struct share part = share_of(rows, t, threads);
+        losses[t] =
+            compute->kernels->cross_entropy(logits + part.first * vocabulary, labels + part.first,
+                                            scale, backward, part.count, vocabulary);
+    }
+    double loss = 0;
+    for (int t = 0; t < threads; t++)
+        loss += losses[t];
+    return loss;
+}
+
+const struct gwtf_operations gwtf_onednn_operations = {
+    .prepare = prepare,
+    .scratch_floats = scratch_floats,
+    .linear = linear,
+    .linear_input_gradient = linear_input_gradient,
+    .linear_weight_gradient = linear_weight_gradient,
+    .norm = norm,
+    .norm_again = norm_again,
+    .norm_backward = norm_backward,
+    .gelu = gelu,
+    .gelu_backward = gelu_backward,
+    .attention = gwtf_onednn_attention,
+    .attention_backward = gwtf_onednn_attention_backward,
+    .cross_entropy = cross_entropy,
+};

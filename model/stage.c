@@ -1,0 +1,329 @@
+/* A stage's memory, and the way of a microbatch through its blocks. */
+#include "model/stage.h"
+
+#include "share/base/assert.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ALIGNMENT_BYTES 64u
+
+/* Enough rows that a matrix product runs at full speed, few enough that a piece stays in cache. */
+#define PIECE_ROWS_PER_THREAD 256u
+/* Bounds the head's workspace where the vocabulary is large. */
+#define LOGITS_FLOATS_MAX ((size_t)16 << 20)
+#define HEAD_ROWS_MIN 64u
+
+/*
+ * Hands out pieces of one block of memory, or, without memory, counts what it would take: so that
+ * prediction and allocation cannot differ.
+ */
+struct carver {
+    unsigned char *memory; /* NULL: count only */
+    uint64_t used_bytes;   /* UINT64_MAX once the count does not fit */
+};
+
+static void *carve(struct carver *carver, uint64_t count, uint64_t size_bytes) {
+    uint64_t bytes, end;
+    uint64_t start = carver->used_bytes;
+    if (__builtin_mul_overflow(count, size_bytes, &bytes) ||
+        __builtin_add_overflow(start, bytes, &end) || end > UINT64_MAX - ALIGNMENT_BYTES) {
+        carver->used_bytes = UINT64_MAX;
+        return NULL;
+    }
+    carver->used_bytes = (end + ALIGNMENT_BYTES - 1) / ALIGNMENT_BYTES * ALIGNMENT_BYTES;
+    return carver->memory != NULL ? carver->memory + start : NULL;
+}
+
+static float *carve_floats(struct carver *carver, uint64_t rows, uint64_t width) {
+    uint64_t count;
+    if (__builtin_mul_overflow(rows, width, &count))
+        count = UINT64_MAX;
+    return carve(carver, count, sizeof(float));
+}
+
+static size_t relay_piece_rows(const struct gwtf_stage *stage) {
+    size_t context = stage->plan.shape.model.context, batch = stage->options.microbatch;
+    size_t wanted = (size_t)PIECE_ROWS_PER_THREAD * stage->options.threads;
+    size_t sequences = (wanted + context - 1) / context;
+    return (sequences < batch ? sequences : batch) * context;
+}
+
+static size_t head_piece_rows(const struct gwtf_stage *stage) {
+    size_t most = LOGITS_FLOATS_MAX / stage->plan.shape.model.vocabulary;
+    size_t wanted = (size_t)PIECE_ROWS_PER_THREAD * stage->options.threads;
+    size_t rows = gwtf_stage_rows(stage), piece = wanted < most ? wanted : most;
+    if (piece < HEAD_ROWS_MIN)
+        piece = HEAD_ROWS_MIN;
+    return piece < rows ? piece : rows;
+}
+
+static void carve_workspace(struct gwtf_stage *stage, struct carver *carver) {
+    const struct gwtf_model_shape *model = &stage->plan.shape.model;
+    struct gwtf_workspace *work = &stage->workspace;
+    bool head = stage->plan.shape.stage == 0;
+    uint64_t width = model->width, rows = stage->piece_rows;
+    work->normed = carve_floats(carver, rows, width);
+    work->normed_d = carve_floats(carver, rows, width);
+    if (head) {
+        work->logits = carve_floats(carver, rows, model->vocabulary);
+        work->mean = carve_floats(carver, rows, 1);
+        work->rstd = carve_floats(carver, rows, 1);
+    } else {
+        work->wide = carve_floats(carver, rows, 4 * width);
+        work->wide_d = carve_floats(carver, rows, 4 * width);
+        work->middle_d = carve_floats(carver, rows, width);
+        work->mixed_d = carve_floats(carver, rows, width);
+    }
+    struct gwtf_compute_limits limits = {
+        .rows = rows,
+        .width = width,
+        .widest = head ? width : 4 * width,
+        .context = head ? 0 : model->context,
+        .heads = model->heads,
+        .vocabulary = head ? model->vocabulary : 0,
+        .threads = (int)stage->options.threads,
+    };
+    uint64_t scratch = stage->compute.operations->scratch_floats(&limits);
+    stage->compute.scratch = carve_floats(carver, scratch, 1);
+}
+
+/* Everything but the slots. Needs plan, options and compute.operations. */
+static void carve_fixed(struct gwtf_stage *stage, struct carver *carver) {
+    uint64_t layers = stage->plan.shape.layers, floats = stage->plan.floats;
+    stage->piece_rows =
+        stage->plan.shape.stage == 0 ? head_piece_rows(stage) : relay_piece_rows(stage);
+    stage->weights = carve_floats(carver, floats, 1);
+    stage->gradients = carve_floats(carver, floats, 1);
+    stage->first_moments = carve_floats(carver, floats, 1);
+    stage->second_moments = carve_floats(carver, floats, 1);
+    carve_workspace(stage, carver);
+    stage->blocks = carve(carver, layers, sizeof *stage->blocks);
+    stage->activations = carve(carver, layers * stage->options.slots, sizeof *stage->activations);
+    stage->kept = carve(carver, stage->options.slots, sizeof *stage->kept);
+}
+
+static void carve_activations(const struct gwtf_stage *stage, struct gwtf_activations *a, bool last,
+                              struct carver *carver) {
+    const struct gwtf_model_shape *model = &stage->plan.shape.model;
+    uint64_t rows = gwtf_stage_rows(stage), width = model->width;
+    a->mean1 = carve_floats(carver, rows, 1);
+    a->rstd1 = carve_floats(carver, rows, 1);
+    a->mean2 = carve_floats(carver, rows, 1);
+    a->rstd2 = carve_floats(carver, rows, 1);
+    a->log_sums = carve_floats(carver, rows, model->heads);
+    a->qkv = carve_floats(carver, rows, 3 * width);
+    a->mixed = carve_floats(carver, rows, width);
+    a->middle = carve_floats(carver, rows, width);
+    a->expanded = carve_floats(carver, rows, 4 * width);
+    a->output = last ? NULL : carve_floats(carver, rows, width);
+}
+
+static uint64_t slot_bytes_of(const struct gwtf_stage *stage) {
+    struct carver carver = {0};
+    struct gwtf_activations ignored;
+    uint32_t layers = stage->plan.shape.layers;
+    /* All blocks but the last are alike. */
+    for (uint32_t i = 0; i < layers && carver.used_bytes != UINT64_MAX; i++)
+        carve_activations(stage, &ignored, i + 1 == layers, &carver);
+    return carver.used_bytes;
+}
+
+static const struct gwtf_operations *operations_of(enum gwtf_backend_kind kind) {
+    switch (kind) {
+    case GWTF_BACKEND_REFERENCE:
+        return &gwtf_reference_operations;
+    case GWTF_BACKEND_ONEDNN:
+#ifdef GWTF_HAVE_ONEDNN
+        return &gwtf_onednn_operations;
+#else
+        return NULL;
+#endif
+    }
+    return NULL;
+}
+
+void gwtf_stage_memory(const struct gwtf_stage_options *options, const struct gwtf_stage_plan *plan,
+                       uint64_t *fixed_bytes, uint64_t *slot_bytes) {
+    struct gwtf_stage stage = {.plan = *plan, .options = *options};
+    stage.compute.operations = operations_of(options->backend);
+    if (stage.compute.operations == NULL)
+        stage.compute.operations = &gwtf_reference_operations;
+    struct carver carver = {0};
+    carve_fixed(&stage, &carver);
+    *fixed_bytes = carver.used_bytes;
+    *slot_bytes = slot_bytes_of(&stage);
+}
+
+static void find_blocks(struct gwtf_stage *stage) {
+    const struct gwtf_tensor *tensor = stage->plan.tensors;
+    for (uint32_t layer = 0; layer < stage->plan.shape.layers; layer++) {
+        struct gwtf_block_offsets *at = &stage->blocks[layer];
+        /* The order of plan.c. */
+        uint64_t *const offsets[] = {
+            &at->norm1_w, &at->norm1_b, &at->qkv_w,    &at->qkv_b,    &at->out_w,    &at->out_b,
+            &at->norm2_w, &at->norm2_b, &at->expand_w, &at->expand_b, &at->shrink_w, &at->shrink_b,
+        };
+        for (size_t i = 0; i < sizeof offsets / sizeof offsets[0]; i++)
+            *offsets[i] = (tensor++)->offset;
+    }
+}
+
+static gwtf_status check_options(const struct gwtf_stage_options *options,
+                                 struct gwtf_error *error) {
+    if (options->microbatch == 0)
+        return gwtf_error_set(error, GWTF_ERROR_USAGE,
+                              "batch.microbatch is 0: use at least 1 sequence");
+    if (options->slots == 0)
+        return gwtf_error_set(error, GWTF_ERROR_USAGE,
+                              "a stage has room for 0 microbatches: give it at least 1");
+    if (options->threads == 0 || options->threads > 4096)
+        return gwtf_error_set(error, GWTF_ERROR_USAGE, "backend.threads is %u: use 1 to 4096",
+                              options->threads);
+    return GWTF_OK;
+}
+
+static void *allocate_zeroed(uint64_t bytes) {
+    if (bytes > (uint64_t)PTRDIFF_MAX)
+        return NULL;
+    void *memory = aligned_alloc(ALIGNMENT_BYTES, bytes);
+    /* Touching every page here finds a lack of memory now, and not in the first microbatch. */
+    if (memory != NULL)
+        memset(memory, 0, bytes);
+    return memory;
+}
+
+/* Needs plan, options and compute.operations. On failure what was allocated is freed by the caller.
+ */
+static gwtf_status allocate(struct gwtf_stage *stage, struct gwtf_error *error) {
+    uint64_t fixed_bytes, slot_bytes, slots_bytes;
+    gwtf_stage_memory(&stage->options, &stage->plan, &fixed_bytes, &slot_bytes);
+    if (__builtin_mul_overflow(slot_bytes, (uint64_t)stage->options.slots, &slots_bytes))
+        slots_bytes = UINT64_MAX;
+    stage->memory = allocate_zeroed(fixed_bytes);
+    if (stage->memory != NULL && slots_bytes != 0)
+        stage->slots_memory = allocate_zeroed(slots_bytes);
+    if (stage->memory == NULL || (slots_bytes != 0 && stage->slots_memory == NULL))
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY,
+                              "no memory for stage %u: %llu MB for weights and workspace, %llu MB "
+                              "for each of %u microbatches: use more stages or a smaller capacity",
+                              stage->plan.shape.stage, (unsigned long long)(fixed_bytes >> 20),
+                              (unsigned long long)(slot_bytes >> 20), stage->options.slots);
+    struct carver carver = {.memory = stage->memory};
+    carve_fixed(stage, &carver);
+    struct carver slots = {.memory = stage->slots_memory};
+    uint32_t layers = stage->plan.shape.layers;
+    for (uint32_t slot = 0; slot < stage->options.slots; slot++) {
+        for (uint32_t i = 0; i < layers; i++)
+            carve_activations(stage, &stage->activations[(size_t)slot * layers + i],
+                              i + 1 == layers, &slots);
+    }
+    find_blocks(stage);
+    return GWTF_OK;
+}
+
+gwtf_status gwtf_stage_create(const struct gwtf_stage_options *options, gwtf_stage **stage,
+                              struct gwtf_error *error) {
+    gwtf_status status = check_options(options, error);
+    if (status != GWTF_OK)
+        return status;
+    struct gwtf_stage *made = calloc(1, sizeof *made);
+    if (made == NULL)
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "no memory for a stage: free some");
+    made->options = *options;
+    made->compute.threads = (int)options->threads;
+    made->compute.operations = operations_of(options->backend);
+    status = gwtf_stage_plan_init(&made->plan, &options->shape, error);
+    if (status == GWTF_OK && made->compute.operations == NULL)
+        status = gwtf_error_set(error, GWTF_ERROR_UNSUPPORTED,
+                                "this build has no oneDNN: use the reference backend, or build "
+                                "with oneDNN");
+    if (status == GWTF_OK)
+        status = made->compute.operations->prepare(&made->compute, error);
+    if (status == GWTF_OK)
+        status = allocate(made, error);
+    if (status != GWTF_OK) {
+        gwtf_stage_destroy(made);
+        return status;
+    }
+    *stage = made;
+    return GWTF_OK;
+}
+
+void gwtf_stage_destroy(gwtf_stage *stage) {
+    if (stage == NULL)
+        return;
+    free(stage->slots_memory);
+    free(stage->memory);
+    gwtf_stage_plan_deinit(&stage->plan);
+    free(stage);
+}
+
+const struct gwtf_stage_plan *gwtf_stage_get_plan(const gwtf_stage *stage) {
+    return &stage->plan;
+}
+
+float *gwtf_stage_weights(gwtf_stage *stage) {
+    return stage->weights;
+}
+
+float *gwtf_stage_gradients(gwtf_stage *stage) {
+    return stage->gradients;
+}
+
+float *gwtf_stage_first_moments(gwtf_stage *stage) {
+    return stage->first_moments;
+}
+
+float *gwtf_stage_second_moments(gwtf_stage *stage) {
+    return stage->second_moments;
+}
+
+void gwtf_stage_zero_gradients(gwtf_stage *stage) {
+    memset(stage->gradients, 0, stage->plan.floats * sizeof *stage->gradients);
+}
+
+void gwtf_stage_enter(const struct gwtf_stage *stage) {
+    omp_set_num_threads(stage->compute.threads);
+}
+
+void gwtf_stage_forward(gwtf_stage *stage, uint32_t slot, const float *input, float *output,
+                        bool keep) {
+    GWTF_ASSERT(stage->plan.shape.stage != 0 && slot < stage->options.slots);
+    gwtf_stage_enter(stage);
+    uint32_t layers = stage->plan.shape.layers;
+    const struct gwtf_activations *activations = &stage->activations[(size_t)slot * layers];
+    size_t rows = gwtf_stage_rows(stage);
+    for (uint32_t layer = 0; layer < layers; layer++) {
+        float *layer_output = layer + 1 < layers ? activations[layer].output : output;
+        for (size_t row = 0; row < rows; row += stage->piece_rows) {
+            size_t left = rows - row;
+            size_t piece = left < stage->piece_rows ? left : stage->piece_rows;
+            gwtf_block_forward(stage, layer, &activations[layer], input, layer_output, row, piece);
+        }
+        input = layer_output;
+    }
+    stage->kept[slot] = keep;
+}
+
+void gwtf_stage_backward(gwtf_stage *stage, uint32_t slot, const float *input,
+                         const float *output_gradient, float *input_gradient) {
+    GWTF_ASSERT(stage->plan.shape.stage != 0 && slot < stage->options.slots);
+    GWTF_ASSERT(stage->kept[slot]);
+    gwtf_stage_enter(stage);
+    uint32_t layers = stage->plan.shape.layers;
+    const struct gwtf_activations *activations = &stage->activations[(size_t)slot * layers];
+    size_t rows = gwtf_stage_rows(stage);
+    for (uint32_t layer = layers; layer-- > 0;) {
+        const float *layer_input = layer > 0 ? activations[layer - 1].output : input;
+        for (size_t row = 0; row < rows; row += stage->piece_rows) {
+            size_t left = rows - row;
+            size_t piece = left < stage->piece_rows ? left : stage->piece_rows;
+            gwtf_block_backward(stage, layer, &activations[layer], layer_input, output_gradient,
+                                input_gradient, row, piece);
+        }
+        output_gradient = input_gradient;
+    }
+    stage->kept[slot] = false;
+}

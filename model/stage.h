@@ -1,0 +1,77 @@
+/* What the files of model/ share about a stage. Private to model/. */
+#ifndef GWTF_MODEL_STAGE_H
+#define GWTF_MODEL_STAGE_H
+
+#include "model/model.h"
+#include "model/operations.h"
+
+/* Where the tensors of one block lie in a flat array. */
+struct gwtf_block_offsets {
+    uint64_t norm1_w, norm1_b;
+    uint64_t qkv_w, qkv_b; /* (C, 3C) */
+    uint64_t out_w, out_b; /* (C, C) */
+    uint64_t norm2_w, norm2_b;
+    uint64_t expand_w, expand_b; /* (C, 4C) */
+    uint64_t shrink_w, shrink_b; /* (4C, C) */
+};
+
+/* What the backward pass of one block needs, of one microbatch of N = B * T tokens. */
+struct gwtf_activations {
+    float *mean1, *rstd1; /* N */
+    float *mean2, *rstd2; /* N */
+    float *log_sums;      /* (B, H, T) */
+    float *qkv;           /* (N, 3C) */
+    float *mixed;         /* (N, C): the heads' outputs side by side */
+    float *middle;        /* (N, C): the residual stream between attention and MLP */
+    float *expanded;      /* (N, 4C): before gelu */
+    float *output;        /* (N, C): the next block's input; NULL for a stage's last block */
+};
+
+/* Intermediate results that live inside one call; P is the rows of a piece. */
+struct gwtf_workspace {
+    float *normed;      /* (P, C) */
+    float *normed_d;    /* (P, C): gradient of normed */
+    float *wide;        /* (P, 4C) */
+    float *wide_d;      /* (P, 4C) */
+    float *middle_d;    /* (P, C) */
+    float *mixed_d;     /* (P, C) */
+    float *logits;      /* (P, V), head only */
+    float *mean, *rstd; /* P, head only */
+};
+
+struct gwtf_stage {
+    struct gwtf_stage_plan plan;
+    struct gwtf_stage_options options;
+    struct gwtf_compute compute;
+    struct gwtf_block_offsets *blocks;    /* plan.shape.layers of them, NULL for stage 0 */
+    struct gwtf_activations *activations; /* slots * layers */
+    bool *kept;                           /* for each slot: it waits for its backward pass */
+    float *weights, *gradients, *first_moments, *second_moments;
+    struct gwtf_workspace workspace;
+    size_t piece_rows; /* tokens that go through a block, or the head, at one time */
+    void *memory;      /* one allocation that holds all of the above but slots_memory */
+    void *slots_memory;
+};
+
+static inline size_t gwtf_stage_rows(const struct gwtf_stage *stage) {
+    return (size_t)stage->options.microbatch * stage->plan.shape.model.context;
+}
+
+/*
+ * Forward and backward of block LAYER (from 0 inside the stage) for the ROWS tokens (whole
+ * sequences) from FIRST_ROW; INPUT, OUTPUT and the gradients point at the microbatch's first row.
+ */
+void gwtf_block_forward(struct gwtf_stage *stage, uint32_t layer,
+                        const struct gwtf_activations *activations, const float *input,
+                        float *output, size_t first_row, size_t rows);
+
+/* INPUT_GRADIENT may be OUTPUT_GRADIENT. */
+void gwtf_block_backward(struct gwtf_stage *stage, uint32_t layer,
+                         const struct gwtf_activations *activations, const float *input,
+                         const float *output_gradient, float *input_gradient, size_t first_row,
+                         size_t rows);
+
+/* Gives the calling thread the stage's number of threads. */
+void gwtf_stage_enter(const struct gwtf_stage *stage);
+
+#endif
