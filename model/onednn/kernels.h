@@ -1,6 +1,6 @@
 /*
- * The fast backend's own loops, each over a range of rows on one thread. kernels_body.h holds the one
- * source; it is compiled once for each kind of vector unit, and a stage picks the best that the
+ * The fast backend's own loops, each over a range of rows on one thread. kernels_body.h holds their
+ * one source; it is compiled once for each kind of vector unit, and a stage picks the best that the
  * processor has. Private to model/onednn.
  */
 #ifndef GWTF_MODEL_ONEDNN_KERNELS_H
