@@ -8,6 +8,12 @@
  * it is full. A flow is complete when the data node's own request has been accepted in stage 1; it
  * then is a route.
  *
+ * A flow id names one hop: the sender chose it when it asked the receiver, and a relay knows under
+ * which id the flow goes on. So the tail of a flow can be exchanged without telling its head.
+ *
+ * Messages may be lost, doubled, delayed and reordered: each pair of nodes numbers and acknowledges
+ * them. Nothing is sent when nothing changes but a rare comparison of shared flows.
+ *
  * No MPI, clock, thread, file, log or allocation after create. Time comes with each event; ties
  * break by node id. Costs are integer microseconds.
  */
@@ -24,40 +30,64 @@
 enum gwtf_flow_policy { GWTF_FLOW_POLICY_GWTF_PAPER };
 enum gwtf_flow_objective { GWTF_FLOW_OBJECTIVE_SUM, GWTF_FLOW_OBJECTIVE_MAX };
 
+/* Fields with a default take it where they are 0. */
 struct gwtf_flow_config {
     enum gwtf_flow_policy policy;
     enum gwtf_flow_objective objective;
     gwtf_node_id self;
-    uint32_t stage;    /* 0: data node */
-    uint32_t stages;   /* S */
-    uint32_t capacity; /* flows at one time, at least 1 */
+    /* 0: data node. */
+    uint32_t stage;
+    /* S, at least 1. */
+    uint32_t stages;
+    /* Flows at one time, at least 1. A data node's counts flows as source, and as many as sink. */
+    uint32_t capacity;
+    /* The most that GWTF_FLOW_EVENT_CAPACITY may say; default: capacity. */
+    uint32_t capacity_max;
+    /* Nodes of the previous and the next stage that are known at one time. */
     uint32_t neighbours_max;
+    /* Data nodes in the run; default 16. Others are ignored. */
+    uint32_t sinks_max;
+    /* How often a node looks for something to improve; default 200 ms. */
+    int64_t tick_us;
+    /* When a message without answer is sent again: above a round trip; default 300 ms. */
+    int64_t retry_us;
     uint64_t seed;
 };
 
 enum gwtf_flow_event_kind {
-    GWTF_FLOW_EVENT_START,   /* once, first */
-    GWTF_FLOW_EVENT_PEER_UP, /* peer, stage: a node of the previous, same or next stage has been met
-                              */
-    GWTF_FLOW_EVENT_PEER_DOWN, /* peer: gone; its flows are repaired */
-    GWTF_FLOW_EVENT_LINK_COST, /* peer, cost_us: measured d(self, peer), first and whenever it moved
-                                  notably */
-    GWTF_FLOW_EVENT_CAPACITY,  /* capacity: of this node, from now on */
-    GWTF_FLOW_EVENT_MESSAGE,   /* peer, message */
-    GWTF_FLOW_EVENT_TIMER      /* the deadline of the last update has come */
+    /* Once, first. */
+    GWTF_FLOW_EVENT_START,
+    /* peer, stage: a node of the previous, same or next stage can be reached. After PEER_DOWN: can
+     * be reached again, nothing of before is remembered. */
+    GWTF_FLOW_EVENT_PEER_UP,
+    /* peer: gone; its flows are repaired. */
+    GWTF_FLOW_EVENT_PEER_DOWN,
+    /* peer, cost_us: measured d(self, peer), first and whenever it moved notably. A hop costs what
+     * its sender measured; without a cost a link is not used. Negative: the link is cut. */
+    GWTF_FLOW_EVENT_LINK_COST,
+    /* capacity: of this node, from now on; 0..capacity_max. Flows above it are given up. */
+    GWTF_FLOW_EVENT_CAPACITY,
+    /* peer, message. */
+    GWTF_FLOW_EVENT_MESSAGE,
+    /* The deadline of the last update has come. Earlier or later does no harm. */
+    GWTF_FLOW_EVENT_TIMER
 };
 
 /* Meaning of the fields by kind: see flow/messages.h, private to this folder. Plain bytes between
  * nodes of one build. */
 struct gwtf_flow_message {
-    uint16_t kind;
-    uint16_t reason;
-    uint32_t stage;
-    gwtf_node_id sink;
+    uint32_t kind;
+    uint32_t count;
+    /* Connection: the sender's number of it, the receiver's as far as the sender knows, the number
+     * of this message (0: nothing to acknowledge), the last one received in order. */
+    uint32_t session;
+    uint32_t peer_session;
     uint32_t sequence;
+    uint32_t acknowledged;
+    gwtf_node_id sink;
     gwtf_flow_id flow;
     int64_t cost_us;
-    int64_t link_us;
+    int64_t other_cost_us;
 };
 
 struct gwtf_flow_event {
@@ -88,47 +118,70 @@ typedef struct gwtf_flow gwtf_flow;
 
 /* Errors: GWTF_ERROR_USAGE (config), GWTF_ERROR_MEMORY; FLOW untouched. */
 gwtf_status gwtf_flow_create(const struct gwtf_flow_config *config, gwtf_flow **flow);
-void gwtf_flow_destroy(gwtf_flow *flow);
+void gwtf_flow_destroy(gwtf_flow *flow); /* NULL is allowed */
 
-/* The most sends that one step can ask for with this configuration. */
+/* The most sends that one step can ask for with this configuration. A smaller array does no harm
+ * but delay: what does not fit is sent by the next step, which the deadline asks for at once. */
 size_t gwtf_flow_sends_max(const struct gwtf_flow_config *config);
 
 /*
- * One event. UPDATE is overwritten. Messages from unknown peers, late, twice or out of order are
- * answered or dropped, never asserted on. Errors: GWTF_ERROR_LIMIT when a peer does not fit
- * neighbours_max (the peer is ignored).
+ * One event. UPDATE is overwritten, but for its array and sends_max, which are the caller's.
+ * Messages from unknown peers, late, twice or out of order are answered or dropped, never asserted
+ * on. Errors, after which nothing but the named thing is ignored: GWTF_ERROR_LIMIT when a peer does
+ * not fit neighbours_max, or a capacity capacity_max; GWTF_ERROR_USAGE for a peer that is this node
+ * itself, unknown, or of no neighbouring stage.
  */
 gwtf_status gwtf_flow_step(gwtf_flow *flow, const struct gwtf_flow_event *event,
                            struct gwtf_flow_update *update);
 
-/* A complete flow of a data node, in the order of growing cost. */
+/* A complete flow of a data node. */
 struct gwtf_flow_route {
-    gwtf_flow_id flow;
+    gwtf_flow_id flow; /* of the first hop */
     gwtf_node_id next; /* relay of stage 1 */
     int64_t cost_us;   /* of the whole path */
 };
 
-/* Data node: copies at most ROUTES_MAX routes, returns how many there are. */
+/* Data node: copies at most ROUTES_MAX routes in the order of growing cost, returns how many there
+ * are. */
 size_t gwtf_flow_routes(const gwtf_flow *flow, struct gwtf_flow_route *routes, size_t routes_max);
 
-/* Relay: the next hop of FLOW, GWTF_NODE_NONE when this node has no such flow. */
-gwtf_node_id gwtf_flow_next(const gwtf_flow *flow, gwtf_flow_id flow_id);
+/*
+ * Relay: the next hop of the flow that arrives under FLOW_ID, GWTF_NODE_NONE when this node has no
+ * such flow or the flow is being repaired. NEXT_ID (may be NULL): the id under which the next hop
+ * knows it; untouched with GWTF_NODE_NONE.
+ */
+gwtf_node_id gwtf_flow_next(const gwtf_flow *flow, gwtf_flow_id flow_id, gwtf_flow_id *next_id);
 
 /*
- * The next stage's nodes for SINK in the order of (link cost + advertised cost), for a microbatch
- * whose own next hop is gone or has refused; after the last relay stage that is SINK alone. Copies
- * at most HOPS_MAX, returns how many there are.
+ * The next stage's nodes for SINK, for a microbatch whose own next hop is gone or has refused:
+ * first those that have said that they have room, then the others, each in the order of (link cost
+ * + advertised cost). After the last relay stage that is SINK alone. Copies at most HOPS_MAX,
+ * returns how many there are.
  */
 size_t gwtf_flow_alternatives(const gwtf_flow *flow, gwtf_node_id sink, gwtf_node_id *hops,
                               size_t hops_max);
 
-/* Capacity and what is used of it; complete: flows with both neighbours. */
+/* Capacity and what is used of it; complete: flows with both neighbours. Data node: as source. */
 struct gwtf_flow_load {
     uint32_t capacity;
     uint32_t reserved;
     uint32_t complete;
 };
 struct gwtf_flow_load gwtf_flow_get_load(const gwtf_flow *flow);
+
+/* One hop of the flow table, for reports and checkers. */
+struct gwtf_flow_hop {
+    gwtf_node_id sink;
+    gwtf_node_id from; /* GWTF_NODE_NONE: none yet, or this data node is the source */
+    gwtf_flow_id from_id;
+    gwtf_node_id to; /* GWTF_NODE_NONE: none yet, or this data node is the sink */
+    gwtf_flow_id to_id;
+    int64_t link_us; /* of the hop to TO */
+};
+
+/* Copies at most HOPS_MAX hops, returns how many are held: for a data node as source, then as sink.
+ */
+size_t gwtf_flow_hops(const gwtf_flow *flow, struct gwtf_flow_hop *hops, size_t hops_max);
 
 /* The whole-state checker: true when every invariant holds; else false and a constant text in WHY
  * (may be NULL). */

@@ -1,0 +1,100 @@
+#include "flow/advertise.h"
+
+#include "flow/link.h"
+#include "flow/table.h"
+
+struct flow_offer flow_get_offer(const gwtf_flow *flow, uint32_t sink) {
+    struct flow_offer offer = {FLOW_COST_NONE, 0};
+    if (flow->config.stage == 0) {
+        uint32_t reserved = flow_reserved(flow, FLOW_ROLE_SINK);
+        if (flow->sinks[sink] == flow->config.self && reserved < flow->capacity) {
+            offer.cost_us = 0;
+            offer.count = flow->capacity - reserved;
+        }
+        return offer;
+    }
+    for (size_t i = 0; i < flow->slots_count; i++) {
+        const struct flow_slot *slot = &flow->slots[i];
+        if (slot->sink != sink || slot->in.state != FLOW_END_NONE ||
+            slot->out.state != FLOW_END_HELD || flow_slot_cost(slot) == FLOW_COST_NONE)
+            continue;
+        offer.count++;
+        if (flow_slot_cost(slot) < offer.cost_us)
+            offer.cost_us = flow_slot_cost(slot);
+    }
+    return offer;
+}
+
+static int64_t get_distance(const gwtf_flow *flow, uint32_t sink) {
+    if (flow->config.stage == 0)
+        return flow->sinks[sink] == flow->config.self ? 0 : FLOW_COST_NONE;
+    int64_t least = FLOW_COST_NONE;
+    for (size_t i = 0; i < flow->peers_count; i++) {
+        const struct flow_peer *peer = &flow->peers[i];
+        if (!flow_is_usable(flow, peer) || peer->figures[sink].distance_us == FLOW_COST_NONE)
+            continue;
+        int64_t distance = peer->link_us + peer->figures[sink].distance_us;
+        if (distance < least)
+            least = distance;
+    }
+    return least;
+}
+
+static void advertise_sink(gwtf_flow *flow, uint32_t sink) {
+    struct flow_offer offer = flow_get_offer(flow, sink);
+    int64_t distance_us = get_distance(flow, sink);
+    for (size_t i = 0; i < flow->peers_count; i++) {
+        struct flow_peer *peer = &flow->peers[i];
+        if (peer->id == GWTF_NODE_NONE || !flow_is_previous(flow, peer) ||
+            (peer->stage == 0 && peer->id != flow->sinks[sink]))
+            continue;
+        struct flow_figures *figures = &peer->figures[sink];
+        bool differs = figures->told.cost_us != offer.cost_us ||
+                       figures->told.count < offer.count ||
+                       figures->told_distance_us != distance_us;
+        if (!differs || !flow_link_has_room(peer))
+            continue;
+        struct gwtf_flow_message body = {.kind = FLOW_MESSAGE_ADVERTISE,
+                                         .sink = flow->sinks[sink],
+                                         .cost_us = offer.cost_us,
+                                         .count = offer.count,
+                                         .other_cost_us = distance_us};
+        flow_link_send(flow, peer, &body);
+        figures->told = offer;
+        figures->told_distance_us = distance_us;
+    }
+}
+
+void flow_advertise(gwtf_flow *flow) {
+    for (size_t sink = 0; sink < flow->sinks_count; sink++)
+        advertise_sink(flow, (uint32_t)sink);
+}
+
+void flow_note_told(struct flow_peer *peer, uint32_t sink, struct flow_offer offer) {
+    peer->figures[sink].told = offer;
+}
+
+struct flow_figures *flow_find_figures(gwtf_flow *flow, struct flow_peer *peer, gwtf_node_id sink) {
+    if (!flow_is_next(flow, peer) || (flow->config.stage == 0 && sink != flow->config.self) ||
+        (peer->stage == 0 && sink != peer->id))
+        return NULL;
+    uint32_t index = flow_sink_index(flow, sink);
+    return index < flow->config.sinks_max ? &peer->figures[index] : NULL;
+}
+
+void flow_take_advertisement(gwtf_flow *flow, struct flow_peer *peer,
+                             const struct gwtf_flow_message *message) {
+    struct flow_figures *figures = flow_find_figures(flow, peer, message->sink);
+    if (figures == NULL)
+        return;
+    figures->offer.cost_us = message->cost_us;
+    figures->offer.count = message->count;
+    figures->distance_us = message->other_cost_us;
+}
+
+void flow_forget_figures(gwtf_flow *flow, struct flow_peer *peer) {
+    const struct flow_figures nothing = {
+        {FLOW_COST_NONE, 0}, FLOW_COST_NONE, {FLOW_COST_NONE, 0}, FLOW_COST_NONE};
+    for (size_t sink = 0; sink < flow->config.sinks_max; sink++)
+        peer->figures[sink] = nothing;
+}

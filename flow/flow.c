@@ -1,0 +1,269 @@
+/* One node's step: which event goes where, and what is then due. */
+#include "flow/flow.h"
+
+#include "flow/advertise.h"
+#include "flow/link.h"
+#include "flow/repair.h"
+#include "flow/request.h"
+#include "flow/table.h"
+#include "share/base/assert.h"
+
+#include <stdlib.h>
+
+#define SINKS_MAX_DEFAULT 16
+#define TICK_US_DEFAULT 200000
+#define RETRY_US_DEFAULT 300000
+#define CAPACITY_LIMIT 65536u
+/* Above it a figure from a peer is damage, and sums of figures could overflow. */
+#define COST_US_LIMIT (INT64_MAX / 1024)
+
+static size_t get_slots_count(const struct gwtf_flow_config *config) {
+    return (size_t)config->capacity_max * (config->stage == 0 ? 4 : 2);
+}
+
+static struct gwtf_flow_config with_defaults(const struct gwtf_flow_config *given) {
+    struct gwtf_flow_config config = *given;
+    if (config.capacity_max == 0)
+        config.capacity_max = config.capacity;
+    if (config.sinks_max == 0)
+        config.sinks_max = SINKS_MAX_DEFAULT;
+    if (config.tick_us == 0)
+        config.tick_us = TICK_US_DEFAULT;
+    if (config.retry_us == 0)
+        config.retry_us = RETRY_US_DEFAULT;
+    return config;
+}
+
+static bool config_is_valid(const struct gwtf_flow_config *config) {
+    return config->policy == GWTF_FLOW_POLICY_GWTF_PAPER &&
+           config->objective <= GWTF_FLOW_OBJECTIVE_MAX && config->self != GWTF_NODE_NONE &&
+           config->stages >= 1 && config->stage <= config->stages && config->capacity >= 1 &&
+           config->capacity <= config->capacity_max && config->capacity_max <= CAPACITY_LIMIT &&
+           config->neighbours_max >= 1 && config->tick_us > 0 && config->retry_us > 0;
+}
+
+static bool allocate(gwtf_flow *flow) {
+    const struct gwtf_flow_config *config = &flow->config;
+    flow->slots_count = get_slots_count(config);
+    flow->slots = calloc(flow->slots_count, sizeof *flow->slots);
+    flow->sinks = calloc(config->sinks_max, sizeof *flow->sinks);
+    flow->peers = calloc(config->neighbours_max, sizeof *flow->peers);
+    if (flow->slots == NULL || flow->sinks == NULL || flow->peers == NULL)
+        return false;
+    for (size_t i = 0; i < config->neighbours_max; i++) {
+        flow->peers[i].id = GWTF_NODE_NONE;
+        flow->peers[i].figures = calloc(config->sinks_max, sizeof(struct flow_figures));
+        if (flow->peers[i].figures == NULL)
+            return false;
+    }
+    return true;
+}
+
+gwtf_status gwtf_flow_create(const struct gwtf_flow_config *config, gwtf_flow **flow) {
+    struct gwtf_flow_config complete = with_defaults(config);
+    if (!config_is_valid(&complete))
+        return GWTF_ERROR_USAGE;
+    gwtf_flow *made = calloc(1, sizeof *made);
+    if (made == NULL)
+        return GWTF_ERROR_MEMORY;
+    made->config = complete;
+    if (!allocate(made)) {
+        gwtf_flow_destroy(made);
+        return GWTF_ERROR_MEMORY;
+    }
+    gwtf_random_init(&made->random, gwtf_random_key(complete.seed, complete.self));
+    made->capacity = complete.capacity;
+    made->releases_left = FLOW_RELEASES_MAX;
+    for (size_t i = 0; i < made->slots_count; i++) {
+        made->slots[i].patience_at_us = GWTF_TIME_NEVER;
+        if (complete.stage == 0)
+            made->slots[i].role = i < made->slots_count / 2 ? FLOW_ROLE_SOURCE : FLOW_ROLE_SINK;
+    }
+    if (complete.stage == 0)
+        flow_sink_index(made, complete.self);
+    *flow = made;
+    return GWTF_OK;
+}
+
+void gwtf_flow_destroy(gwtf_flow *flow) {
+    if (flow == NULL)
+        return;
+    for (size_t i = 0; flow->peers != NULL && i < flow->config.neighbours_max; i++)
+        free(flow->peers[i].figures);
+    free(flow->peers);
+    free(flow->sinks);
+    free(flow->slots);
+    free(flow);
+}
+
+size_t gwtf_flow_sends_max(const struct gwtf_flow_config *config) {
+    return (size_t)config->neighbours_max * (FLOW_QUEUE_MAX + 1);
+}
+
+static bool is_neighbouring(const gwtf_flow *flow, uint32_t stage) {
+    struct flow_peer peer = {.stage = stage};
+    return flow_is_previous(flow, &peer) || flow_is_next(flow, &peer);
+}
+
+static gwtf_status take_peer_up(gwtf_flow *flow, const struct gwtf_flow_event *event) {
+    if (event->peer == flow->config.self || event->peer == GWTF_NODE_NONE)
+        return GWTF_ERROR_USAGE;
+    if (!is_neighbouring(flow, event->stage))
+        return event->stage == flow->config.stage ? GWTF_OK : GWTF_ERROR_USAGE;
+    if (flow_find_peer(flow, event->peer) != NULL)
+        return GWTF_OK;
+    struct flow_peer *peer = NULL;
+    for (size_t i = 0; i < flow->config.neighbours_max && peer == NULL; i++)
+        if (flow->peers[i].id == GWTF_NODE_NONE)
+            peer = &flow->peers[i];
+    if (peer == NULL)
+        return GWTF_ERROR_LIMIT;
+    peer->id = event->peer;
+    peer->stage = event->stage;
+    peer->link_us = FLOW_COST_NONE;
+    peer->compare_at_us = flow->now_us + FLOW_COMPARE_TICKS * flow->config.tick_us;
+    size_t index = (size_t)(peer - flow->peers);
+    if (index >= flow->peers_count)
+        flow->peers_count = index + 1;
+    flow_forget_figures(flow, peer);
+    flow_link_open(flow, peer);
+    return GWTF_OK;
+}
+
+static gwtf_status take_peer_down(gwtf_flow *flow, const struct gwtf_flow_event *event) {
+    struct flow_peer *peer = flow_find_peer(flow, event->peer);
+    if (peer == NULL)
+        return GWTF_OK;
+    flow_lose_peer(flow, peer);
+    peer->id = GWTF_NODE_NONE;
+    return GWTF_OK;
+}
+
+static gwtf_status take_link_cost(gwtf_flow *flow, const struct gwtf_flow_event *event) {
+    struct flow_peer *peer = flow_find_peer(flow, event->peer);
+    if (peer == NULL)
+        return GWTF_ERROR_USAGE;
+    int64_t link_us = event->cost_us < 0 ? FLOW_COST_NONE : event->cost_us;
+    if (link_us != FLOW_COST_NONE && link_us > COST_US_LIMIT)
+        link_us = COST_US_LIMIT;
+    flow_set_link(flow, peer, link_us);
+    return GWTF_OK;
+}
+
+static gwtf_status take_capacity(gwtf_flow *flow, const struct gwtf_flow_event *event) {
+    if (event->capacity > flow->config.capacity_max)
+        return GWTF_ERROR_LIMIT;
+    flow->capacity = event->capacity;
+    flow_shrink(flow);
+    return GWTF_OK;
+}
+
+static bool figure_is_sane(int64_t cost_us) {
+    return cost_us == FLOW_COST_NONE || (cost_us >= 0 && cost_us <= COST_US_LIMIT);
+}
+
+static void take_body(gwtf_flow *flow, struct flow_peer *peer,
+                      const struct gwtf_flow_message *message) {
+    switch (message->kind) {
+    case FLOW_MESSAGE_ADVERTISE:
+        flow_take_advertisement(flow, peer, message);
+        break;
+    case FLOW_MESSAGE_REQUEST:
+        flow_take_request(flow, peer, message);
+        break;
+    case FLOW_MESSAGE_ACCEPT:
+    case FLOW_MESSAGE_REJECT:
+        flow_take_answer(flow, peer, message);
+        break;
+    case FLOW_MESSAGE_CANCEL:
+        flow_take_cancel(flow, peer, message);
+        break;
+    case FLOW_MESSAGE_COST:
+        flow_take_cost(flow, peer, message);
+        break;
+    case FLOW_MESSAGE_COMPARE:
+        flow_take_compare(flow, peer, message);
+        break;
+    case FLOW_MESSAGE_DIFFERS:
+        flow_take_differs(flow, peer);
+        break;
+    case FLOW_MESSAGE_VERIFY:
+        flow_take_verify(flow, peer, message);
+        break;
+    default:
+        break;
+    }
+}
+
+static gwtf_status take_message(gwtf_flow *flow, const struct gwtf_flow_event *event) {
+    struct flow_peer *peer = flow_find_peer(flow, event->peer);
+    const struct gwtf_flow_message *message = &event->message;
+    if (peer == NULL || message->kind >= FLOW_MESSAGE_KINDS || !figure_is_sane(message->cost_us) ||
+        !figure_is_sane(message->other_cost_us))
+        return GWTF_OK;
+    switch (flow_link_receive(flow, peer, message)) {
+    case FLOW_LINK_NEW:
+        flow_lose_peer(flow, peer);
+        flow_forget_figures(flow, peer);
+        break;
+    case FLOW_LINK_BODY:
+        take_body(flow, peer, message);
+        break;
+    case FLOW_LINK_NOTHING:
+        break;
+    }
+    return GWTF_OK;
+}
+
+static gwtf_status take_event(gwtf_flow *flow, const struct gwtf_flow_event *event) {
+    switch (event->kind) {
+    case GWTF_FLOW_EVENT_START:
+        flow->started = true;
+        return GWTF_OK;
+    case GWTF_FLOW_EVENT_PEER_UP:
+        flow->releases_left = FLOW_RELEASES_MAX;
+        return take_peer_up(flow, event);
+    case GWTF_FLOW_EVENT_PEER_DOWN:
+        flow->releases_left = FLOW_RELEASES_MAX;
+        return take_peer_down(flow, event);
+    case GWTF_FLOW_EVENT_LINK_COST:
+        return take_link_cost(flow, event);
+    case GWTF_FLOW_EVENT_CAPACITY:
+        flow->releases_left = FLOW_RELEASES_MAX;
+        return take_capacity(flow, event);
+    case GWTF_FLOW_EVENT_MESSAGE:
+        return take_message(flow, event);
+    case GWTF_FLOW_EVENT_TIMER:
+        return GWTF_OK;
+    }
+    return GWTF_ERROR_USAGE;
+}
+
+static gwtf_time_us get_deadline(const gwtf_flow *flow) {
+    gwtf_time_us deadline = flow_link_deadline(flow);
+    gwtf_time_us repair = flow_repair_deadline(flow);
+    if (repair < deadline)
+        deadline = repair;
+    if (flow->ask_from_us > flow->now_us && flow->ask_from_us < deadline)
+        deadline = flow->ask_from_us;
+    return deadline;
+}
+
+gwtf_status gwtf_flow_step(gwtf_flow *flow, const struct gwtf_flow_event *event,
+                           struct gwtf_flow_update *update) {
+    update->sends_count = 0;
+    if (event->now_us > flow->now_us)
+        flow->now_us = event->now_us;
+    flow->routes_changed = false;
+    gwtf_status status = take_event(flow, event);
+    if (flow->started) {
+        flow_repair(flow);
+        flow_request_all(flow);
+        flow_tell(flow);
+        flow_advertise(flow);
+        flow_link_emit(flow, update);
+    }
+    update->deadline_us = flow->started ? get_deadline(flow) : GWTF_TIME_NEVER;
+    update->routes_changed = flow->routes_changed;
+    return status;
+}

@@ -1,0 +1,39 @@
+/*
+ * What nodes say to each other about flows. Every message carries the connection's four numbers
+ * (flow/link.c); the other fields by kind. An "offer" is what a node can take at this moment: the
+ * cost from it to the sink of the next flow that it would accept, and how many it would accept.
+ */
+#ifndef GWTF_FLOW_MESSAGES_H
+#define GWTF_FLOW_MESSAGES_H
+
+#include <stdint.h>
+
+enum flow_message_kind {
+    /* The four numbers alone: opens a connection, or acknowledges. */
+    FLOW_MESSAGE_BARE,
+    /* To the previous stage. sink; cost_us: the offer's cost, count: how many; other_cost_us:
+     * least cost from here to the sink if nothing were full. */
+    FLOW_MESSAGE_ADVERTISE,
+    /* To the next stage: take my flow FLOW to SINK for cost_us. */
+    FLOW_MESSAGE_REQUEST,
+    /* Answer: FLOW is taken at cost_us. other_cost_us, count: the offer that is left. */
+    FLOW_MESSAGE_ACCEPT,
+    /* Answer: FLOW is not taken. cost_us, count: the offer that there is. */
+    FLOW_MESSAGE_REJECT,
+    /* FLOW is given up, by its sender or its receiver. */
+    FLOW_MESSAGE_CANCEL,
+    /* To the previous stage: FLOW now costs cost_us from here to the sink. */
+    FLOW_MESSAGE_COST,
+    /* To the next stage: of the flows between us, `count` go from me to you; FLOW combines their
+       ids. */
+    FLOW_MESSAGE_COMPARE,
+    /* Answer to a COMPARE that differs from what the receiver holds: verify yours. */
+    FLOW_MESSAGE_DIFFERS,
+    /* I hold FLOW with you; answered by CANCEL when the receiver does not. */
+    FLOW_MESSAGE_VERIFY,
+    FLOW_MESSAGE_KINDS
+};
+
+#define FLOW_COST_NONE INT64_MAX
+
+#endif

@@ -1,0 +1,166 @@
+#include "flow/request.h"
+
+#include "flow/advertise.h"
+#include "flow/link.h"
+#include "flow/repair.h"
+#include "flow/table.h"
+
+struct choice {
+    struct flow_peer *peer; /* NULL: none */
+    uint32_t sink;
+    int64_t cost_us;
+};
+
+/* The cheapest offer for SINK, or for any sink with sinks_count; ties go to the lower ids. */
+static struct choice choose(gwtf_flow *flow, uint32_t sink) {
+    struct choice best = {NULL, 0, FLOW_COST_NONE};
+    for (size_t i = 0; i < flow->peers_count; i++) {
+        struct flow_peer *peer = &flow->peers[i];
+        if (!flow_is_usable(flow, peer) || peer->asks == FLOW_ASKS_MAX || !flow_link_has_room(peer))
+            continue;
+        for (uint32_t s = 0; s < flow->sinks_count; s++) {
+            const struct flow_offer *offer = &peer->figures[s].offer;
+            if ((sink < flow->sinks_count && s != sink) || offer->count == 0 ||
+                offer->cost_us == FLOW_COST_NONE)
+                continue;
+            int64_t cost_us = peer->link_us + offer->cost_us;
+            bool tie = best.peer != NULL && cost_us == best.cost_us;
+            if (cost_us < best.cost_us || (tie && peer->id < best.peer->id))
+                best = (struct choice){peer, s, cost_us};
+        }
+    }
+    return best;
+}
+
+static void ask(gwtf_flow *flow, struct flow_slot *slot, const struct choice *choice) {
+    struct flow_offer *offer = &choice->peer->figures[choice->sink].offer;
+    gwtf_flow_id id = ((gwtf_flow_id)flow->config.self + 1) << 32 | ++flow->ids;
+    slot->sink = choice->sink;
+    slot->out = (struct flow_end){FLOW_END_ASKED, choice->peer->id, id, false};
+    slot->link_us = choice->peer->link_us;
+    slot->rest_us = FLOW_COST_NONE;
+    struct gwtf_flow_message body = {.kind = FLOW_MESSAGE_REQUEST,
+                                     .sink = flow->sinks[choice->sink],
+                                     .flow = id,
+                                     .cost_us = offer->cost_us};
+    flow_link_send(flow, choice->peer, &body);
+    choice->peer->asks++;
+    offer->count--;
+}
+
+/* Flows that others rely on, but which have lost their way on. */
+static void request_repairs(gwtf_flow *flow) {
+    for (size_t i = 0; i < flow->slots_count; i++) {
+        struct flow_slot *slot = &flow->slots[i];
+        if (slot->role != FLOW_ROLE_RELAY || slot->in.state != FLOW_END_HELD ||
+            slot->out.state != FLOW_END_NONE)
+            continue;
+        struct choice choice = choose(flow, slot->sink);
+        if (choice.peer != NULL)
+            ask(flow, slot, &choice);
+    }
+}
+
+void flow_request_all(gwtf_flow *flow) {
+    request_repairs(flow);
+    bool offers = choose(flow, (uint32_t)flow->sinks_count).peer != NULL;
+    if (offers && !flow->saw_offers && flow->ask_from_us <= flow->now_us)
+        /* The first offer is seldom the best: the others are on their way. */
+        flow->ask_from_us = flow->now_us + flow->config.retry_us / 3;
+    flow->saw_offers = offers;
+    if (!offers || flow->now_us < flow->ask_from_us)
+        return;
+    bool data = flow->config.stage == 0;
+    for (uint32_t i = 0; i < flow->capacity; i++) {
+        struct choice choice = choose(flow, (uint32_t)flow->sinks_count);
+        if (choice.peer == NULL)
+            return;
+        struct flow_slot *slot = flow_take_slot(flow, data ? FLOW_ROLE_SOURCE : FLOW_ROLE_RELAY);
+        if (slot == NULL)
+            return;
+        slot->patience_at_us = GWTF_TIME_NEVER;
+        ask(flow, slot, &choice);
+    }
+}
+
+/* The slot that a request for SINK gets, or NULL. */
+static struct flow_slot *grant(gwtf_flow *flow, uint32_t sink, int64_t cost_us) {
+    if (flow->config.stage == 0) {
+        if (flow->sinks[sink] != flow->config.self)
+            return NULL;
+        struct flow_slot *slot = flow_take_slot(flow, FLOW_ROLE_SINK);
+        if (slot != NULL)
+            slot->sink = sink;
+        return slot;
+    }
+    struct flow_slot *best = NULL;
+    for (size_t i = 0; i < flow->slots_count; i++) {
+        struct flow_slot *slot = &flow->slots[i];
+        if (slot->sink == sink && slot->in.state == FLOW_END_NONE &&
+            slot->out.state == FLOW_END_HELD && flow_slot_cost(slot) <= cost_us &&
+            (best == NULL || flow_slot_cost(slot) < flow_slot_cost(best)))
+            best = slot;
+    }
+    return best;
+}
+
+void flow_take_request(gwtf_flow *flow, struct flow_peer *peer,
+                       const struct gwtf_flow_message *message) {
+    if (!flow_link_has_room_for_answer(peer))
+        return; /* more requests under way than are allowed */
+    uint32_t sink = flow_sink_index(flow, message->sink);
+    bool known = sink < flow->config.sinks_max && flow_is_previous(flow, peer) &&
+                 message->cost_us != FLOW_COST_NONE &&
+                 message->flow >> 32 == (gwtf_flow_id)peer->id + 1 &&
+                 flow_find_in(flow, peer->id, message->flow) == NULL;
+    struct flow_slot *slot = known ? grant(flow, sink, message->cost_us) : NULL;
+    struct gwtf_flow_message body = {.sink = message->sink, .flow = message->flow};
+    if (slot != NULL) {
+        slot->in = (struct flow_end){FLOW_END_HELD, peer->id, message->flow, false};
+        slot->patience_at_us = GWTF_TIME_NEVER;
+        slot->cost_due = false;
+        flow->routes_changed = true;
+    }
+    struct flow_offer offer = {FLOW_COST_NONE, 0};
+    if (known) {
+        offer = flow_get_offer(flow, sink);
+        flow_note_told(peer, sink, offer);
+    }
+    body.kind = slot != NULL ? FLOW_MESSAGE_ACCEPT : FLOW_MESSAGE_REJECT;
+    body.cost_us = slot != NULL ? flow_slot_cost(slot) : offer.cost_us;
+    body.other_cost_us = slot != NULL ? offer.cost_us : 0;
+    body.count = offer.count;
+    flow_link_send(flow, peer, &body);
+}
+
+/* Of the requests to PEER that are under way, those that a slot still waits for. */
+static uint32_t count_asked(const gwtf_flow *flow, const struct flow_peer *peer) {
+    uint32_t count = 0;
+    for (size_t i = 0; i < flow->slots_count; i++)
+        count += flow->slots[i].out.state == FLOW_END_ASKED && flow->slots[i].out.peer == peer->id;
+    return count;
+}
+
+void flow_take_answer(gwtf_flow *flow, struct flow_peer *peer,
+                      const struct gwtf_flow_message *message) {
+    bool accepted = message->kind == FLOW_MESSAGE_ACCEPT;
+    struct flow_figures *figures = flow_find_figures(flow, peer, message->sink);
+    struct flow_slot *slot = flow_find_out(flow, peer->id, message->flow);
+    bool waits = slot != NULL && slot->out.state == FLOW_END_ASKED;
+    if (!(waits || peer->asks > count_asked(flow, peer)) || figures == NULL)
+        return; /* nobody has asked */
+    peer->asks--;
+    figures->offer.cost_us = accepted ? message->other_cost_us : message->cost_us;
+    figures->offer.count = message->count;
+    if (!waits)
+        return; /* given up meanwhile: the CANCEL is on its way */
+    if (accepted) {
+        slot->out.state = FLOW_END_HELD;
+        slot->rest_us = message->cost_us;
+        slot->cost_due = slot->in.state == FLOW_END_HELD;
+        flow->routes_changed = true;
+    } else {
+        slot->out.state = FLOW_END_NONE;
+    }
+    flow_set_patience(flow, slot);
+}

@@ -1,0 +1,37 @@
+/* The tables: neighbours, data nodes, slots. No messages are sent here. */
+#ifndef GWTF_FLOW_TABLE_H
+#define GWTF_FLOW_TABLE_H
+
+#include "flow/state.h"
+
+/* NULL when there is none. */
+struct flow_peer *flow_find_peer(const gwtf_flow *flow, gwtf_node_id id);
+
+/* Does PEER send flows to this node, take flows from it? With one stage, both. */
+bool flow_is_previous(const gwtf_flow *flow, const struct flow_peer *peer);
+bool flow_is_next(const gwtf_flow *flow, const struct flow_peer *peer);
+/* A next hop that can be asked: a link whose cost is known, and a connection. */
+bool flow_is_usable(const gwtf_flow *flow, const struct flow_peer *peer);
+
+/* The index of data node ID; a new one is entered. sinks_max when the table is full. */
+uint32_t flow_sink_index(gwtf_flow *flow, gwtf_node_id id);
+
+/* Was used, is used: an end that is asked or held. */
+bool flow_end_is_live(const struct flow_end *end);
+bool flow_slot_is_reserved(const struct flow_slot *slot);
+/* Both neighbours, as far as the role has them. */
+bool flow_slot_is_complete(const struct flow_slot *slot);
+
+/* Slots of ROLE that are reserved. */
+uint32_t flow_reserved(const gwtf_flow *flow, enum flow_role role);
+/* A free slot of ROLE, when capacity is left; else NULL. The caller fills it. */
+struct flow_slot *flow_take_slot(gwtf_flow *flow, enum flow_role role);
+
+/* The slot of which this end is shared with PEER under ID and is asked or held, or NULL. */
+struct flow_slot *flow_find_in(const gwtf_flow *flow, gwtf_node_id peer, gwtf_flow_id id);
+struct flow_slot *flow_find_out(const gwtf_flow *flow, gwtf_node_id peer, gwtf_flow_id id);
+
+/* From this node to the sink along the slot; FLOW_COST_NONE without outflow. */
+int64_t flow_slot_cost(const struct flow_slot *slot);
+
+#endif
