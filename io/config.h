@@ -33,7 +33,7 @@ enum gwtf_config_objective { GWTF_CONFIG_OBJECTIVE_SUM, GWTF_CONFIG_OBJECTIVE_MA
 
 struct gwtf_config_node {
     enum gwtf_config_role role;
-    uint32_t count;
+    uint32_t count;                  /* default 1 */
     uint32_t capacity;               /* microbatches held at one time; 0: from free memory */
     uint32_t stage;                  /* relays: 1..stages, 0: spread evenly over the stages */
     char host[GWTF_CONFIG_PATH_MAX]; /* where its workers are spawned; "": where mpirun puts them */
@@ -41,12 +41,12 @@ struct gwtf_config_node {
 
 struct gwtf_config {
     struct {
-        char directory[GWTF_CONFIG_PATH_MAX];
-        uint64_t seed;       /* default 1 */
-        uint32_t iterations; /* required, at least 1 */
+        char directory[GWTF_CONFIG_PATH_MAX]; /* required */
+        uint64_t seed;                        /* default 1 */
+        uint32_t iterations;                  /* required, at least 1 */
     } run;
     struct {
-        enum gwtf_config_family family; /* "gpt2" */
+        enum gwtf_config_family family; /* default "gpt2" */
         uint32_t layers;                /* required */
         uint32_t width;                 /* required */
         uint32_t heads;                 /* required, divides width */
@@ -57,9 +57,9 @@ struct gwtf_config {
     struct {
         char train[GWTF_CONFIG_PATH_MAX];      /* required */
         char validation[GWTF_CONFIG_PATH_MAX]; /* "": no validation */
-        uint32_t validate_every;               /* iterations; 0: after the last one only */
-        uint32_t validation_sequences; /* spread evenly over the file; 0: as many as fit without
-                                          overlap. Default 256 */
+        uint32_t validate_every; /* iterations; 0: after the last one only. Default 0 */
+        /* spread evenly over the file; 0: as many as fit without overlap. Default 256 */
+        uint32_t validation_sequences;
     } data;
     struct {
         uint32_t microbatch;   /* sequences in one; required */
@@ -82,8 +82,8 @@ struct gwtf_config {
         double epsilon;               /* default 1e-8 */
     } optimizer;                      /* name "adamw", the only one */
     struct {
-        enum gwtf_config_policy policy;
-        enum gwtf_config_objective objective;
+        enum gwtf_config_policy policy;       /* default "gwtf" */
+        enum gwtf_config_objective objective; /* default "sum" */
     } flow;
     struct {
         uint32_t every; /* iterations; 0: at the end only. Default 0 */
@@ -92,15 +92,22 @@ struct gwtf_config {
     struct {
         enum gwtf_config_device device;   /* default "auto" */
         enum gwtf_config_kernels kernels; /* "onednn" (default) or "reference" */
-        uint32_t threads; /* per worker; 0: cores of the host / its workers. precision: "float32" */
-    } backend;
+        uint32_t threads; /* per worker; 0: cores of the host / its workers. Default 0 */
+    } backend;            /* precision "float32", the only one */
 };
 
 /*
- * Reads PATH, applies OVERRIDES ("optimizer.learning_rate=1e-3", "nodes.1.count=4": a path, '=', a
- * libconfig value; a bare word is taken as a string), checks keys, types, ranges and everything
- * that can be checked without the data. Relative paths in the file are relative to the working
- * directory. Errors: GWTF_ERROR_USAGE with the line for the user; CONFIG untouched.
+ * Reads PATH, applies OVERRIDES one after the other, fills in defaults, and checks keys, types,
+ * ranges and everything that can be checked without the data. Relative paths in the file are
+ * relative to the working directory. The struct is large: keep it off small stacks.
+ *
+ * An override is a path, '=', and a libconfig value: "optimizer.learning_rate=1e-3",
+ * "nodes.1.count=4" (entries count from 0). A string may stand without quotation marks. The path of
+ * a section takes a group, of which the keys are set: "batch={ microbatch = 8; }"; "nodes=( ... )"
+ * replaces the list. In messages "--set OVERRIDE" stands for the place then.
+ *
+ * Errors: GWTF_ERROR_USAGE with the line for the user, also for a file that cannot be read;
+ * GWTF_ERROR_MEMORY. CONFIG is untouched then.
  */
 gwtf_status gwtf_config_load(const char *path, const char *const *overrides, size_t overrides_count,
                              struct gwtf_config *config, struct gwtf_error *error);
@@ -114,7 +121,7 @@ gwtf_status gwtf_config_parse(const char *text, const char *name, const char *co
  * GWTF_ERROR_MEMORY. */
 gwtf_status gwtf_config_text(const struct gwtf_config *config, char **text);
 
-/* Nodes of a role over all entries. */
+/* Nodes of a role, over all entries. */
 uint32_t gwtf_config_count(const struct gwtf_config *config, enum gwtf_config_role role);
 
 #endif

@@ -28,7 +28,8 @@ bool gwtf_run_exists(const char *directory);
 gwtf_status gwtf_run_write_config(const char *directory, const char *text,
                                   struct gwtf_error *error);
 
-/* The keys of a metrics line, in this order; NAN and counts as said are left out. */
+/* The keys of a metrics line, in this order. A real that is not finite is left out, and read back
+ * as NAN; of the array it is null. */
 struct gwtf_metrics {
     uint64_t iteration;
     double loss;            /* nats per token, mean over the global batch, before the step */
@@ -37,10 +38,10 @@ struct gwtf_metrics {
     double seconds;         /* of this iteration, without validation */
     double tokens_per_second;
     uint32_t microbatches;
-    uint32_t nodes; /* alive */
-    uint32_t stages;
-    double stage_utilisation[GWTF_RUN_STAGES_MAX]; /* index 0: stage 1; busy share of the iteration,
-                                                      0..1 */
+    uint32_t nodes;  /* alive */
+    uint32_t stages; /* length of stage_utilisation; no key of its own */
+    /* index 0: stage 1; busy share of the iteration, 0..1 */
+    double stage_utilisation[GWTF_RUN_STAGES_MAX];
     uint32_t joined;
     uint32_t lost;
     uint32_t repaired;
@@ -49,7 +50,8 @@ struct gwtf_metrics {
     double learning_rate;
 };
 
-/* Appends one line to metrics.jsonl. */
+/* Appends one line to metrics.jsonl, on a line of its own even when the last one was cut. Errors:
+ * GWTF_ERROR_IO, GWTF_ERROR_MEMORY. */
 gwtf_status gwtf_run_append_metrics(const char *directory, const struct gwtf_metrics *metrics,
                                     struct gwtf_error *error);
 
@@ -80,12 +82,17 @@ struct gwtf_node_state {
     char host[256];
     uint64_t iteration; /* last finished */
     uint32_t capacity;
-    uint64_t
-        weights_hash; /* of the stage's weights after hash_iteration; written as 16 hex digits */
+    /* of the stage's weights after hash_iteration; written as 16 hex digits */
+    uint64_t weights_hash;
     uint64_t hash_iteration;         /* 0: no hash yet */
-    uint64_t updated_unix_us;        /* filled by _write */
+    uint64_t updated_unix_us;        /* filled by gwtf_run_write_node */
     char error[GWTF_ERROR_TEXT_MAX]; /* phase FAILED: why */
 };
+
+/* "starting", "training", "finished", "failed": also the words of the file. */
+const char *gwtf_node_phase_name(enum gwtf_node_phase phase);
+
+/* Replaces nodes/node-NNNN.json, with the time of now in it. Errors: GWTF_ERROR_IO. */
 gwtf_status gwtf_run_write_node(const char *directory, const struct gwtf_node_state *state,
                                 struct gwtf_error *error);
 
@@ -96,7 +103,7 @@ gwtf_status gwtf_run_write_node(const char *directory, const struct gwtf_node_st
 gwtf_status gwtf_run_read_nodes(const char *directory, struct gwtf_node_state **nodes,
                                 size_t *nodes_count, struct gwtf_error *error);
 
-/* Removes the state files of a former start. */
+/* Removes the state files of a former start. Errors: GWTF_ERROR_IO. */
 gwtf_status gwtf_run_clear_nodes(const char *directory, struct gwtf_error *error);
 
 /*
@@ -120,13 +127,16 @@ gwtf_status gwtf_run_read_events(const char *directory, uint64_t *offset,
                                  void (*visit)(void *context, const struct gwtf_run_event *),
                                  void *context, struct gwtf_error *error);
 
-/* requests/NAME: made, looked for, taken away. */
+/* requests/NAME: made, looked for, taken away. NAME is a plain file name. */
 gwtf_status gwtf_run_request(const char *directory, const char *name, struct gwtf_error *error);
 bool gwtf_run_requested(const char *directory, const char *name);
 void gwtf_run_clear_request(const char *directory, const char *name);
 
-/* One process trains a run: an advisory lock on DIRECTORY/lock, held by this process until it ends
- * or _unlock. */
+/*
+ * One process trains a run: an advisory lock on DIRECTORY/lock, held by this process until it ends
+ * or gwtf_run_unlock; a program that it becomes by exec does not hold it, a child by fork does.
+ * Errors: GWTF_ERROR_USAGE with a line that says who holds it, GWTF_ERROR_IO.
+ */
 gwtf_status gwtf_run_lock(const char *directory, int *lock, struct gwtf_error *error);
 void gwtf_run_unlock(int lock);
 

@@ -1,8 +1,9 @@
 /*
- * Token data: an HDF5 file with the dataset /tokens (uint16 or uint32, contiguous) and attributes
- * tokenizer, vocabulary, source, sha256 (of the source). Opened files are mapped, so that reading
- * during training touches neither the HDF5 library nor memory beyond the page cache, and any thread
- * may read.
+ * Token data: an HDF5 file with the dataset /tokens (uint16 or uint32, contiguous, this machine's
+ * byte order). Attributes of the dataset: tokenizer, vocabulary, source, sha256 (of the source),
+ * and largest (the largest id; a file without it is searched when it is opened). Opened files are
+ * mapped, so that reading during training touches neither the HDF5 library nor memory beyond the
+ * page cache, and any thread may read.
  */
 #ifndef GWTF_IO_TOKENS_H
 #define GWTF_IO_TOKENS_H
@@ -16,7 +17,7 @@ struct gwtf_tokens; /* an open file */
 struct gwtf_tokens_info {
     uint64_t count;
     uint32_t vocabulary; /* ids are below it */
-    uint32_t largest;    /* largest id in the file, found when it was written */
+    uint32_t largest;    /* largest id in the file, below VOCABULARY */
     uint32_t bytes_per_token;
     char tokenizer[64];
     char source[1024];
@@ -34,9 +35,13 @@ void gwtf_tokens_close(struct gwtf_tokens *tokens); /* NULL is allowed */
 
 struct gwtf_tokens_info gwtf_tokens_get_info(const struct gwtf_tokens *tokens);
 
-/* Copies COUNT ids from START on. The range must lie in the file. Any thread. */
-void gwtf_tokens_read(const struct gwtf_tokens *tokens, uint64_t start, uint64_t count,
-                      uint32_t *ids);
+/*
+ * Copies COUNT ids from START on. The range must lie in the file. Any thread. Errors:
+ * GWTF_ERROR_CORRUPT when an id is above info.largest: the file was damaged after it was written,
+ * and IDS must not be used as places in a table.
+ */
+gwtf_status gwtf_tokens_read(const struct gwtf_tokens *tokens, uint64_t start, uint64_t count,
+                             uint32_t *ids);
 
 /*
  * Sequence SEQUENCE (counted over the global batch) of iteration ITERATION: inputs
@@ -60,10 +65,12 @@ uint64_t gwtf_tokens_validation_start(const struct gwtf_tokens *tokens, uint64_t
 struct gwtf_tokenize_options {
     const char *input;  /* text file */
     const char *output; /* token file, replaced when whole */
-    double
-        validation_share; /* 0: none; else the last share of the text goes to VALIDATION_OUTPUT */
+    /* 0: none; else the last share of the text goes to VALIDATION_OUTPUT, and OUTPUT gets the rest
+     */
+    double validation_share;
     const char *validation_output;
-    void (*progress)(void *context, uint64_t done_bytes, uint64_t all_bytes); /* may be NULL */
+    /* Called after every piece; may be NULL. */
+    void (*progress)(void *context, uint64_t done_bytes, uint64_t all_bytes);
     void *progress_context;
 };
 

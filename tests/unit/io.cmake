@@ -1,1 +1,3 @@
-# tests of io come here
+gwtf_test(config SOURCES test_config.c USES gwtf_io LABELS unit)
+gwtf_test(tokens SOURCES test_tokens.c USES gwtf_io LABELS unit)
+gwtf_test(run SOURCES test_run.c USES gwtf_io LABELS unit)

@@ -1,0 +1,123 @@
+/* Checks over several keys: what no key alone can be wrong about. */
+#include "io/config_reader.h"
+
+#include <inttypes.h>
+
+static const struct gwtf_config_origin *origin_of(const struct gwtf_config_reader *reader,
+                                                  const char *section, const char *name) {
+    return &reader->keys[gwtf_config_find_key(section, name)];
+}
+
+/* The divisor of WIDTH that is nearest to HEADS, for a suggestion. */
+static uint32_t nearest_divisor(uint32_t width, uint32_t heads) {
+    uint32_t best = 1;
+    for (uint32_t i = 1; i <= width; i++)
+        if (width % i == 0 &&
+            (i > heads ? i - heads : heads - i) < (best > heads ? best - heads : heads - best))
+            best = i;
+    return best;
+}
+
+static gwtf_status check_shape(const struct gwtf_config_reader *reader) {
+    const struct gwtf_config *config = &reader->config;
+    uint32_t width = config->model.width, heads = config->model.heads;
+    if (width % heads != 0)
+        return gwtf_config_complain(reader, origin_of(reader, "model", "heads"),
+                                    "model.heads is %" PRIu32 ", which does not divide model.width "
+                                    "%" PRIu32 ": give a divisor, like %" PRIu32,
+                                    heads, width, nearest_divisor(width, heads));
+    if (config->model.vocabulary == 1)
+        return gwtf_config_complain(reader, origin_of(reader, "model", "vocabulary"),
+                                    "model.vocabulary is 1: give at least 2, or 0 for the data's");
+    if (config->pipeline.stages > config->model.layers)
+        return gwtf_config_complain(reader, origin_of(reader, "pipeline", "stages"),
+                                    "pipeline.stages is %" PRIu32 ", more than the %" PRIu32
+                                    " of model.layers: give at most %" PRIu32,
+                                    config->pipeline.stages, config->model.layers,
+                                    config->model.layers);
+    return GWTF_OK;
+}
+
+/* The entry of nodes as a place: the line of the key when it was given, else of the entry. */
+static const struct gwtf_config_origin *node_origin(const struct gwtf_config_reader *reader,
+                                                    size_t entry, const char *name) {
+    const struct gwtf_config_origin *origin =
+        &reader->nodes[entry][gwtf_config_find_key("nodes", name)];
+    return origin->line > 0 || origin->override != NULL ? origin : &reader->entries[entry];
+}
+
+static gwtf_status check_node_stages(const struct gwtf_config_reader *reader) {
+    const struct gwtf_config *config = &reader->config;
+    for (size_t i = 0; i < config->nodes_count; i++) {
+        const struct gwtf_config_node *node = &config->nodes[i];
+        if (node->role == GWTF_CONFIG_ROLE_DATA && node->stage != 0)
+            return gwtf_config_complain(reader, node_origin(reader, i, "stage"),
+                                        "nodes.%zu.stage is %" PRIu32 ", but data nodes have no "
+                                        "stage: remove it, or make the role \"relay\"",
+                                        i, node->stage);
+        if (node->stage > config->pipeline.stages)
+            return gwtf_config_complain(
+                reader, node_origin(reader, i, "stage"),
+                "nodes.%zu.stage is %" PRIu32 ", but pipeline.stages is "
+                "%" PRIu32 ": give 1 to %" PRIu32 ", or 0 to spread the nodes",
+                i, node->stage, config->pipeline.stages, config->pipeline.stages);
+    }
+    return GWTF_OK;
+}
+
+static gwtf_status check_relays(const struct gwtf_config_reader *reader) {
+    const struct gwtf_config *config = &reader->config;
+    const struct gwtf_config_origin *list = &reader->sections[gwtf_config_find_section("nodes")];
+    uint32_t stages = config->pipeline.stages;
+    uint32_t relays = gwtf_config_count(config, GWTF_CONFIG_ROLE_RELAY);
+    if (relays < stages)
+        return gwtf_config_complain(reader, list,
+                                    "there are %" PRIu32 " relays for %" PRIu32
+                                    " stages: add relays, or lower pipeline.stages",
+                                    relays, stages);
+    /* Relays without a stage fill those that have none. */
+    uint32_t free_relays = 0, empty = 0, first_empty = 0;
+    for (uint32_t stage = 0; stage <= stages; stage++) {
+        uint32_t count = 0;
+        for (size_t i = 0; i < config->nodes_count; i++)
+            if (config->nodes[i].role == GWTF_CONFIG_ROLE_RELAY && config->nodes[i].stage == stage)
+                count += config->nodes[i].count;
+        if (stage == 0)
+            free_relays = count;
+        else if (count == 0 && empty++ == free_relays)
+            first_empty = stage;
+    }
+    if (empty > free_relays)
+        return gwtf_config_complain(reader, list,
+                                    "stage %" PRIu32 " has no relay: add one, or leave the stage "
+                                    "of some relays out",
+                                    first_empty);
+    return GWTF_OK;
+}
+
+gwtf_status gwtf_config_check(const struct gwtf_config_reader *reader) {
+    const struct gwtf_config *config = &reader->config;
+    const struct gwtf_config_origin *list = &reader->sections[gwtf_config_find_section("nodes")];
+    gwtf_status status = check_shape(reader);
+    if (status != GWTF_OK)
+        return status;
+    if (config->nodes_count == 0)
+        return gwtf_config_complain(reader, list,
+                                    "nodes is missing: write nodes = ( { role = \"data\"; }, { "
+                                    "role = \"relay\"; count = %" PRIu32 "; } );",
+                                    config->pipeline.stages);
+    if (gwtf_config_count(config, GWTF_CONFIG_ROLE_DATA) == 0)
+        return gwtf_config_complain(reader, list,
+                                    "there is no data node: add { role = \"data\"; } to nodes");
+    status = check_node_stages(reader);
+    if (status == GWTF_OK)
+        status = check_relays(reader);
+    if (status != GWTF_OK)
+        return status;
+    if (config->optimizer.minimum > config->optimizer.learning_rate)
+        return gwtf_config_complain(reader, origin_of(reader, "optimizer", "minimum"),
+                                    "optimizer.minimum is %g, above optimizer.learning_rate %g: "
+                                    "lower it",
+                                    config->optimizer.minimum, config->optimizer.learning_rate);
+    return GWTF_OK;
+}

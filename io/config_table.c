@@ -1,0 +1,176 @@
+#include "io/config_table.h"
+
+#include <stddef.h>
+#include <string.h>
+
+static const char *const family_words[] = {"gpt2", NULL};
+static const char *const role_words[] = {"data", "relay", NULL};
+static const char *const decay_words[] = {"none", "linear", "cosine", NULL};
+static const char *const optimizer_words[] = {"adamw", NULL};
+static const char *const policy_words[] = {"gwtf", NULL};
+static const char *const objective_words[] = {"sum", "max", NULL};
+static const char *const device_words[] = {"auto", "cpu", NULL};
+static const char *const kernels_words[] = {"onednn", "reference", NULL};
+static const char *const precision_words[] = {"float32", NULL};
+
+const char *const gwtf_config_sections[] = {"run",      "model",   "data", "batch",
+                                            "pipeline", "nodes",   "flow", "optimizer",
+                                            "snapshot", "backend", NULL};
+
+#define IN(member) offsetof(struct gwtf_config, member)
+#define IN_NODE(member) offsetof(struct gwtf_config_node, member)
+#define COUNT_MAX 4294967295.0
+#define SEED_MAX 9223372036854775807.0
+#define REAL_MAX 1e30
+#define REQUIRED .fallback = NULL
+
+/* clang-format off: a table reads as a table */
+const struct gwtf_config_key gwtf_config_keys[] = {
+    {"run", "directory", GWTF_CONFIG_TEXT, IN(run.directory), .least = 1, REQUIRED,
+     .help = "where the run keeps its files"},
+    {"run", "seed", GWTF_CONFIG_SEED, IN(run.seed), .least = 0, .most = SEED_MAX, .fallback = "1",
+     .help = "of initial weights and data order"},
+    {"run", "iterations", GWTF_CONFIG_COUNT, IN(run.iterations), .least = 1, .most = COUNT_MAX,
+     REQUIRED, .help = "optimizer steps to train"},
+
+    {"model", "family", GWTF_CONFIG_WORD, IN(model.family), .words = family_words,
+     .fallback = "gpt2", .help = "architecture"},
+    {"model", "layers", GWTF_CONFIG_COUNT, IN(model.layers), .least = 1, .most = 4096, REQUIRED,
+     .help = "transformer blocks"},
+    {"model", "width", GWTF_CONFIG_COUNT, IN(model.width), .least = 1, .most = 1 << 20, REQUIRED,
+     .help = "floats of a token inside the model"},
+    {"model", "heads", GWTF_CONFIG_COUNT, IN(model.heads), .least = 1, .most = 1 << 20, REQUIRED,
+     .help = "attention heads; divides width"},
+    {"model", "context", GWTF_CONFIG_COUNT, IN(model.context), .least = 1, .most = 1 << 24,
+     REQUIRED, .help = "tokens of a sequence"},
+    {"model", "vocabulary", GWTF_CONFIG_COUNT, IN(model.vocabulary), .least = 0, .most = 1 << 30,
+     .fallback = "0", .help = "0: the data's"},
+    {"model", "tied_head", GWTF_CONFIG_FLAG, IN(model.tied_head), .fallback = "true",
+     .help = "the head uses the token embedding's weights"},
+
+    {"data", "train", GWTF_CONFIG_TEXT, IN(data.train), .least = 1, REQUIRED,
+     .help = "token file to train on"},
+    {"data", "validation", GWTF_CONFIG_TEXT, IN(data.validation), .least = 0, .fallback = "",
+     .help = "token file to measure on; empty: none"},
+    {"data", "validate_every", GWTF_CONFIG_COUNT, IN(data.validate_every), .least = 0,
+     .most = COUNT_MAX, .fallback = "0", .help = "iterations; 0: after the last one only"},
+    {"data", "validation_sequences", GWTF_CONFIG_COUNT, IN(data.validation_sequences), .least = 0,
+     .most = COUNT_MAX, .fallback = "256", .help = "spread evenly over the file; 0: all that fit"},
+
+    {"batch", "microbatch", GWTF_CONFIG_COUNT, IN(batch.microbatch), .least = 1, .most = 1 << 16,
+     REQUIRED, .help = "sequences in one microbatch"},
+    {"batch", "microbatches", GWTF_CONFIG_COUNT, IN(batch.microbatches), .least = 1,
+     .most = 1 << 20, REQUIRED, .help = "per data node and iteration"},
+
+    {"pipeline", "stages", GWTF_CONFIG_COUNT, IN(pipeline.stages), .least = 1, .most = 256,
+     REQUIRED, .help = "relay stages; at most model.layers"},
+
+    {"nodes", "role", GWTF_CONFIG_WORD, IN_NODE(role), .words = role_words, REQUIRED,
+     .help = "what these nodes do"},
+    {"nodes", "count", GWTF_CONFIG_COUNT, IN_NODE(count), .least = 1, .most = 100000,
+     .fallback = "1", .help = "how many such nodes"},
+    {"nodes", "capacity", GWTF_CONFIG_COUNT, IN_NODE(capacity), .least = 0, .most = 1 << 20,
+     .fallback = "0", .help = "microbatches held at one time; 0: from free memory"},
+    {"nodes", "stage", GWTF_CONFIG_COUNT, IN_NODE(stage), .least = 0, .most = 256, .fallback = "0",
+     .help = "of relays; 0: spread evenly"},
+    {"nodes", "host", GWTF_CONFIG_TEXT, IN_NODE(host), .least = 0, .fallback = "",
+     .help = "where they run; empty: where mpirun puts them"},
+
+    {"flow", "policy", GWTF_CONFIG_WORD, IN(flow.policy), .words = policy_words, .fallback = "gwtf",
+     .help = "how microbatches find their way"},
+    {"flow", "objective", GWTF_CONFIG_WORD, IN(flow.objective), .words = objective_words,
+     .fallback = "sum", .help = "which cost of the flows is made small"},
+
+    {"optimizer", "name", GWTF_CONFIG_WORD, GWTF_CONFIG_NOT_KEPT, .words = optimizer_words,
+     .fallback = "adamw", .help = "the optimizer"},
+    {"optimizer", "learning_rate", GWTF_CONFIG_REAL, IN(optimizer.learning_rate), .least = 0,
+     .above = true, .most = REAL_MAX, .fallback = "6e-4", .help = "at its peak"},
+    {"optimizer", "minimum", GWTF_CONFIG_REAL, IN(optimizer.minimum), .least = 0, .most = REAL_MAX,
+     .derived = true, .help = "learning rate of the last iteration; left out: a tenth of the peak"},
+    {"optimizer", "warmup", GWTF_CONFIG_COUNT, IN(optimizer.warmup), .least = 0, .most = COUNT_MAX,
+     .fallback = "0", .help = "iterations of linear rise"},
+    {"optimizer", "decay", GWTF_CONFIG_WORD, IN(optimizer.decay), .words = decay_words,
+     .fallback = "cosine", .help = "of the learning rate"},
+    {"optimizer", "weight_decay", GWTF_CONFIG_REAL, IN(optimizer.weight_decay), .least = 0,
+     .most = REAL_MAX, .fallback = "0.1", .help = "decoupled; not on norms and biases"},
+    {"optimizer", "clip", GWTF_CONFIG_REAL, IN(optimizer.clip), .least = 0, .most = REAL_MAX,
+     .fallback = "1.0", .help = "largest global gradient norm; 0: no clipping"},
+    {"optimizer", "beta1", GWTF_CONFIG_REAL, IN(optimizer.beta1), .least = 0, .most = 1,
+     .below = true, .fallback = "0.9", .help = "decay of first moments"},
+    {"optimizer", "beta2", GWTF_CONFIG_REAL, IN(optimizer.beta2), .least = 0, .most = 1,
+     .below = true, .fallback = "0.95", .help = "decay of second moments"},
+    {"optimizer", "epsilon", GWTF_CONFIG_REAL, IN(optimizer.epsilon), .least = 0, .above = true,
+     .most = REAL_MAX, .fallback = "1e-8", .help = "keeps the step finite"},
+
+    {"snapshot", "every", GWTF_CONFIG_COUNT, IN(snapshot.every), .least = 0, .most = COUNT_MAX,
+     .fallback = "0", .help = "iterations; 0: at the end only"},
+    {"snapshot", "keep", GWTF_CONFIG_COUNT, IN(snapshot.keep), .least = 0, .most = COUNT_MAX,
+     .fallback = "3", .help = "newest ones that stay; 0: all"},
+
+    {"backend", "device", GWTF_CONFIG_WORD, IN(backend.device), .words = device_words,
+     .fallback = "auto", .help = "what computes"},
+    {"backend", "kernels", GWTF_CONFIG_WORD, IN(backend.kernels), .words = kernels_words,
+     .fallback = "onednn", .help = "the fast ones, or the readable ones"},
+    {"backend", "precision", GWTF_CONFIG_WORD, GWTF_CONFIG_NOT_KEPT, .words = precision_words,
+     .fallback = "float32", .help = "of weights and activations"},
+    {"backend", "threads", GWTF_CONFIG_COUNT, IN(backend.threads), .least = 0, .most = 4096,
+     .fallback = "0", .help = "per worker; 0: cores of the host / its workers"},
+};
+/* clang-format on */
+
+const size_t gwtf_config_keys_count = sizeof gwtf_config_keys / sizeof gwtf_config_keys[0];
+_Static_assert(sizeof gwtf_config_keys / sizeof gwtf_config_keys[0] <= GWTF_CONFIG_KEYS_MAX,
+               "raise GWTF_CONFIG_KEYS_MAX");
+
+int gwtf_config_find_key(const char *section, const char *name) {
+    for (size_t i = 0; i < gwtf_config_keys_count; i++)
+        if (strcmp(gwtf_config_keys[i].section, section) == 0 &&
+            strcmp(gwtf_config_keys[i].name, name) == 0)
+            return (int)i;
+    return -1;
+}
+
+void gwtf_config_range_text(const struct gwtf_config_key *key, char *text, size_t size) {
+    bool open_end = key->type == GWTF_CONFIG_REAL && key->most >= REAL_MAX;
+    if (open_end && key->above)
+        snprintf(text, size, "above %g", key->least);
+    else if (open_end)
+        snprintf(text, size, "from %g on", key->least);
+    else if (key->below)
+        snprintf(text, size, "from %g to below %g", key->least, key->most);
+    else if (key->type == GWTF_CONFIG_SEED)
+        snprintf(text, size, "from 0 to 9223372036854775807");
+    else
+        snprintf(text, size, "from %.0f to %.0f", key->least, key->most);
+}
+
+static size_t smaller(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+/* Damerau and Levenshtein's distance, optimal string alignment; names longer than the table are cut
+ * to it. */
+size_t gwtf_config_distance(const char *a, const char *b) {
+    enum { MOST = 64 };
+    size_t cells[MOST + 1][MOST + 1];
+    size_t a_length = smaller(strlen(a), MOST), b_length = smaller(strlen(b), MOST);
+    for (size_t i = 0; i <= a_length; i++)
+        cells[i][0] = i;
+    for (size_t j = 0; j <= b_length; j++)
+        cells[0][j] = j;
+    for (size_t i = 1; i <= a_length; i++) {
+        for (size_t j = 1; j <= b_length; j++) {
+            size_t changed = cells[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+            size_t best = smaller(changed, smaller(cells[i - 1][j], cells[i][j - 1]) + 1);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                best = smaller(best, cells[i - 2][j - 2] + 1);
+            cells[i][j] = best;
+        }
+    }
+    return cells[a_length][b_length];
+}
+
+bool gwtf_config_is_near(const char *a, const char *b) {
+    size_t length = strlen(a) > strlen(b) ? strlen(a) : strlen(b);
+    return gwtf_config_distance(a, b) <= (length < 4 ? 1 : length / 3 + 1);
+}

@@ -1,0 +1,57 @@
+/*
+ * The table of configuration keys, private to io. Parsing, checks, suggestions and writing all go
+ * by it: a new key is a line of the table and a member of struct gwtf_config.
+ */
+#ifndef GWTF_IO_CONFIG_TABLE_H
+#define GWTF_IO_CONFIG_TABLE_H
+
+#include "io/config.h"
+
+enum gwtf_config_type {
+    GWTF_CONFIG_COUNT, /* uint32_t */
+    GWTF_CONFIG_SEED,  /* uint64_t */
+    GWTF_CONFIG_REAL,  /* double */
+    GWTF_CONFIG_FLAG,  /* bool */
+    GWTF_CONFIG_TEXT,  /* char[GWTF_CONFIG_PATH_MAX] */
+    GWTF_CONFIG_WORD   /* an enum: the place in WORDS; or nothing is kept */
+};
+
+#define GWTF_CONFIG_NOT_KEPT ((size_t)-1)
+
+struct gwtf_config_key {
+    const char *section;
+    const char *name;
+    enum gwtf_config_type type;
+    size_t offset; /* in struct gwtf_config, for `nodes` in struct gwtf_config_node */
+    /* COUNT, SEED, REAL: the value's range; TEXT: least length. BELOW: MOST itself is too much. */
+    double least;
+    double most;
+    bool above; /* LEAST itself is too little */
+    bool below;
+    const char *const *words; /* WORD: ends with NULL */
+    const char *fallback;     /* as a user would write it; NULL: required, unless DERIVED */
+    bool derived;             /* left out, it follows from other keys */
+    const char *help;
+};
+
+/* The sections in the order of a written file; `nodes` is a list of groups. Ends with NULL. */
+extern const char *const gwtf_config_sections[];
+
+/* The keys of a section stand together, in the order of a written file. */
+extern const struct gwtf_config_key gwtf_config_keys[];
+extern const size_t gwtf_config_keys_count;
+#define GWTF_CONFIG_KEYS_MAX 64
+
+/* Place in gwtf_config_keys, or -1. */
+int gwtf_config_find_key(const char *section, const char *name);
+
+/* "from 1 to 4096", "0 or more", "above 0", "below 1": the range of a number, for messages. */
+void gwtf_config_range_text(const struct gwtf_config_key *key, char *text, size_t size);
+
+/* Inserted, deleted, changed or swapped neighbouring characters that lead from A to B. */
+size_t gwtf_config_distance(const char *a, const char *b);
+
+/* True when B is near enough to A to be what was meant. */
+bool gwtf_config_is_near(const char *a, const char *b);
+
+#endif

@@ -1,0 +1,249 @@
+#include "io/config_reader.h"
+
+#include "share/base/assert.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* "model.width", "nodes.1.count". */
+static const char *path_of(const struct gwtf_config_reader *reader, int key, const void *base,
+                           char text[64]) {
+    const struct gwtf_config_key *entry = &gwtf_config_keys[key];
+    if (base == &reader->config)
+        snprintf(text, 64, "%s.%s", entry->section, entry->name);
+    else
+        snprintf(text, 64, "nodes.%td.%s",
+                 (const struct gwtf_config_node *)base - reader->config.nodes, entry->name);
+    return text;
+}
+
+static const char *kind_text(const struct gwtf_config_value *value) {
+    static const char *const texts[] = {"a whole number", "a number with a fraction",
+                                        "true or false",  "a string",
+                                        "a group",        "a list"};
+    return texts[value->kind];
+}
+
+static const char *wanted_text(const struct gwtf_config_key *key, char *text, size_t size) {
+    char range[96];
+    gwtf_config_range_text(key, range, sizeof range);
+    switch (key->type) {
+    case GWTF_CONFIG_COUNT:
+    case GWTF_CONFIG_SEED:
+        snprintf(text, size, "give a whole number %s", range);
+        break;
+    case GWTF_CONFIG_REAL:
+        snprintf(text, size, "give a number %s", range);
+        break;
+    case GWTF_CONFIG_FLAG:
+        snprintf(text, size, "give true or false");
+        break;
+    case GWTF_CONFIG_TEXT:
+        snprintf(text, size, "give a string in quotation marks");
+        break;
+    case GWTF_CONFIG_WORD: {
+        size_t length = (size_t)snprintf(text, size, "give");
+        for (size_t i = 0; key->words[i] != NULL; i++)
+            length += (size_t)snprintf(text + length, size - length, "%s \"%s\"",
+                                       i > 0 ? " or" : "", key->words[i]);
+        break;
+    }
+    }
+    return text;
+}
+
+static bool in_range(const struct gwtf_config_key *key, double value) {
+    return isfinite(value) && (key->above ? value > key->least : value >= key->least) &&
+           (key->below ? value < key->most : value <= key->most);
+}
+
+static int word_at(const struct gwtf_config_key *key, const char *word) {
+    for (int i = 0; key->words[i] != NULL; i++)
+        if (strcmp(key->words[i], word) == 0)
+            return i;
+    return -1;
+}
+
+/* Puts a checked value into its member. */
+static void put(const struct gwtf_config_key *key, const struct gwtf_config_value *value,
+                void *base) {
+    if (key->offset == GWTF_CONFIG_NOT_KEPT)
+        return;
+    char *member = (char *)base + key->offset;
+    switch (key->type) {
+    case GWTF_CONFIG_COUNT:
+        *(uint32_t *)(void *)member = (uint32_t)value->whole;
+        break;
+    case GWTF_CONFIG_SEED:
+        *(uint64_t *)(void *)member = (uint64_t)value->whole;
+        break;
+    case GWTF_CONFIG_REAL:
+        *(double *)(void *)member =
+            value->kind == GWTF_CONFIG_IS_REAL ? value->real : (double)value->whole;
+        break;
+    case GWTF_CONFIG_FLAG:
+        *(bool *)(void *)member = value->whole != 0;
+        break;
+    case GWTF_CONFIG_TEXT:
+        snprintf(member, GWTF_CONFIG_PATH_MAX, "%s", value->string);
+        break;
+    case GWTF_CONFIG_WORD: {
+        _Static_assert(sizeof(enum gwtf_config_role) == sizeof(unsigned), "enums are stored so");
+        unsigned place = (unsigned)word_at(key, value->string);
+        memcpy(member, &place, sizeof place);
+        break;
+    }
+    }
+}
+
+static bool kind_fits(const struct gwtf_config_key *key, const struct gwtf_config_value *value) {
+    switch (key->type) {
+    case GWTF_CONFIG_COUNT:
+    case GWTF_CONFIG_SEED:
+        return value->kind == GWTF_CONFIG_IS_WHOLE;
+    case GWTF_CONFIG_REAL:
+        return value->kind == GWTF_CONFIG_IS_WHOLE || value->kind == GWTF_CONFIG_IS_REAL;
+    case GWTF_CONFIG_FLAG:
+        return value->kind == GWTF_CONFIG_IS_FLAG;
+    case GWTF_CONFIG_TEXT:
+    case GWTF_CONFIG_WORD:
+        return value->kind == GWTF_CONFIG_IS_STRING;
+    }
+    return false;
+}
+
+static gwtf_status store_word(struct gwtf_config_reader *reader, int key, const char *path,
+                              const char *word, const struct gwtf_config_origin *origin) {
+    const struct gwtf_config_key *entry = &gwtf_config_keys[key];
+    if (word_at(entry, word) >= 0)
+        return GWTF_OK;
+    const char *nearest = entry->words[0];
+    for (size_t i = 1; entry->words[i] != NULL; i++)
+        if (gwtf_config_distance(word, entry->words[i]) < gwtf_config_distance(word, nearest))
+            nearest = entry->words[i];
+    char wanted[256];
+    wanted_text(entry, wanted, sizeof wanted);
+    if (gwtf_config_is_near(word, nearest))
+        return gwtf_config_complain(reader, origin, "%s is \"%.60s\": did you mean \"%s\"? %s",
+                                    path, word, nearest, wanted);
+    return gwtf_config_complain(reader, origin, "%s is \"%.60s\": %s", path, word, wanted);
+}
+
+static gwtf_status check_text(const struct gwtf_config_reader *reader,
+                              const struct gwtf_config_key *key, const char *path, const char *text,
+                              const struct gwtf_config_origin *origin) {
+    if ((double)strlen(text) < key->least)
+        return gwtf_config_complain(reader, origin, "%s is empty: give %s", path, key->help);
+    if (strlen(text) >= GWTF_CONFIG_PATH_MAX)
+        return gwtf_config_complain(reader, origin, "%s has %zu characters: give at most %d", path,
+                                    strlen(text), GWTF_CONFIG_PATH_MAX - 1);
+    return GWTF_OK;
+}
+
+gwtf_status gwtf_config_store(struct gwtf_config_reader *reader, int key,
+                              const struct gwtf_config_value *value, void *base,
+                              struct gwtf_config_origin *kept,
+                              const struct gwtf_config_origin *origin) {
+    const struct gwtf_config_key *entry = &gwtf_config_keys[key];
+    char path[64], wanted[256];
+    path_of(reader, key, base, path);
+    wanted_text(entry, wanted, sizeof wanted);
+    if (!kind_fits(entry, value))
+        return gwtf_config_complain(reader, origin, "%s is %s: %s", path, kind_text(value), wanted);
+    gwtf_status status = GWTF_OK;
+    switch (entry->type) {
+    case GWTF_CONFIG_COUNT:
+    case GWTF_CONFIG_SEED:
+        if (!in_range(entry, (double)value->whole))
+            status = gwtf_config_complain(reader, origin, "%s is %" PRId64 ": %s", path,
+                                          value->whole, wanted);
+        break;
+    case GWTF_CONFIG_REAL: {
+        double real = value->kind == GWTF_CONFIG_IS_REAL ? value->real : (double)value->whole;
+        if (!in_range(entry, real))
+            status = gwtf_config_complain(reader, origin, "%s is %g: %s", path, real, wanted);
+        break;
+    }
+    case GWTF_CONFIG_FLAG:
+        break;
+    case GWTF_CONFIG_TEXT:
+        status = check_text(reader, entry, path, value->string, origin);
+        break;
+    case GWTF_CONFIG_WORD:
+        status = store_word(reader, key, path, value->string, origin);
+        break;
+    }
+    if (status != GWTF_OK)
+        return status;
+    put(entry, value, base);
+    *kept = *origin;
+    return GWTF_OK;
+}
+
+/* The fallback of the table, which is in the words of a user, as a value. */
+static struct gwtf_config_value fallback_of(const struct gwtf_config_key *key) {
+    struct gwtf_config_value value = {.string = key->fallback};
+    char *end = NULL;
+    switch (key->type) {
+    case GWTF_CONFIG_COUNT:
+    case GWTF_CONFIG_SEED:
+        value.kind = GWTF_CONFIG_IS_WHOLE;
+        value.whole = strtoll(key->fallback, &end, 10);
+        break;
+    case GWTF_CONFIG_REAL:
+        value.kind = GWTF_CONFIG_IS_REAL;
+        value.real = strtod(key->fallback, &end);
+        break;
+    case GWTF_CONFIG_FLAG:
+        value.kind = GWTF_CONFIG_IS_FLAG;
+        value.whole = strcmp(key->fallback, "true") == 0;
+        break;
+    case GWTF_CONFIG_TEXT:
+    case GWTF_CONFIG_WORD:
+        value.kind = GWTF_CONFIG_IS_STRING;
+        break;
+    }
+    GWTF_ASSERT(end == NULL || *end == '\0');
+    return value;
+}
+
+/* One key: its fallback when it was left out. SECTION is where it should have stood. */
+static gwtf_status complete_key(struct gwtf_config_reader *reader, int key, void *base,
+                                const struct gwtf_config_origin *kept,
+                                const struct gwtf_config_origin *section) {
+    const struct gwtf_config_key *entry = &gwtf_config_keys[key];
+    if (kept->line > 0 || kept->override != NULL || entry->derived)
+        return GWTF_OK;
+    char path[64], wanted[256];
+    if (entry->fallback == NULL)
+        return gwtf_config_complain(reader, section, "%s is missing: %s (%s)",
+                                    path_of(reader, key, base, path),
+                                    wanted_text(entry, wanted, sizeof wanted), entry->help);
+    struct gwtf_config_value value = fallback_of(entry);
+    put(entry, &value, base);
+    return GWTF_OK;
+}
+
+gwtf_status gwtf_config_complete(struct gwtf_config_reader *reader) {
+    struct gwtf_config *config = &reader->config;
+    for (int key = 0; key < (int)gwtf_config_keys_count; key++) {
+        const char *section = gwtf_config_keys[key].section;
+        const struct gwtf_config_origin *place =
+            &reader->sections[gwtf_config_find_section(section)];
+        gwtf_status status = GWTF_OK;
+        if (strcmp(section, "nodes") != 0)
+            status = complete_key(reader, key, config, &reader->keys[key], place);
+        for (size_t i = 0;
+             strcmp(section, "nodes") == 0 && i < config->nodes_count && status == GWTF_OK; i++)
+            status = complete_key(reader, key, &config->nodes[i], &reader->nodes[i][key],
+                                  &reader->entries[i]);
+        if (status != GWTF_OK)
+            return status;
+    }
+    int minimum = gwtf_config_find_key("optimizer", "minimum");
+    if (reader->keys[minimum].line == 0 && reader->keys[minimum].override == NULL)
+        config->optimizer.minimum = config->optimizer.learning_rate / 10;
+    return GWTF_OK;
+}

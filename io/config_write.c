@@ -1,0 +1,108 @@
+#include "io/config_table.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The shortest decimal that reads back as the same double. */
+static void write_real(FILE *stream, double value) {
+    char text[40];
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtod(text, NULL) == value)
+            break;
+    }
+    fprintf(stream, "%s%s", text, strpbrk(text, ".e") == NULL ? ".0" : "");
+}
+
+static void write_text(FILE *stream, const char *text) {
+    fputc('"', stream);
+    for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++) {
+        if (*at == '"' || *at == '\\')
+            fprintf(stream, "\\%c", *at);
+        else if (*at < ' ')
+            fprintf(stream, "\\x%02X", (unsigned)*at);
+        else
+            fputc(*at, stream);
+    }
+    fputc('"', stream);
+}
+
+static void write_whole(FILE *stream, uint64_t value) {
+    fprintf(stream, "%" PRIu64 "%s", value, value > INT32_MAX ? "L" : "");
+}
+
+static void write_value(FILE *stream, const struct gwtf_config_key *key, const void *base) {
+    const char *member = (const char *)base + key->offset;
+    unsigned place = 0;
+    switch (key->type) {
+    case GWTF_CONFIG_COUNT:
+        write_whole(stream, *(const uint32_t *)(const void *)member);
+        break;
+    case GWTF_CONFIG_SEED:
+        write_whole(stream, *(const uint64_t *)(const void *)member);
+        break;
+    case GWTF_CONFIG_REAL:
+        write_real(stream, *(const double *)(const void *)member);
+        break;
+    case GWTF_CONFIG_FLAG:
+        fputs(*(const bool *)(const void *)member ? "true" : "false", stream);
+        break;
+    case GWTF_CONFIG_TEXT:
+        write_text(stream, member);
+        break;
+    case GWTF_CONFIG_WORD:
+        if (key->offset != GWTF_CONFIG_NOT_KEPT)
+            memcpy(&place, member, sizeof place);
+        write_text(stream, key->words[place]);
+        break;
+    }
+}
+
+static void write_nodes(FILE *stream, const struct gwtf_config *config) {
+    fputs("nodes = (\n", stream);
+    for (size_t i = 0; i < config->nodes_count; i++) {
+        fputs("    {", stream);
+        for (size_t key = 0; key < gwtf_config_keys_count; key++) {
+            if (strcmp(gwtf_config_keys[key].section, "nodes") != 0)
+                continue;
+            fprintf(stream, " %s = ", gwtf_config_keys[key].name);
+            write_value(stream, &gwtf_config_keys[key], &config->nodes[i]);
+            fputc(';', stream);
+        }
+        fprintf(stream, " }%s\n", i + 1 < config->nodes_count ? "," : "");
+    }
+    fputs(");\n", stream);
+}
+
+gwtf_status gwtf_config_text(const struct gwtf_config *config, char **text) {
+    char *bytes = NULL;
+    size_t size = 0;
+    FILE *stream = open_memstream(&bytes, &size);
+    if (stream == NULL)
+        return GWTF_ERROR_MEMORY;
+    for (size_t section = 0; gwtf_config_sections[section] != NULL; section++) {
+        const char *name = gwtf_config_sections[section];
+        if (strcmp(name, "nodes") == 0) {
+            write_nodes(stream, config);
+            continue;
+        }
+        fprintf(stream, "%s = {\n", name);
+        for (size_t key = 0; key < gwtf_config_keys_count; key++) {
+            if (strcmp(gwtf_config_keys[key].section, name) != 0)
+                continue;
+            fprintf(stream, "    %s = ", gwtf_config_keys[key].name);
+            write_value(stream, &gwtf_config_keys[key], config);
+            fputs(";\n", stream);
+        }
+        fputs("};\n", stream);
+    }
+    int failed = ferror(stream);
+    if (fclose(stream) != 0 || failed) {
+        free(bytes);
+        return GWTF_ERROR_MEMORY;
+    }
+    *text = bytes;
+    return GWTF_OK;
+}

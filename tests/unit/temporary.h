@@ -1,0 +1,81 @@
+/* A directory of its own for a test, removed at the end. */
+#ifndef GWTF_TESTS_UNIT_TEMPORARY_H
+#define GWTF_TESTS_UNIT_TEMPORARY_H
+
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char temporary_directory[512];
+
+static inline int temporary_make(void) {
+    const char *base = getenv("TMPDIR");
+    snprintf(temporary_directory, sizeof temporary_directory, "%s/gwtf-test-XXXXXX",
+             base != NULL && *base != '\0' ? base : "/tmp");
+    return mkdtemp(temporary_directory) == NULL;
+}
+
+static inline int temporary_remove_one(const char *path, const struct stat *facts, int type,
+                                       struct FTW *walk) {
+    (void)facts;
+    (void)type;
+    (void)walk;
+    return remove(path);
+}
+
+static inline int temporary_remove(void) {
+    return nftw(temporary_directory, temporary_remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* DIRECTORY/NAME, in one of eight buffers in turn. */
+static inline const char *temporary_path(const char *name) {
+    static char paths[8][1024];
+    static unsigned next;
+    char *path = paths[next++ % 8];
+    snprintf(path, sizeof paths[0], "%s/%s", temporary_directory, name);
+    return path;
+}
+
+/* Writes a file; true when it is there whole. */
+static inline int temporary_write(const char *path, const void *bytes, size_t size) {
+    FILE *stream = fopen(path, "wb");
+    if (stream == NULL)
+        return 0;
+    size_t put = fwrite(bytes, 1, size, stream);
+    return fclose(stream) == 0 && put == size;
+}
+
+/* Reads a file whole; the caller frees. NULL when it cannot. */
+static inline char *temporary_read(const char *path, size_t *size) {
+    FILE *stream = fopen(path, "rb");
+    if (stream == NULL)
+        return NULL;
+    char *bytes = NULL;
+    fseek(stream, 0, SEEK_END);
+    long length = ftell(stream);
+    rewind(stream);
+    if (length >= 0 && (bytes = malloc((size_t)length + 1)) != NULL) {
+        *size = fread(bytes, 1, (size_t)length, stream);
+        bytes[*size] = '\0';
+    }
+    fclose(stream);
+    return bytes;
+}
+
+/* Entries of a directory, without . and ..; -1 when there is none. */
+static inline int temporary_entries(const char *path) {
+    char command[1100];
+    snprintf(command, sizeof command, "ls -A '%s' 2>/dev/null | wc -l", path);
+    FILE *pipe = popen(command, "r");
+    int count = -1;
+    if (pipe == NULL || fscanf(pipe, "%d", &count) != 1)
+        count = -1;
+    if (pipe != NULL)
+        pclose(pipe);
+    return count;
+}
+
+#endif
