@@ -80,6 +80,7 @@ struct gwtf_message {
         struct gwtf_flow_message flow;
         struct {
             struct gwtf_microbatch id;
+            /* the flow's id at the receiver; GWTF_FLOW_NONE: beside any flow's path */
             gwtf_flow_id flow;
             /* of the sender of the FORWARD to pass it on; REFUSED and ACCEPTED return it, so that
              * one that comes twice does not answer a later attempt */

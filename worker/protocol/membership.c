@@ -1,0 +1,317 @@
+/* Who is there, what their links cost, and the border to the flow algorithm. */
+#include "worker/protocol/state.h"
+
+#include "share/base/assert.h"
+
+#include <stdlib.h>
+
+/* New samples count a quarter in averages: four samples in, two thirds of a change are seen. */
+#define AVERAGE_PARTS 4
+#define FIGURES_PAUSE_US 1000000
+/* Costs handed to the flow algorithm in one step, which bounds the step's actions. */
+#define COSTS_IN_A_STEP 4
+
+uint32_t protocol_member_find(const gwtf_protocol *p, gwtf_node_id node) {
+    size_t low = 0, high = p->config.members_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (p->members[middle].node < node)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low < p->config.members_count && p->members[low].node == node)
+        return (uint32_t)low;
+    return PROTOCOL_NONE;
+}
+
+uint32_t protocol_stage_size(const gwtf_protocol *p, uint32_t stage) {
+    return p->stage_first[stage + 1] - p->stage_first[stage];
+}
+
+gwtf_node_id protocol_stage_node(const gwtf_protocol *p, uint32_t stage, uint32_t rank) {
+    GWTF_ASSERT(rank < protocol_stage_size(p, stage));
+    return p->members[p->stage_members[p->stage_first[stage] + rank]].node;
+}
+
+uint32_t protocol_next_stage(const gwtf_protocol *p, uint32_t stage) {
+    return stage == p->config.stages ? 0 : stage + 1;
+}
+
+uint32_t protocol_previous_stage(const gwtf_protocol *p, uint32_t stage) {
+    return stage == 0 ? p->config.stages : stage - 1;
+}
+
+/* Microbatches go between this node and nodes of STAGE: the flow algorithm's neighbours. */
+static bool is_hop_stage(const gwtf_protocol *p, uint32_t stage) {
+    return stage == protocol_next_stage(p, p->stage) ||
+           stage == protocol_previous_stage(p, p->stage);
+}
+
+/* Sorts the members by stage; counting keeps the order of ids inside a stage. */
+static void index_stages(gwtf_protocol *p) {
+    uint32_t *first = p->stage_first;
+    for (size_t i = 0; i < p->config.members_count; i++)
+        first[p->members[i].stage + 1]++;
+    for (uint32_t stage = 0; stage <= p->config.stages; stage++)
+        first[stage + 1] += first[stage];
+    uint32_t fill[GWTF_STAGES_MAX + 1] = {0};
+    for (size_t i = 0; i < p->config.members_count; i++) {
+        struct protocol_member *member = &p->members[i];
+        member->rank = fill[member->stage]++;
+        p->stage_members[first[member->stage] + member->rank] = (uint32_t)i;
+    }
+}
+
+gwtf_status protocol_membership_create(gwtf_protocol *p) {
+    size_t count = p->config.members_count;
+    p->members = calloc(count, sizeof *p->members);
+    p->stage_members = calloc(count, sizeof *p->stage_members);
+    p->stage_first = calloc(p->config.stages + 2, sizeof *p->stage_first);
+    if (!p->members || !p->stage_members || !p->stage_first)
+        return GWTF_ERROR_MEMORY;
+    for (size_t i = 0; i < count; i++) {
+        p->members[i].node = p->config.members[i].node;
+        p->members[i].stage = p->config.members[i].stage;
+        p->members[i].neighbour = PROTOCOL_NONE;
+    }
+    p->config.members = NULL;
+    index_stages(p);
+    p->self = protocol_member_find(p, p->config.self);
+    p->stage = p->members[p->self].stage;
+    p->rank = p->members[p->self].rank;
+    p->replicas = protocol_stage_size(p, p->stage);
+    p->data_nodes = protocol_stage_size(p, 0);
+    p->recorder = protocol_stage_node(p, 0, 0);
+
+    p->neighbours = calloc(count, sizeof *p->neighbours);
+    if (!p->neighbours)
+        return GWTF_ERROR_MEMORY;
+    for (uint32_t i = 0; i < count; i++) {
+        struct protocol_member *member = &p->members[i];
+        if (i == p->self || (member->stage != p->stage && !is_hop_stage(p, member->stage)))
+            continue;
+        member->neighbour = p->neighbours_count;
+        struct protocol_neighbour *neighbour = &p->neighbours[p->neighbours_count++];
+        neighbour->node = member->node;
+        neighbour->stage = member->stage;
+        neighbour->round_trip_us = -1;
+        neighbour->cost_us = -1;
+    }
+    return GWTF_OK;
+}
+
+static void step_flow(gwtf_protocol *p, struct gwtf_flow_event *event) {
+    event->now_us = p->now_us;
+    struct gwtf_flow_update update = {.sends = p->flow_sends, .sends_max = p->flow_sends_max};
+    /* A peer beyond the flow algorithm's table is not used by it; its messages still work. */
+    (void)gwtf_flow_step(p->flow, event, &update);
+    p->flow_deadline_us = update.deadline_us;
+    for (size_t i = 0; i < update.sends_count; i++)
+        protocol_send(p, update.sends[i].to, GWTF_MESSAGE_FLOW, GWTF_PHASE_TRAIN, 0)->body.flow =
+            update.sends[i].message;
+}
+
+static struct protocol_neighbour *neighbour_of(gwtf_protocol *p, gwtf_node_id peer) {
+    uint32_t member = protocol_member_find(p, peer);
+    if (member == PROTOCOL_NONE || p->members[member].neighbour == PROTOCOL_NONE)
+        return NULL;
+    return &p->neighbours[p->members[member].neighbour];
+}
+
+static void tell_figures(gwtf_protocol *p, struct protocol_neighbour *neighbour,
+                         enum gwtf_message_kind kind, gwtf_time_us asked_us, bool reply) {
+    struct gwtf_message *message = protocol_send(p, neighbour->node, kind, GWTF_PHASE_TRAIN, 0);
+    message->body.figures.stage = p->stage;
+    message->body.figures.capacity = p->config.capacity;
+    message->body.figures.compute_us = p->compute_us;
+    message->body.figures.bytes_per_second = neighbour->rate_from;
+    message->body.figures.asked_us = asked_us;
+    message->body.figures.reply = reply;
+    neighbour->told_compute_us = p->compute_us;
+    neighbour->told_rate_from = neighbour->rate_from;
+    neighbour->told_us = p->now_us;
+    neighbour->figures_moved = false;
+}
+
+void protocol_membership_start(gwtf_protocol *p) {
+    struct gwtf_flow_event event = {.kind = GWTF_FLOW_EVENT_START};
+    step_flow(p, &event);
+    for (uint32_t i = 0; i < p->neighbours_count; i++)
+        tell_figures(p, &p->neighbours[i], GWTF_MESSAGE_HELLO, p->now_us, false);
+}
+
+/* DESIGN section 2's d(i,j), with half the round trip for both latencies. A rate that only one side
+ * knows stands for both; while neither knows one, the link counts as free. */
+static int64_t link_cost_us(const gwtf_protocol *p, const struct protocol_neighbour *neighbour) {
+    int64_t cost = (p->compute_us + neighbour->compute_us) / 2 + neighbour->round_trip_us / 2;
+    int64_t from = neighbour->rate_from, to = neighbour->rate_to;
+    double rates = (double)(from > 0 ? from : to) + (double)(to > 0 ? to : from);
+    if (rates > 0) {
+        double transfer_us = 2e6 * (double)p->config.boundary_bytes / rates;
+        cost += transfer_us < 1e15 ? (int64_t)transfer_us : (int64_t)1e15;
+    }
+    return cost;
+}
+
+/* More than a tenth. */
+static bool moved_notably(int64_t from, int64_t to) {
+    int64_t change = to > from ? to - from : from - to;
+    return change > from / 10 && change > 0;
+}
+
+/* Something that the cost to NEIGHBOUR is made of has changed. */
+static void review_cost(gwtf_protocol *p, struct protocol_neighbour *neighbour) {
+    if (neighbour->round_trip_us < 0 || !is_hop_stage(p, neighbour->stage))
+        return;
+    if (neighbour->cost_us >= 0 && !moved_notably(neighbour->cost_us, link_cost_us(p, neighbour)))
+        return;
+    neighbour->cost_moved = true;
+    p->costs_moved = true;
+}
+
+/* Something that NEIGHBOUR has been told has changed. */
+static void review_figures(gwtf_protocol *p, struct protocol_neighbour *neighbour) {
+    if (neighbour->figures_moved ||
+        (!moved_notably(neighbour->told_compute_us, p->compute_us) &&
+         !moved_notably(neighbour->told_rate_from, neighbour->rate_from)))
+        return;
+    neighbour->figures_moved = true;
+    gwtf_time_us due_us = neighbour->told_us + FIGURES_PAUSE_US;
+    if (due_us < p->figures_deadline_us)
+        p->figures_deadline_us = due_us;
+}
+
+void protocol_membership_hello(gwtf_protocol *p, gwtf_node_id peer,
+                               const struct gwtf_message *message) {
+    struct protocol_neighbour *neighbour = neighbour_of(p, peer);
+    int64_t compute_us = message->body.figures.compute_us;
+    int64_t rate = message->body.figures.bytes_per_second;
+    if (!neighbour || message->body.figures.stage != neighbour->stage || compute_us < 0 || rate < 0)
+        return;
+    neighbour->compute_us = compute_us;
+    neighbour->rate_to = rate;
+    if (!neighbour->met && is_hop_stage(p, neighbour->stage)) {
+        neighbour->met = true;
+        struct gwtf_flow_event event = {
+            .kind = GWTF_FLOW_EVENT_PEER_UP, .peer = peer, .stage = neighbour->stage};
+        step_flow(p, &event);
+    }
+    if (message->kind == GWTF_MESSAGE_HELLO) {
+        gwtf_time_us asked_us = message->body.figures.asked_us;
+        if (!message->body.figures.reply)
+            tell_figures(p, neighbour, GWTF_MESSAGE_HELLO, asked_us, true);
+        else if (asked_us >= 0 && asked_us <= p->now_us && neighbour->round_trip_us < 0)
+            neighbour->round_trip_us = p->now_us - asked_us;
+    }
+    review_cost(p, neighbour);
+}
+
+void protocol_membership_flow(gwtf_protocol *p, gwtf_node_id peer,
+                              const struct gwtf_message *message) {
+    struct gwtf_flow_event event = {
+        .kind = GWTF_FLOW_EVENT_MESSAGE, .peer = peer, .message = message->body.flow};
+    step_flow(p, &event);
+}
+
+static int64_t average(int64_t old, int64_t sample) {
+    return old + (sample - old) / AVERAGE_PARTS;
+}
+
+void protocol_membership_received(gwtf_protocol *p, const struct protocol_transfer *transfer) {
+    struct protocol_neighbour *neighbour = neighbour_of(p, transfer->peer);
+    if (!neighbour)
+        return;
+    /* The link was another tensor's until that one was here. */
+    gwtf_time_us began_us = transfer->started_us;
+    if (neighbour->received_us > began_us)
+        began_us = neighbour->received_us;
+    neighbour->received_us = p->now_us;
+    int64_t took_us = p->now_us > began_us ? p->now_us - began_us : 1;
+    int64_t rate = (int64_t)((double)transfer->bytes * 1e6 / (double)took_us);
+    if (rate < 1)
+        rate = 1;
+    neighbour->rate_from = neighbour->rate_from ? average(neighbour->rate_from, rate) : rate;
+    review_cost(p, neighbour);
+    review_figures(p, neighbour);
+}
+
+/* Compute time of a microbatch, forward and backward averaged: from the averages of the works that
+ * a node of this kind does, once each of them has been seen. */
+void protocol_membership_worked(gwtf_protocol *p, const struct gwtf_work *work,
+                                int64_t compute_us) {
+    if (work->phase != GWTF_PHASE_TRAIN || work->kind > GWTF_WORK_EMBED_BACKWARD || compute_us < 0)
+        return;
+    int64_t *work_us = &p->work_us[work->kind];
+    *work_us = *work_us < 0 ? compute_us : average(*work_us, compute_us);
+    int64_t sum_us = 0;
+    for (int kind = GWTF_WORK_EMBED; kind <= GWTF_WORK_EMBED_BACKWARD; kind++) {
+        bool relays = kind == GWTF_WORK_FORWARD || kind == GWTF_WORK_BACKWARD;
+        if (relays != (p->stage > 0))
+            continue;
+        if (p->work_us[kind] < 0)
+            return;
+        sum_us += p->work_us[kind];
+    }
+    int64_t before_us = p->compute_us;
+    p->compute_us = sum_us / 2;
+    if (p->compute_us == before_us)
+        return;
+    for (uint32_t i = 0; i < p->neighbours_count; i++) {
+        review_cost(p, &p->neighbours[i]);
+        review_figures(p, &p->neighbours[i]);
+    }
+}
+
+static void hand_costs_to_flow(gwtf_protocol *p) {
+    uint32_t handed = 0;
+    p->costs_moved = false;
+    for (uint32_t i = 0; i < p->neighbours_count; i++) {
+        struct protocol_neighbour *neighbour = &p->neighbours[i];
+        if (!neighbour->cost_moved)
+            continue;
+        if (handed == COSTS_IN_A_STEP) {
+            p->costs_moved = true;
+            return;
+        }
+        handed++;
+        neighbour->cost_moved = false;
+        neighbour->cost_us = link_cost_us(p, neighbour);
+        struct gwtf_flow_event event = {.kind = GWTF_FLOW_EVENT_LINK_COST,
+                                        .peer = neighbour->node,
+                                        .cost_us = neighbour->cost_us};
+        step_flow(p, &event);
+    }
+}
+
+static void tell_moved_figures(gwtf_protocol *p) {
+    p->figures_deadline_us = GWTF_TIME_NEVER;
+    for (uint32_t i = 0; i < p->neighbours_count; i++) {
+        struct protocol_neighbour *neighbour = &p->neighbours[i];
+        if (!neighbour->figures_moved)
+            continue;
+        gwtf_time_us due_us = neighbour->told_us + FIGURES_PAUSE_US;
+        if (due_us <= p->now_us)
+            tell_figures(p, neighbour, GWTF_MESSAGE_FIGURES, 0, false);
+        else if (due_us < p->figures_deadline_us)
+            p->figures_deadline_us = due_us;
+    }
+}
+
+void protocol_membership_advance(gwtf_protocol *p) {
+    if (p->flow_deadline_us <= p->now_us) {
+        struct gwtf_flow_event event = {.kind = GWTF_FLOW_EVENT_TIMER};
+        step_flow(p, &event);
+    }
+    if (p->costs_moved)
+        hand_costs_to_flow(p);
+    if (p->figures_deadline_us <= p->now_us)
+        tell_moved_figures(p);
+}
+
+gwtf_time_us protocol_membership_deadline(const gwtf_protocol *p) {
+    if (p->costs_moved)
+        return p->now_us;
+    return p->flow_deadline_us < p->figures_deadline_us ? p->flow_deadline_us
+                                                        : p->figures_deadline_us;
+}

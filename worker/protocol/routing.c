@@ -1,0 +1,211 @@
+/* Where microbatches start, and where they go next. */
+#include "worker/protocol/state.h"
+
+#include "share/base/assert.h"
+
+#include <string.h>
+
+/* After all hops have refused: half the compute time of a microbatch, twice as long each time,
+ * since a slot comes free only when somebody has computed. */
+#define PAUSE_LEAST_US 1000
+#define PAUSE_MOST_US 2000000
+/* Without any route for this long, and four times the way round at the slowest neighbour's pace,
+ * microbatches go without one. */
+#define ROUTELESS_US 2000000
+
+static bool was_tried(const struct protocol_slot *slot, uint32_t rank) {
+    return slot->tried[rank / 8] >> (rank % 8) & 1;
+}
+
+/* Whether HOP can be offered the slot's microbatch now. */
+static bool is_open_hop(const gwtf_protocol *p, const struct protocol_slot *slot,
+                        gwtf_node_id hop) {
+    uint32_t member = hop == GWTF_NODE_NONE ? PROTOCOL_NONE : protocol_member_find(p, hop);
+    return member != PROTOCOL_NONE &&
+           p->members[member].stage == protocol_next_stage(p, p->stage) &&
+           !was_tried(slot, p->members[member].rank);
+}
+
+/* The next hop of the slot's flow, or GWTF_NODE_NONE when it has none. NEXT_FLOW: the flow's id
+ * there.
+ */
+static gwtf_node_id flow_hop(gwtf_protocol *p, const struct protocol_slot *slot,
+                             gwtf_flow_id *next_flow) {
+    if (slot->flow == GWTF_FLOW_NONE)
+        return GWTF_NODE_NONE;
+    if (p->stage > 0)
+        return gwtf_flow_next(p->flow, slot->flow, next_flow);
+    size_t count = gwtf_flow_routes(p->flow, p->routes, p->config.capacity);
+    for (size_t i = 0; i < count && i < p->config.capacity; i++) {
+        if (p->routes[i].flow != slot->flow)
+            continue;
+        *next_flow = slot->flow;
+        return p->routes[i].next;
+    }
+    return GWTF_NODE_NONE;
+}
+
+/* NEXT_FLOW: the id that the hop knows the flow by; GWTF_FLOW_NONE beside a flow's path. */
+static gwtf_node_id choose_hop(gwtf_protocol *p, const struct protocol_slot *slot,
+                               gwtf_flow_id *next_flow) {
+    *next_flow = GWTF_FLOW_NONE;
+    if (p->stage == p->config.stages)
+        return is_open_hop(p, slot, slot->microbatch.data_node) ? slot->microbatch.data_node
+                                                                : GWTF_NODE_NONE;
+    gwtf_node_id hop = flow_hop(p, slot, next_flow);
+    if (is_open_hop(p, slot, hop))
+        return hop;
+    *next_flow = GWTF_FLOW_NONE;
+    uint32_t next_stage = protocol_next_stage(p, p->stage);
+    size_t hops_max = protocol_stage_size(p, next_stage);
+    size_t count = gwtf_flow_alternatives(p->flow, slot->microbatch.data_node, p->hops, hops_max);
+    for (size_t i = 0; i < count && i < hops_max; i++)
+        if (is_open_hop(p, slot, p->hops[i]))
+            return p->hops[i];
+    /* Nodes that the flow algorithm would not use are still better than none. */
+    for (uint32_t rank = 0; rank < hops_max; rank++)
+        if (!was_tried(slot, rank))
+            return protocol_stage_node(p, next_stage, rank);
+    return GWTF_NODE_NONE;
+}
+
+static void pause_slot(gwtf_protocol *p, struct protocol_slot *slot) {
+    int64_t pause_us = p->compute_us / 2;
+    if (pause_us < PAUSE_LEAST_US)
+        pause_us = PAUSE_LEAST_US;
+    for (uint32_t i = 0; i < slot->refused_rounds && pause_us < PAUSE_MOST_US; i++)
+        pause_us *= 2;
+    slot->refused_rounds++;
+    slot->retry_us = p->now_us + (pause_us < PAUSE_MOST_US ? pause_us : PAUSE_MOST_US);
+    memset(slot->tried, 0, sizeof slot->tried);
+}
+
+static void pass_on(gwtf_protocol *p, struct protocol_slot *slot) {
+    gwtf_flow_id next_flow;
+    gwtf_node_id hop = choose_hop(p, slot, &next_flow);
+    if (hop == GWTF_NODE_NONE) {
+        pause_slot(p, slot);
+        return;
+    }
+    struct gwtf_payload payload = {.kind = GWTF_PAYLOAD_BOUNDARY,
+                                   .slot = protocol_slot_index(p, slot),
+                                   .boundary = GWTF_BOUNDARY_OUTPUT};
+    struct gwtf_action *action =
+        protocol_transfer_send(p, hop, GWTF_MESSAGE_FORWARD, slot->phase, slot->iteration,
+                               p->config.boundary_bytes, payload);
+    slot->attempt++;
+    action->message.body.microbatch.id = slot->microbatch;
+    action->message.body.microbatch.flow = next_flow;
+    action->message.body.microbatch.attempt = slot->attempt;
+    slot->next = hop;
+    slot->state = SLOT_AWAY;
+    slot->sends++;
+    slot->output_sends++;
+}
+
+void protocol_routing_answer(gwtf_protocol *p, gwtf_node_id peer,
+                             const struct gwtf_message *message) {
+    struct protocol_slot *slot = protocol_slot_find(
+        p, (enum gwtf_phase)message->phase, message->iteration, message->body.microbatch.id);
+    if (!slot || slot->state != SLOT_AWAY || slot->next != peer ||
+        slot->attempt != message->body.microbatch.attempt)
+        return;
+    if (message->kind == GWTF_MESSAGE_ACCEPTED) {
+        slot->accepted = true;
+        protocol_slot_settle(p, slot);
+        return;
+    }
+    uint32_t rank = p->members[protocol_member_find(p, peer)].rank;
+    slot->tried[rank / 8] = (uint8_t)(slot->tried[rank / 8] | 1u << (rank % 8));
+    slot->state = SLOT_ROUTING;
+    slot->retry_us = p->now_us;
+}
+
+void protocol_routing_begin(gwtf_protocol *p) {
+    if (p->stage > 0)
+        return;
+    struct protocol_source *source = &p->source;
+    source->total =
+        p->phase == GWTF_PHASE_TRAIN ? p->config.microbatches : p->config.validation_microbatches;
+    source->started = 0;
+    source->completed = 0;
+    source->told = false;
+    source->tokens = 0;
+    source->routeless_us = GWTF_TIME_NEVER;
+}
+
+static void start_microbatch(gwtf_protocol *p, struct protocol_slot *slot, gwtf_flow_id flow) {
+    struct gwtf_microbatch id = {.data_node = p->config.self, .index = p->source.started++};
+    protocol_slot_take(p, slot, p->phase, p->iteration, id);
+    slot->flow = flow;
+    slot->state = SLOT_FORWARD_READY;
+    slot->arrival = p->arrivals++;
+}
+
+static bool is_route_idle(const gwtf_protocol *p, gwtf_flow_id flow) {
+    for (uint32_t i = 0; i < p->config.capacity; i++)
+        if (p->slots[i].state != SLOT_FREE && p->slots[i].flow == flow)
+            return false;
+    return true;
+}
+
+static gwtf_time_us routeless_until_us(const gwtf_protocol *p) {
+    int64_t round_trip_us = 0;
+    for (uint32_t i = 0; i < p->neighbours_count; i++)
+        if (p->neighbours[i].round_trip_us > round_trip_us)
+            round_trip_us = p->neighbours[i].round_trip_us;
+    return p->source.routeless_us + ROUTELESS_US + 4 * (p->config.stages + 1) * round_trip_us;
+}
+
+static void start_microbatches(gwtf_protocol *p) {
+    struct protocol_source *source = &p->source;
+    if (p->stage > 0 || p->ended || source->started == source->total)
+        return;
+    struct protocol_slot *slot = protocol_slot_unused(p);
+    if (!slot)
+        return;
+    size_t count = gwtf_flow_routes(p->flow, p->routes, p->config.capacity);
+    if (count > p->config.capacity)
+        count = p->config.capacity;
+    for (size_t i = 0; i < count && slot && source->started < source->total; i++) {
+        if (!is_route_idle(p, p->routes[i].flow))
+            continue;
+        start_microbatch(p, slot, p->routes[i].flow);
+        slot = protocol_slot_unused(p);
+    }
+    if (count > 0) {
+        source->routeless_us = GWTF_TIME_NEVER;
+        return;
+    }
+    if (source->routeless_us == GWTF_TIME_NEVER)
+        source->routeless_us = p->now_us;
+    if (routeless_until_us(p) > p->now_us)
+        return;
+    for (; slot && source->started < source->total; slot = protocol_slot_unused(p))
+        start_microbatch(p, slot, GWTF_FLOW_NONE);
+}
+
+static bool can_pass_on(const struct protocol_slot *slot) {
+    return slot->state == SLOT_ROUTING && slot->output_sends < PROTOCOL_OUTPUT_SENDS_MAX;
+}
+
+void protocol_routing_advance(gwtf_protocol *p) {
+    start_microbatches(p);
+    for (uint32_t i = 0; i < p->config.capacity; i++)
+        if (can_pass_on(&p->slots[i]) && p->slots[i].retry_us <= p->now_us)
+            pass_on(p, &p->slots[i]);
+}
+
+gwtf_time_us protocol_routing_deadline(const gwtf_protocol *p) {
+    gwtf_time_us deadline_us = GWTF_TIME_NEVER;
+    for (uint32_t i = 0; i < p->config.capacity; i++)
+        if (can_pass_on(&p->slots[i]) && p->slots[i].retry_us < deadline_us)
+            deadline_us = p->slots[i].retry_us;
+    if (p->stage == 0 && p->source.routeless_us != GWTF_TIME_NEVER &&
+        p->source.started < p->source.total) {
+        gwtf_time_us until_us = routeless_until_us(p);
+        if (until_us > p->now_us && until_us < deadline_us)
+            deadline_us = until_us;
+    }
+    return deadline_us;
+}

@@ -1,0 +1,250 @@
+/* The life of a microbatch in this node, from its slot to its slot. */
+#include "worker/protocol/state.h"
+
+#include "share/base/assert.h"
+
+#include <string.h>
+
+struct protocol_slot *protocol_slot_unused(gwtf_protocol *p) {
+    for (uint32_t i = 0; i < p->config.capacity; i++)
+        if (p->slots[i].state == SLOT_FREE)
+            return &p->slots[i];
+    return NULL;
+}
+
+struct protocol_slot *protocol_slot_find(gwtf_protocol *p, enum gwtf_phase phase,
+                                         uint32_t iteration, struct gwtf_microbatch microbatch) {
+    for (uint32_t i = 0; i < p->config.capacity; i++) {
+        struct protocol_slot *slot = &p->slots[i];
+        if (slot->state != SLOT_FREE && slot->phase == phase && slot->iteration == iteration &&
+            slot->microbatch.data_node == microbatch.data_node &&
+            slot->microbatch.index == microbatch.index)
+            return slot;
+    }
+    return NULL;
+}
+
+uint32_t protocol_slot_index(const gwtf_protocol *p, const struct protocol_slot *slot) {
+    return (uint32_t)(slot - p->slots);
+}
+
+void protocol_slot_take(gwtf_protocol *p, struct protocol_slot *slot, enum gwtf_phase phase,
+                        uint32_t iteration, struct gwtf_microbatch microbatch) {
+    GWTF_ASSERT(slot->state == SLOT_FREE && slot->sends == 0);
+    memset(slot, 0, sizeof *slot);
+    slot->phase = phase;
+    slot->iteration = iteration;
+    slot->microbatch = microbatch;
+    slot->previous = GWTF_NODE_NONE;
+    slot->next = GWTF_NODE_NONE;
+    p->slots_used++;
+}
+
+static void free_slot(gwtf_protocol *p, struct protocol_slot *slot) {
+    slot->state = SLOT_FREE;
+    p->slots_used--;
+}
+
+void protocol_slot_settle(gwtf_protocol *p, struct protocol_slot *slot) {
+    if (slot->state == SLOT_AWAY && p->stage > 0 && slot->phase == GWTF_PHASE_VALIDATE &&
+        slot->accepted)
+        slot->state = SLOT_LEAVING;
+    if (slot->state == SLOT_LEAVING && slot->sends == 0)
+        free_slot(p, slot);
+}
+
+static void make_ready(gwtf_protocol *p, struct protocol_slot *slot,
+                       enum protocol_slot_state state) {
+    slot->state = state;
+    slot->arrival = p->arrivals++;
+}
+
+/* Whether a microbatch of PHASE of ITERATION can still come, or come already. */
+static bool is_open(const gwtf_protocol *p, enum gwtf_phase phase, uint32_t iteration) {
+    if (p->ended || iteration > p->config.last_iteration)
+        return false;
+    if (iteration == p->iteration)
+        return phase >= p->phase;
+    return iteration == p->iteration + 1 && phase == GWTF_PHASE_TRAIN;
+}
+
+static bool is_sound_forward(const gwtf_protocol *p, gwtf_node_id peer,
+                             const struct gwtf_message *message) {
+    struct gwtf_microbatch id = message->body.microbatch.id;
+    uint32_t sender = protocol_member_find(p, peer);
+    uint32_t source = protocol_member_find(p, id.data_node);
+    if (source == PROTOCOL_NONE || p->members[source].stage != 0 ||
+        p->members[sender].stage != protocol_previous_stage(p, p->stage))
+        return false;
+    if (p->stage == 1 && peer != id.data_node)
+        return false;
+    if (message->phase == GWTF_PHASE_TRAIN && id.index >= p->config.microbatches)
+        return false;
+    return message->payload_bytes == p->config.boundary_bytes &&
+           is_open(p, (enum gwtf_phase)message->phase, message->iteration);
+}
+
+static void answer(gwtf_protocol *p, const struct protocol_slot *slot,
+                   enum gwtf_message_kind kind) {
+    struct gwtf_message *message =
+        protocol_send(p, slot->previous, kind, slot->phase, slot->iteration);
+    message->body.microbatch.id = slot->microbatch;
+    message->body.microbatch.flow = slot->flow;
+    message->body.microbatch.attempt = slot->input_attempt;
+}
+
+static void refuse(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message) {
+    p->refusals++;
+    protocol_send(p, peer, GWTF_MESSAGE_REFUSED, (enum gwtf_phase)message->phase,
+                  message->iteration)
+        ->body.microbatch = message->body.microbatch;
+}
+
+static void receive_boundary(gwtf_protocol *p, gwtf_node_id peer,
+                             const struct gwtf_message *message, const struct protocol_slot *slot,
+                             enum gwtf_boundary boundary) {
+    struct gwtf_payload payload = {
+        .kind = GWTF_PAYLOAD_BOUNDARY, .slot = protocol_slot_index(p, slot), .boundary = boundary};
+    protocol_transfer_receive(p, peer, message, payload);
+}
+
+void protocol_slots_forward(gwtf_protocol *p, gwtf_node_id peer,
+                            const struct gwtf_message *message) {
+    if (!is_sound_forward(p, peer, message))
+        return;
+    enum gwtf_phase phase = (enum gwtf_phase)message->phase;
+    struct gwtf_microbatch id = message->body.microbatch.id;
+    struct protocol_slot *slot = protocol_slot_find(p, phase, message->iteration, id);
+    if (p->stage == 0) {
+        /* It left from a slot here, which has waited for it. */
+        if (!slot || slot->state != SLOT_AWAY)
+            return;
+    } else {
+        if (slot)
+            return;
+        slot = protocol_slot_unused(p);
+        if (!slot) {
+            refuse(p, peer, message);
+            return;
+        }
+        protocol_slot_take(p, slot, phase, message->iteration, id);
+        slot->flow = message->body.microbatch.flow;
+    }
+    slot->previous = peer;
+    slot->input_attempt = message->body.microbatch.attempt;
+    slot->state = SLOT_RECEIVING_INPUT;
+    receive_boundary(p, peer, message, slot, GWTF_BOUNDARY_INPUT);
+}
+
+void protocol_slots_backward(gwtf_protocol *p, gwtf_node_id peer,
+                             const struct gwtf_message *message) {
+    struct protocol_slot *slot =
+        protocol_slot_find(p, GWTF_PHASE_TRAIN, message->iteration, message->body.microbatch.id);
+    enum protocol_slot_state awaits = p->stage == 0 ? SLOT_RETURNING : SLOT_AWAY;
+    if (!slot || slot->state != awaits || slot->next != peer ||
+        message->payload_bytes != p->config.boundary_bytes)
+        return;
+    slot->state = SLOT_RECEIVING_GRADIENT;
+    receive_boundary(p, peer, message, slot, GWTF_BOUNDARY_OUTPUT_GRADIENT);
+}
+
+static void received_input(gwtf_protocol *p, struct protocol_slot *slot, bool whole) {
+    GWTF_ASSERT(slot->state == SLOT_RECEIVING_INPUT);
+    if (whole) {
+        if (slot->phase == GWTF_PHASE_VALIDATE)
+            answer(p, slot, GWTF_MESSAGE_ACCEPTED);
+        make_ready(p, slot, p->stage == 0 ? SLOT_LOSS_READY : SLOT_FORWARD_READY);
+        return;
+    }
+    /* The sender still has it. */
+    p->refusals++;
+    answer(p, slot, GWTF_MESSAGE_REFUSED);
+    if (p->stage == 0)
+        slot->state = SLOT_AWAY;
+    else
+        free_slot(p, slot);
+}
+
+void protocol_slots_received(gwtf_protocol *p, const struct protocol_transfer *transfer,
+                             bool whole) {
+    struct protocol_slot *slot = &p->slots[transfer->payload.slot];
+    if (transfer->payload.boundary == GWTF_BOUNDARY_INPUT) {
+        received_input(p, slot, whole);
+        return;
+    }
+    GWTF_ASSERT(slot->state == SLOT_RECEIVING_GRADIENT);
+    /* The sender of a gradient may have given up its slot: it cannot be had again. */
+    if (!whole)
+        protocol_close(p, GWTF_ERROR_CORRUPT, transfer->peer);
+    else
+        make_ready(p, slot, SLOT_BACKWARD_READY);
+}
+
+void protocol_slots_sent(gwtf_protocol *p, const struct protocol_transfer *transfer) {
+    struct protocol_slot *slot = &p->slots[transfer->payload.slot];
+    GWTF_ASSERT(slot->state != SLOT_FREE && slot->sends > 0);
+    slot->sends--;
+    if (transfer->payload.boundary == GWTF_BOUNDARY_OUTPUT)
+        slot->output_sends--;
+    protocol_slot_settle(p, slot);
+}
+
+static void send_back(gwtf_protocol *p, struct protocol_slot *slot) {
+    struct gwtf_payload payload = {.kind = GWTF_PAYLOAD_BOUNDARY,
+                                   .slot = protocol_slot_index(p, slot),
+                                   .boundary = GWTF_BOUNDARY_INPUT_GRADIENT};
+    struct gwtf_action *action =
+        protocol_transfer_send(p, slot->previous, GWTF_MESSAGE_BACKWARD, slot->phase,
+                               slot->iteration, p->config.boundary_bytes, payload);
+    action->message.body.microbatch.id = slot->microbatch;
+    action->message.body.microbatch.flow = slot->flow;
+    slot->sends++;
+}
+
+/* The gradients now hold this microbatch. */
+static void count_trained(gwtf_protocol *p, const struct protocol_slot *slot) {
+    p->trained++;
+    p->trained_ids += protocol_microbatch_hash(slot->iteration, slot->microbatch);
+    p->microbatches_trained++;
+}
+
+static void worked_loss(gwtf_protocol *p, struct protocol_slot *slot,
+                        const struct gwtf_work_result *result) {
+    p->source.losses[slot->microbatch.index] = result->loss_sum;
+    p->source.tokens += result->tokens;
+    if (slot->phase == GWTF_PHASE_TRAIN) {
+        slot->state = SLOT_RETURNING;
+        send_back(p, slot);
+        return;
+    }
+    p->source.completed++;
+    slot->state = SLOT_LEAVING;
+    protocol_slot_settle(p, slot);
+}
+
+void protocol_slots_worked(gwtf_protocol *p, const struct gwtf_work *work,
+                           const struct gwtf_work_result *result) {
+    struct protocol_slot *slot = &p->slots[work->slot];
+    switch (work->kind) {
+    case GWTF_WORK_EMBED:
+    case GWTF_WORK_FORWARD:
+        slot->state = SLOT_ROUTING;
+        break;
+    case GWTF_WORK_LOSS:
+        worked_loss(p, slot, result);
+        break;
+    case GWTF_WORK_BACKWARD:
+        count_trained(p, slot);
+        send_back(p, slot);
+        slot->state = SLOT_LEAVING;
+        break;
+    case GWTF_WORK_EMBED_BACKWARD:
+        count_trained(p, slot);
+        p->source.completed++;
+        slot->state = SLOT_LEAVING;
+        protocol_slot_settle(p, slot);
+        break;
+    default:
+        GWTF_ASSERT(false);
+    }
+}

@@ -1,0 +1,419 @@
+/* The cluster: its nodes, and the loop that takes one event after the other. */
+#include "worker/simulation/state.h"
+
+#include "share/base/assert.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+void simulation_fail(gwtf_simulation *simulation, uint32_t node, const char *format, ...) {
+    if (simulation_failed(simulation))
+        return;
+    int length = snprintf(simulation->failure, sizeof simulation->failure,
+                          "%lld us: node %u: ", (long long)simulation->now_us,
+                          simulation->nodes[node].config.node);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(simulation->failure + length, sizeof simulation->failure - (size_t)length, format,
+              arguments);
+    va_end(arguments);
+}
+
+bool simulation_failed(const gwtf_simulation *simulation) {
+    return simulation->failure[0] != '\0';
+}
+
+uint32_t simulation_find(const gwtf_simulation *simulation, gwtf_node_id node) {
+    size_t low = 0, high = simulation->config.nodes_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (simulation->nodes[middle].config.node < node)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low < simulation->config.nodes_count && simulation->nodes[low].config.node == node)
+        return (uint32_t)low;
+    return SIMULATION_NONE;
+}
+
+void simulation_push(gwtf_simulation *simulation, const struct simulation_event *event) {
+    if (!simulation_queue_push(&simulation->queue, event))
+        simulation->out_of_memory = true;
+}
+
+static gwtf_status create_node(gwtf_simulation *simulation, uint32_t index,
+                               const struct gwtf_member *members) {
+    const struct gwtf_simulation_config *config = &simulation->config;
+    struct simulation_node *node = &simulation->nodes[index];
+    const int64_t *work_us = node->config.work_us;
+    bool relay = node->config.stage > 0;
+    int64_t compute_us = relay ? work_us[GWTF_WORK_FORWARD] + work_us[GWTF_WORK_BACKWARD]
+                               : work_us[GWTF_WORK_EMBED] + work_us[GWTF_WORK_LOSS] +
+                                     work_us[GWTF_WORK_EMBED_BACKWARD];
+    struct gwtf_protocol_config protocol = {
+        .self = node->config.node,
+        .members = members,
+        .members_count = config->nodes_count,
+        .stages = config->stages,
+        .capacity = node->config.capacity,
+        .compute_us = compute_us / 2,
+        .first_iteration = config->first_iteration,
+        .last_iteration = config->last_iteration,
+        .microbatches = config->microbatches,
+        .validation_microbatches = relay ? 0 : config->validation_microbatches,
+        .validates = config->validates,
+        .validate_every = config->validate_every,
+        .snapshot_every = config->snapshot_every,
+        .boundary_bytes = config->boundary_bytes,
+        .gradient_floats = node->config.gradient_floats,
+        .objective = config->objective,
+        .seed = gwtf_random_key(config->seed, node->config.node)};
+    gwtf_status status = gwtf_protocol_create(&protocol, &node->protocol);
+    if (status != GWTF_OK)
+        return status;
+    node->actions_max = gwtf_protocol_actions_max(&protocol);
+    if (node->actions_max > simulation->actions_max)
+        simulation->actions_max = node->actions_max;
+    node->replicas = simulation->stage_sizes[node->config.stage];
+    node->slots = calloc(node->config.capacity, sizeof *node->slots);
+    node->parts = calloc(node->replicas, sizeof *node->parts);
+    node->parts_here = calloc(node->replicas, sizeof *node->parts_here);
+    node->reduced = calloc(node->replicas, sizeof *node->reduced);
+    node->reduced_here = calloc(node->replicas, sizeof *node->reduced_here);
+    if (!node->slots || !node->parts || !node->parts_here || !node->reduced || !node->reduced_here)
+        return GWTF_ERROR_MEMORY;
+    node->weights = simulation_weights(simulation, node->config.stage, config->first_iteration - 1);
+    node->stepped = config->first_iteration - 1;
+    node->timer_us = GWTF_TIME_NEVER;
+    struct simulation_event event = {.kind = SIMULATION_START, .node = index};
+    simulation_push(simulation, &event);
+    return GWTF_OK;
+}
+
+static gwtf_status create_nodes(gwtf_simulation *simulation) {
+    const struct gwtf_simulation_config *config = &simulation->config;
+    struct gwtf_member *members = calloc(config->nodes_count, sizeof *members);
+    if (!members)
+        return GWTF_ERROR_MEMORY;
+    for (size_t i = 0; i < config->nodes_count; i++) {
+        members[i].node = simulation->nodes[i].config.node;
+        members[i].stage = simulation->nodes[i].config.stage;
+        simulation->nodes[i].rank = simulation->stage_sizes[members[i].stage]++;
+    }
+    gwtf_status status = GWTF_OK;
+    for (uint32_t i = 0; i < config->nodes_count && status == GWTF_OK; i++)
+        status = create_node(simulation, i, members);
+    free(members);
+    return status;
+}
+
+static gwtf_status create_tables(gwtf_simulation *simulation) {
+    struct gwtf_simulation_config *config = &simulation->config;
+    size_t iterations = config->last_iteration - config->first_iteration + 1;
+    simulation->nodes = calloc(config->nodes_count, sizeof *simulation->nodes);
+    simulation->stage_sizes = calloc(config->stages + 1, sizeof *simulation->stage_sizes);
+    simulation->reports = calloc(iterations, sizeof *simulation->reports);
+    simulation->weights =
+        calloc((iterations + 1) * (config->stages + 1), sizeof *simulation->weights);
+    simulation->norms = calloc(iterations, sizeof *simulation->norms);
+    simulation->norms_here = calloc(iterations, sizeof *simulation->norms_here);
+    if (!simulation->nodes || !simulation->stage_sizes || !simulation->reports ||
+        !simulation->weights || !simulation->norms || !simulation->norms_here)
+        return GWTF_ERROR_MEMORY;
+    for (size_t i = 0; i < config->nodes_count; i++)
+        simulation->nodes[i].config = config->nodes[i];
+    config->nodes = NULL;
+    gwtf_status status = create_nodes(simulation);
+    if (status != GWTF_OK)
+        return status;
+    simulation->actions = calloc(simulation->actions_max, sizeof *simulation->actions);
+    return simulation->actions && !simulation->out_of_memory ? GWTF_OK : GWTF_ERROR_MEMORY;
+}
+
+/* What the protocols do not check themselves. */
+static bool is_sound(const struct gwtf_simulation_config *config) {
+    if (!config->nodes || config->nodes_count == 0 || config->nodes_count >= SIMULATION_NONE ||
+        !config->link || config->stages < 1 || config->stages > GWTF_STAGES_MAX ||
+        config->first_iteration < 1 || config->last_iteration < config->first_iteration ||
+        config->jitter_us < 0 || config->work_jitter < 0 || config->work_jitter >= 1)
+        return false;
+    for (size_t i = 0; i < config->nodes_count; i++)
+        if (config->nodes[i].stage > config->stages)
+            return false;
+    return true;
+}
+
+gwtf_status gwtf_simulation_create(const struct gwtf_simulation_config *config,
+                                   gwtf_simulation **created) {
+    if (!is_sound(config))
+        return GWTF_ERROR_USAGE;
+    gwtf_simulation *simulation = calloc(1, sizeof *simulation);
+    if (!simulation)
+        return GWTF_ERROR_MEMORY;
+    simulation->config = *config;
+    gwtf_random_init(&simulation->random, config->seed);
+    gwtf_status status = create_tables(simulation);
+    if (status != GWTF_OK) {
+        gwtf_simulation_destroy(simulation);
+        return status;
+    }
+    *created = simulation;
+    return GWTF_OK;
+}
+
+void gwtf_simulation_destroy(gwtf_simulation *simulation) {
+    if (!simulation)
+        return;
+    for (size_t i = 0; simulation->nodes && i < simulation->config.nodes_count; i++) {
+        struct simulation_node *node = &simulation->nodes[i];
+        gwtf_protocol_destroy(node->protocol);
+        free(node->slots);
+        free(node->parts);
+        free(node->parts_here);
+        free(node->reduced);
+        free(node->reduced_here);
+    }
+    free(simulation->nodes);
+    free(simulation->stage_sizes);
+    free(simulation->queue.heap);
+    free(simulation->transfers);
+    free(simulation->transfers_free);
+    free(simulation->links);
+    free(simulation->actions);
+    free(simulation->reports);
+    free(simulation->weights);
+    free(simulation->norms);
+    free(simulation->norms_here);
+    free(simulation);
+}
+
+gwtf_status gwtf_simulation_inject(gwtf_simulation *simulation,
+                                   const struct gwtf_simulation_fault *fault) {
+    struct simulation_event event = {.at_us = fault->at_us,
+                                     .kind = SIMULATION_FAULT,
+                                     .node = simulation_find(simulation, fault->node),
+                                     .fault = *fault};
+    if (event.node == SIMULATION_NONE || fault->at_us < simulation->now_us)
+        return GWTF_ERROR_USAGE;
+    return simulation_queue_push(&simulation->queue, &event) ? GWTF_OK : GWTF_ERROR_MEMORY;
+}
+
+static void crash(gwtf_simulation *simulation, const struct simulation_event *event) {
+    struct simulation_node *node = &simulation->nodes[event->node];
+    if (node->dead || node->finished)
+        return;
+    node->dead = true;
+    for (uint32_t i = 0; i < simulation->config.nodes_count; i++) {
+        struct simulation_event down = {.at_us = simulation->now_us + event->fault.notice_us,
+                                        .kind = SIMULATION_PEER_DOWN,
+                                        .node = i,
+                                        .peer = event->node};
+        if (i != event->node)
+            simulation_push(simulation, &down);
+    }
+}
+
+static void bring_fault(gwtf_simulation *simulation, const struct simulation_event *event) {
+    struct gwtf_event stop = {.kind = GWTF_EVENT_STOP};
+    switch (event->fault.kind) {
+    case GWTF_SIMULATION_STOP:
+        simulation_step(simulation, event->node, &stop, SIMULATION_NONE);
+        break;
+    case GWTF_SIMULATION_CRASH:
+        crash(simulation, event);
+        break;
+    case GWTF_SIMULATION_WRITE:
+        simulation->nodes[event->node].cannot_write = true;
+        break;
+    }
+}
+
+static void bring_message(gwtf_simulation *simulation, const struct simulation_event *event) {
+    struct gwtf_event in = {.kind = GWTF_EVENT_MESSAGE,
+                            .peer = simulation->nodes[event->peer].config.node,
+                            .message = event->message};
+    simulation_step(simulation, event->node, &in, event->transfer);
+}
+
+static void bring_sent(gwtf_simulation *simulation, const struct simulation_event *event) {
+    struct simulation_transfer *transfer = &simulation->transfers[event->transfer];
+    const struct simulation_node *node = &simulation->nodes[event->node];
+    transfer->sent = true;
+    if (!node->dead && !node->finished) {
+        struct simulation_content content;
+        if (simulation_read(simulation, event->node, &transfer->source, &content) &&
+            content.value != transfer->content.value)
+            simulation_fail(simulation, event->node, "overwrites memory that is being sent");
+        struct gwtf_event in = {.kind = GWTF_EVENT_PAYLOAD_SENT, .ticket = transfer->send_ticket};
+        simulation_step(simulation, event->node, &in, SIMULATION_NONE);
+    }
+    simulation_end_transfer(simulation, event->transfer);
+}
+
+static void bring_received(gwtf_simulation *simulation, const struct simulation_event *event) {
+    struct simulation_transfer *transfer = &simulation->transfers[event->transfer];
+    const struct simulation_node *node = &simulation->nodes[event->node];
+    transfer->arrived = true;
+    if (transfer->wanted && !node->dead && !node->finished) {
+        simulation_write(simulation, event->node, &transfer->target, &transfer->content);
+        struct gwtf_event in = {.kind = GWTF_EVENT_PAYLOAD_RECEIVED,
+                                .peer = simulation->nodes[transfer->from].config.node,
+                                .ticket = transfer->receive_ticket};
+        simulation_step(simulation, event->node, &in, SIMULATION_NONE);
+    }
+    simulation_end_transfer(simulation, event->transfer);
+}
+
+static void bring_worked(gwtf_simulation *simulation, const struct simulation_event *event) {
+    struct simulation_node *node = &simulation->nodes[event->node];
+    if (node->dead || node->finished)
+        return;
+    struct gwtf_event in = {.kind = GWTF_EVENT_WORK_DONE, .work = node->works[0]};
+    in.result.compute_us = node->works_us[0];
+    node->works_count--;
+    node->works[0] = node->works[1];
+    node->works_us[0] = node->works_us[1];
+    simulation_work(simulation, event->node, &in.work, &in.result);
+    bool trains = in.work.kind == GWTF_WORK_BACKWARD || in.work.kind == GWTF_WORK_EMBED_BACKWARD;
+    simulation->totals.microbatches_trained += trains;
+    simulation_step(simulation, event->node, &in, SIMULATION_NONE);
+}
+
+static void bring_written(gwtf_simulation *simulation, const struct simulation_event *event) {
+    struct simulation_node *node = &simulation->nodes[event->node];
+    struct gwtf_event in = {.kind = event->kind == SIMULATION_WRITTEN ? GWTF_EVENT_WRITTEN
+                                                                      : GWTF_EVENT_MANIFEST_WRITTEN,
+                            .iteration = event->iteration,
+                            .status = node->cannot_write ? GWTF_ERROR_IO : GWTF_OK};
+    if (event->kind == SIMULATION_WRITTEN) {
+        in.file = simulation_file(node->config.stage, node->writing_weights);
+        node->writing = 0;
+    } else if (!node->cannot_write && !node->dead) {
+        simulation->totals.snapshots++;
+    }
+    simulation_step(simulation, event->node, &in, SIMULATION_NONE);
+}
+
+static void bring_timer(gwtf_simulation *simulation, const struct simulation_event *event) {
+    struct simulation_node *node = &simulation->nodes[event->node];
+    if (node->timer_us != event->at_us)
+        return;
+    node->timer_us = GWTF_TIME_NEVER;
+    if (node->deadline_us <= simulation->now_us) {
+        struct gwtf_event in = {.kind = GWTF_EVENT_TIMER};
+        simulation_step(simulation, event->node, &in, SIMULATION_NONE);
+    } else if (node->deadline_us != GWTF_TIME_NEVER) {
+        /* The deadline has moved since: an event is kept for it, not one for each move. */
+        struct simulation_event later = *event;
+        later.at_us = node->deadline_us;
+        node->timer_us = node->deadline_us;
+        simulation_push(simulation, &later);
+    }
+}
+
+static void bring(gwtf_simulation *simulation, const struct simulation_event *event) {
+    struct gwtf_event start = {.kind = GWTF_EVENT_START};
+    struct gwtf_event down = {.kind = GWTF_EVENT_PEER_DOWN,
+                              .peer = simulation->nodes[event->peer].config.node};
+    switch (event->kind) {
+    case SIMULATION_START:
+        simulation_step(simulation, event->node, &start, SIMULATION_NONE);
+        break;
+    case SIMULATION_MESSAGE:
+        bring_message(simulation, event);
+        break;
+    case SIMULATION_SENT:
+        bring_sent(simulation, event);
+        break;
+    case SIMULATION_RECEIVED:
+        bring_received(simulation, event);
+        break;
+    case SIMULATION_WORKED:
+        bring_worked(simulation, event);
+        break;
+    case SIMULATION_WRITTEN:
+    case SIMULATION_MANIFEST:
+        bring_written(simulation, event);
+        break;
+    case SIMULATION_TIMER:
+        bring_timer(simulation, event);
+        break;
+    case SIMULATION_FAULT:
+        bring_fault(simulation, event);
+        break;
+    case SIMULATION_PEER_DOWN:
+        simulation_step(simulation, event->node, &down, SIMULATION_NONE);
+        break;
+    }
+}
+
+static bool is_over(const gwtf_simulation *simulation) {
+    for (size_t i = 0; i < simulation->config.nodes_count; i++)
+        if (!simulation->nodes[i].finished && !simulation->nodes[i].dead)
+            return false;
+    return true;
+}
+
+gwtf_status gwtf_simulation_run(gwtf_simulation *simulation, gwtf_time_us until_us) {
+    uint32_t finished = UINT32_MAX;
+    while (!simulation_failed(simulation) && !simulation->out_of_memory) {
+        if (finished != simulation->totals.finished) {
+            finished = simulation->totals.finished;
+            if (is_over(simulation))
+                return GWTF_OK;
+        }
+        struct simulation_event event;
+        if (simulation->queue.count > 0 && simulation->queue.heap[0].at_us > until_us)
+            return GWTF_OK;
+        if (!simulation_queue_pop(&simulation->queue, &event)) {
+            simulation_fail(simulation, 0, "nothing happens any more");
+            break;
+        }
+        GWTF_ASSERT(event.at_us >= simulation->now_us);
+        simulation->now_us = event.at_us;
+        uint64_t events = ++simulation->totals.events;
+        bring(simulation, &event);
+        if (simulation->config.events_max > 0 && events >= simulation->config.events_max)
+            simulation_fail(simulation, 0, "the run takes too many events");
+    }
+    return simulation->out_of_memory ? GWTF_ERROR_MEMORY : GWTF_ERROR_RUN;
+}
+
+const char *gwtf_simulation_failure(const gwtf_simulation *simulation) {
+    return simulation_failed(simulation) ? simulation->failure : NULL;
+}
+
+struct gwtf_simulation_totals gwtf_simulation_get_totals(const gwtf_simulation *simulation) {
+    struct gwtf_simulation_totals totals = simulation->totals;
+    totals.now_us = simulation->now_us;
+    for (size_t i = 0; i < simulation->config.nodes_count; i++)
+        totals.refusals += gwtf_protocol_get_view(simulation->nodes[i].protocol).refusals;
+    return totals;
+}
+
+const struct gwtf_report *gwtf_simulation_reports(const gwtf_simulation *simulation,
+                                                  size_t *count) {
+    *count = simulation->totals.iterations;
+    return simulation->reports;
+}
+
+bool gwtf_simulation_finished(const gwtf_simulation *simulation, gwtf_node_id node,
+                              gwtf_status *status, gwtf_node_id *culprit) {
+    uint32_t index = simulation_find(simulation, node);
+    if (index == SIMULATION_NONE || !simulation->nodes[index].finished)
+        return false;
+    if (status)
+        *status = simulation->nodes[index].status;
+    if (culprit)
+        *culprit = simulation->nodes[index].culprit;
+    return true;
+}
+
+struct gwtf_protocol_view gwtf_simulation_get_view(const gwtf_simulation *simulation,
+                                                   gwtf_node_id node) {
+    uint32_t index = simulation_find(simulation, node);
+    GWTF_ASSERT(index != SIMULATION_NONE);
+    return gwtf_protocol_get_view(simulation->nodes[index].protocol);
+}

@@ -1,0 +1,137 @@
+/*
+ * A cluster in virtual time: one protocol per node, links with latency and bandwidth, compute that
+ * takes time, and stand-ins for tensors that show whether every microbatch was trained once, in
+ * order, on the right weights.
+ *
+ * Links. A message arrives after the link's latency; what is sent later over the same link never
+ * arrives earlier. A tensor leaves when the one before it on the same directed link has left, takes
+ * size / bandwidth, and is there a latency later.
+ *
+ * Nodes. One processor each, works in their order. Snapshots are written beside it.
+ *
+ * Tensors. A boundary tensor is 64 bits, mixed from the one before it, the stage and its weights; a
+ * gradient is a sum of 64-bit numbers, one a microbatch; weights are mixed from the gradients that
+ * they were stepped with. The simulator knows what they should be, and ends the run with a failure
+ * when they are not, when memory is overwritten while it is sent, when a contract of
+ * worker/protocol/protocol.h is broken, or when nothing happens any more.
+ *
+ * The same configuration and seed give the same trace.
+ */
+#ifndef GWTF_WORKER_SIMULATION_SIMULATION_H
+#define GWTF_WORKER_SIMULATION_SIMULATION_H
+
+#include "share/base/status.h"
+#include "share/base/types.h"
+#include "worker/protocol/protocol.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define GWTF_SIMULATION_WORKS (GWTF_WORK_SNAPSHOT + 1)
+
+struct gwtf_simulation_node {
+    gwtf_node_id node;
+    uint32_t stage; /* 0: data node */
+    uint32_t capacity;
+    uint64_t gradient_floats;               /* the same in all nodes of a stage; a multiple of 16 */
+    int64_t work_us[GWTF_SIMULATION_WORKS]; /* by enum gwtf_work_kind */
+};
+
+struct gwtf_simulation_link {
+    int64_t latency_us;
+    int64_t bytes_per_second; /* at least 1 */
+};
+
+struct gwtf_simulation_config {
+    const struct gwtf_simulation_node *nodes; /* growing ids; copied */
+    size_t nodes_count;
+    uint32_t stages;
+    /* The link between two nodes; called again and again, must give the same each time. */
+    struct gwtf_simulation_link (*link)(const void *context, gwtf_node_id from, gwtf_node_id to);
+    const void *link_context;
+
+    /* As in struct gwtf_protocol_config. */
+    uint32_t first_iteration;
+    uint32_t last_iteration;
+    uint32_t microbatches;
+    uint32_t validation_microbatches; /* of each data node */
+    bool validates;
+    uint32_t validate_every;
+    uint32_t snapshot_every;
+    uint64_t boundary_bytes;
+    enum gwtf_flow_objective objective;
+    uint64_t seed;
+
+    int64_t write_us;    /* of a stage's snapshot file */
+    int64_t manifest_us; /* of the manifest */
+
+    /* Disorder. */
+    int64_t jitter_us;  /* up to this is added to a message's latency */
+    double work_jitter; /* a work takes up to this share more or less */
+    double doubled;     /* chance that a message without payload comes twice */
+
+    uint32_t check_every; /* gwtf_protocol_check after each so many steps of a node; 0: never */
+    uint64_t events_max;  /* a run that takes more has failed; 0: no limit */
+};
+
+enum gwtf_simulation_fault_kind {
+    GWTF_SIMULATION_STOP,  /* the user's wish, given to NODE */
+    GWTF_SIMULATION_CRASH, /* NODE is gone; the others notice after notice_us */
+    GWTF_SIMULATION_WRITE  /* from now on NODE cannot write snapshots or manifests */
+};
+struct gwtf_simulation_fault {
+    enum gwtf_simulation_fault_kind kind;
+    gwtf_time_us at_us;
+    gwtf_node_id node;
+    int64_t notice_us;
+};
+
+struct gwtf_simulation_totals {
+    gwtf_time_us now_us;
+    uint64_t events;
+    uint64_t messages;
+    uint64_t tensors;
+    uint64_t tensor_bytes;
+    uint64_t microbatches_trained; /* by all nodes: backward passes */
+    uint64_t refusals;
+    uint64_t flow_messages;
+    uint32_t iterations; /* reported */
+    uint32_t snapshots;  /* manifests written */
+    uint32_t finished;   /* nodes */
+    uint64_t trace;      /* hash over all that happened, in its order */
+};
+
+typedef struct gwtf_simulation gwtf_simulation;
+
+/* Errors: GWTF_ERROR_USAGE (config), GWTF_ERROR_MEMORY; SIMULATION untouched. */
+gwtf_status gwtf_simulation_create(const struct gwtf_simulation_config *config,
+                                   gwtf_simulation **simulation);
+void gwtf_simulation_destroy(gwtf_simulation *simulation); /* NULL is allowed */
+
+/* Errors: GWTF_ERROR_USAGE for an unknown node or a time that has gone by; GWTF_ERROR_MEMORY. */
+gwtf_status gwtf_simulation_inject(gwtf_simulation *simulation,
+                                   const struct gwtf_simulation_fault *fault);
+
+/*
+ * Runs until every living node has finished, or until UNTIL_US. Errors: GWTF_ERROR_RUN when a
+ * promise was broken, see gwtf_simulation_failure; GWTF_ERROR_MEMORY.
+ */
+gwtf_status gwtf_simulation_run(gwtf_simulation *simulation, gwtf_time_us until_us);
+
+/* One line: when, where and what was broken; NULL when nothing was. */
+const char *gwtf_simulation_failure(const gwtf_simulation *simulation);
+
+struct gwtf_simulation_totals gwtf_simulation_get_totals(const gwtf_simulation *simulation);
+
+/* The reports so far, oldest first; theirs is the simulation's memory. */
+const struct gwtf_report *gwtf_simulation_reports(const gwtf_simulation *simulation, size_t *count);
+
+/* How NODE ended: true when it has finished, with its STATUS and CULPRIT (both may be NULL). */
+bool gwtf_simulation_finished(const gwtf_simulation *simulation, gwtf_node_id node,
+                              gwtf_status *status, gwtf_node_id *culprit);
+
+struct gwtf_protocol_view gwtf_simulation_get_view(const gwtf_simulation *simulation,
+                                                   gwtf_node_id node);
+
+#endif

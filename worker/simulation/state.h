@@ -1,0 +1,170 @@
+/* The simulator's insides, private to this folder. */
+#ifndef GWTF_WORKER_SIMULATION_STATE_H
+#define GWTF_WORKER_SIMULATION_STATE_H
+
+#include "share/base/random.h"
+#include "worker/simulation/simulation.h"
+
+#define SIMULATION_FAILURE_MAX 256
+#define SIMULATION_NONE UINT32_MAX
+
+/* What stands for a tensor: a boundary's 64 bits, or a range of a gradient whose every line is, in
+ * the simulator's arithmetic, VALUE. */
+struct simulation_content {
+    uint64_t value;
+    uint64_t offset;
+    uint64_t count;
+};
+
+enum simulation_event_kind {
+    SIMULATION_START,
+    SIMULATION_MESSAGE,  /* transfer: of its payload, or NONE */
+    SIMULATION_SENT,     /* transfer */
+    SIMULATION_RECEIVED, /* transfer */
+    SIMULATION_WORKED,
+    SIMULATION_WRITTEN,  /* iteration */
+    SIMULATION_MANIFEST, /* iteration */
+    SIMULATION_TIMER,
+    SIMULATION_FAULT,
+    SIMULATION_PEER_DOWN
+};
+struct simulation_event {
+    gwtf_time_us at_us;
+    uint64_t sequence; /* order among those of one time */
+    enum simulation_event_kind kind;
+    uint32_t node; /* index */
+    uint32_t peer; /* index */
+    uint32_t transfer;
+    uint32_t iteration;
+    struct gwtf_message message;
+    struct gwtf_simulation_fault fault;
+};
+
+struct simulation_queue {
+    struct simulation_event *heap;
+    size_t count;
+    size_t max;
+    uint64_t sequence;
+};
+
+/* A tensor on its way. */
+struct simulation_transfer {
+    bool used;
+    bool sent;
+    bool arrived;
+    bool wanted; /* the receiver said RECEIVE */
+    uint32_t from;
+    uint32_t to;
+    uint64_t send_ticket;
+    uint64_t receive_ticket;
+    struct gwtf_payload source;
+    struct gwtf_payload target;
+    struct simulation_content content;
+};
+
+struct simulation_link {
+    uint64_t key;            /* from and to, plus one; 0: entry is free */
+    gwtf_time_us free_us;    /* the last tensor has left */
+    gwtf_time_us arrived_us; /* nothing sent later arrives before */
+};
+
+struct simulation_slot {
+    uint64_t boundary[GWTF_BOUNDARIES];
+    bool here[GWTF_BOUNDARIES];
+};
+
+struct simulation_node {
+    struct gwtf_simulation_node config;
+    gwtf_protocol *protocol;
+    size_t actions_max;
+    uint32_t replicas;
+    uint32_t rank;
+    struct simulation_slot *slots;
+    struct gwtf_work works[2]; /* under way */
+    int64_t works_us[2];       /* how long each takes */
+    uint32_t works_count;
+    gwtf_time_us processor_free_us;
+    uint64_t gradient;
+    struct simulation_content *parts; /* by rank */
+    bool *parts_here;
+    struct simulation_content *reduced; /* by rank of the share */
+    bool *reduced_here;
+    uint64_t weights;
+    uint32_t stepped;
+    uint32_t hashed;
+    uint32_t writing; /* iteration of the copy that is being written; 0: none */
+    uint64_t writing_weights;
+    gwtf_time_us timer_us;    /* an event is in the queue */
+    gwtf_time_us deadline_us; /* what the protocol wants */
+    bool cannot_write;
+    bool dead;
+    bool finished;
+    gwtf_status status;
+    gwtf_node_id culprit;
+    uint64_t steps;
+};
+
+struct gwtf_simulation {
+    struct gwtf_simulation_config config;
+    struct simulation_node *nodes;
+    uint32_t *stage_sizes; /* by stage */
+    struct simulation_queue queue;
+    struct simulation_transfer *transfers;
+    uint32_t transfers_count;
+    uint32_t transfers_max;
+    uint32_t *transfers_free;
+    uint32_t transfers_free_count;
+    struct simulation_link *links;
+    size_t links_count;
+    size_t links_max; /* a power of two */
+    struct gwtf_random random;
+    struct gwtf_action *actions;
+    size_t actions_max;
+    gwtf_time_us now_us;
+    bool started;
+    bool out_of_memory;
+    char failure[SIMULATION_FAILURE_MAX];
+    struct gwtf_simulation_totals totals;
+    struct gwtf_report *reports;
+    /* By iteration, from the one before the first: what every stage's weights should be after it.
+     */
+    uint64_t *weights;
+    uint32_t weights_known; /* iterations */
+    /* By iteration from the first: the norm that the first node stepped with. */
+    double *norms;
+    bool *norms_here;
+    uint32_t manifested; /* the newest */
+};
+
+/* simulation.c */
+__attribute__((format(printf, 3, 4))) void simulation_fail(gwtf_simulation *simulation,
+                                                           uint32_t node, const char *format, ...);
+bool simulation_failed(const gwtf_simulation *simulation);
+uint32_t simulation_find(const gwtf_simulation *simulation, gwtf_node_id node);
+/* The event's time, kind and node are set; it goes into the queue. */
+void simulation_push(gwtf_simulation *simulation, const struct simulation_event *event);
+
+/* queue.c. False: no memory, or empty. */
+bool simulation_queue_push(struct simulation_queue *queue, const struct simulation_event *event);
+bool simulation_queue_pop(struct simulation_queue *queue, struct simulation_event *event);
+
+/* network.c */
+void simulation_send(gwtf_simulation *simulation, uint32_t from, const struct gwtf_action *action);
+void simulation_end_transfer(gwtf_simulation *simulation, uint32_t transfer);
+
+/* contents.c: what tensors should be, and what works make of them. */
+uint64_t simulation_mix(uint64_t a, uint64_t b);
+uint64_t simulation_weights(gwtf_simulation *simulation, uint32_t stage, uint32_t iteration);
+bool simulation_read(gwtf_simulation *simulation, uint32_t node, const struct gwtf_payload *payload,
+                     struct simulation_content *content);
+void simulation_write(gwtf_simulation *simulation, uint32_t node,
+                      const struct gwtf_payload *payload, const struct simulation_content *content);
+void simulation_work(gwtf_simulation *simulation, uint32_t node, const struct gwtf_work *work,
+                     struct gwtf_work_result *result);
+struct gwtf_stage_file simulation_file(uint32_t stage, uint64_t weights);
+
+/* node.c: feeds one event to a node and carries out its actions. */
+void simulation_step(gwtf_simulation *simulation, uint32_t node, struct gwtf_event *event,
+                     uint32_t transfer);
+
+#endif
