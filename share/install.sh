@@ -123,7 +123,7 @@ trap 'exit 143' TERM
 apt() {
     # A terminal would let packages ask questions, and apt draw bars over each other's lines.
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -q -o Dpkg::Use-Pty=0 \
-        -o DPkg::Lock::Timeout=120 "$@" </dev/null >>"$log" 2>&1
+        -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 "$@" </dev/null >>"$log" 2>&1
 }
 if [ -n "$as_root" ]; then
     sudo -v || fail "sudo does not let you: install as root: apt-get install $missing"

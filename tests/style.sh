@@ -1,6 +1,6 @@
 #!/bin/sh
 # What a reader should not have to say in a review: the format, the length of files, paths of
-# somebody's own machine.
+# somebody's own machine, a key of the configuration that the README forgot.
 #
 # usage: sh tests/style.sh [SOURCE]
 set -eu
@@ -9,7 +9,7 @@ cd "${1:-$(dirname "$0")/..}"
 lines_max=900
 bad=0
 
-if [ -d .git ] || [ -f .git ]; then
+if [ -e .git ] && command -v git >/dev/null 2>&1; then
     files=$(git -c safe.directory="$(pwd)" ls-files --cached --others --exclude-standard)
 else
     files=$(find . -path ./build -prune -o -path ./runs -prune -o -type f -print | sed 's/^\.\///')
@@ -35,6 +35,16 @@ for file in $texts; do
     # Folders that are somebody's own. The list is cut in two so that it does not find itself.
     if grep -nE "(^|[^A-Za-z0-9_.\$}/-])/(ho""me|wo""rk|ro""ot|Us""ers|m""nt)/" "$file" /dev/null; then
         echo "$file: names a folder of one machine"
+        bad=1
+    fi
+done
+
+# The README's table has a row for each key that the configuration knows.
+keys=$(sed -n 's/^ *{"\([a-z_]*\)", "\([a-z0-9_]*\)", GWTF_CONFIG_.*/\1.\2/p' io/config_table.c 2>/dev/null |
+    sed 's/^nodes\./nodes.N./')
+for key in $keys; do
+    if ! grep -qF "| \`$key\` |" README.md; then
+        echo "README.md: no row for $key in the table of the configuration"
         bad=1
     fi
 done
