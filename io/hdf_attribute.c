@@ -15,11 +15,13 @@ static bool write_attribute(hid_t object, const char *name, hid_t type, const vo
     return good;
 }
 
+/* Of variable length: h5py gives such strings as str, and they may be longer than an object's
+ * header, which ends at 64 KiB. */
 bool gwtf_hdf_write_text(hid_t object, const char *name, const char *text) {
     hid_t type = H5Tcopy(H5T_C_S1);
-    H5Tset_size(type, strlen(text) + 1);
+    H5Tset_size(type, H5T_VARIABLE);
     H5Tset_cset(type, H5T_CSET_UTF8);
-    bool good = write_attribute(object, name, type, text);
+    bool good = write_attribute(object, name, type, &text);
     H5Tclose(type);
     return good;
 }

@@ -2,12 +2,12 @@
  * Snapshots: RUN/snapshots/step-000050/ with one HDF5 file a stage (stage-00.h5 is the data
  * nodes'), and manifest.cfg, written last: a snapshot is whole or absent.
  *
- * A stage file: /weights/NAME, /optimizer/m/NAME, /optimizer/v/NAME (float32, chunked, Fletcher32),
- * root attributes format
- * ("gwtf-snapshot"), version, run, step, stage, stages, first_layer, layers, family, width, heads,
- * context, vocabulary, tied_head, precision, config (text), written_at (UTC). It is written under a
- * temporary name, flushed, closed, synced, renamed, and the directory synced. HDF5 is used by one
- * thread of a process at a time.
+ * A stage file: /weights/NAME, /optimizer/m/NAME, /optimizer/v/NAME (float32, chunked, Fletcher32;
+ * the groups keep the model's order), root attributes format ("gwtf-snapshot"), version, run, step,
+ * stage, stages, first_layer, layers (0 and 0 for the data nodes'), family, width, heads, context,
+ * vocabulary, tied_head, precision, config (text), written_at (UTC). It is
+ * written under a temporary name, flushed, closed, synced, renamed, and the directory synced. HDF5
+ * is used by one thread of a process at a time: also by the token files' _open and _tokenize.
  */
 #ifndef GWTF_IO_SNAPSHOT_H
 #define GWTF_IO_SNAPSHOT_H
@@ -20,8 +20,8 @@
 
 #define GWTF_SNAPSHOT_PATH_MAX 1200
 
-/* One tensor with its optimizer state; rank 1 or 2. Memory is the caller's. FIRST and SECOND may be
- * NULL when loading. */
+/* One tensor with its optimizer state; rank 1 or 2, no dimension 0. Memory is the caller's. The
+ * moments may be NULL when loading: they are not read then. */
 struct gwtf_snapshot_tensor {
     const char *name;
     uint32_t rank;
@@ -58,17 +58,21 @@ struct gwtf_snapshot_file {
 
 /*
  * Writes stage-NN.h5 of SNAPSHOTS/step-NNNNNN (made when it is not there). FILE is set on success.
- * Errors: GWTF_ERROR_IO with the line for the user (disk full, no permission); the temporary file
- * is removed then.
+ * A manifest of the same step from before is removed first: that snapshot is being replaced. One
+ * that appears while the stage is written stays, with the stage file that it names, and FILE is
+ * what it says of it: somebody else was faster. Errors: GWTF_ERROR_IO with the line for the user
+ * (disk full, no permission), GWTF_ERROR_MEMORY; the temporary file is removed then.
  */
 gwtf_status gwtf_snapshot_write_stage(const char *snapshots,
                                       const struct gwtf_snapshot_stage *stage,
                                       struct gwtf_snapshot_file *file, struct gwtf_error *error);
 
 /*
- * Writes manifest.cfg of SNAPSHOTS/step-NNNNNN: files[0..stages]. After it the snapshot is whole.
- * Then removes older snapshots beyond the newest KEEP whole ones (0: keeps all), and half-written
- * ones older than this.
+ * Writes manifest.cfg of SNAPSHOTS/step-NNNNNN: files[0..stages], which must be there in these
+ * sizes. After it the snapshot is whole. Then removes what is not needed any more: of the whole
+ * snapshots up to this step all but the newest KEEP (0: keeps all), half-written ones before it,
+ * and temporary files in its own directory; what cannot be removed is a warning. Newer ones stay.
+ * Errors: GWTF_ERROR_MISSING, GWTF_ERROR_CORRUPT, GWTF_ERROR_IO, GWTF_ERROR_MEMORY.
  */
 gwtf_status gwtf_snapshot_write_manifest(const char *snapshots, uint64_t step, uint32_t stages,
                                          const struct gwtf_snapshot_file *files, uint32_t keep,
@@ -91,8 +95,8 @@ struct gwtf_snapshot_info {
 /*
  * Checks the snapshot at PATH (a step directory): manifest there and readable, every file there
  * with its size and sha256, HDF5 readable, attributes consistent. Errors: GWTF_ERROR_MISSING,
- * GWTF_ERROR_CORRUPT, GWTF_ERROR_IO with a line that names the file, what is wrong with it and what
- * to do.
+ * GWTF_ERROR_CORRUPT, GWTF_ERROR_UNSUPPORTED (of a newer version), GWTF_ERROR_IO with a line that
+ * names the file, what is wrong with it and what to do. INFO is untouched then.
  */
 gwtf_status gwtf_snapshot_verify(const char *path, struct gwtf_snapshot_info *info,
                                  struct gwtf_error *error);
@@ -103,6 +107,14 @@ gwtf_status gwtf_snapshot_verify(const char *path, struct gwtf_snapshot_info *in
  */
 gwtf_status gwtf_snapshot_newest(const char *snapshots, struct gwtf_snapshot_info *info,
                                  void (*skipped)(void *context, const char *line), void *context,
+                                 struct gwtf_error *error);
+
+/*
+ * The newest snapshot under SNAPSHOTS with a whole manifest, its files unread: quick, for displays.
+ * Of INFO, path, step and stages are set, the rest is zero. Errors: GWTF_ERROR_MISSING,
+ * GWTF_ERROR_IO.
+ */
+gwtf_status gwtf_snapshot_glance(const char *snapshots, struct gwtf_snapshot_info *info,
                                  struct gwtf_error *error);
 
 /*

@@ -30,13 +30,25 @@ static inline int temporary_remove(void) {
     return nftw(temporary_directory, temporary_remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-/* DIRECTORY/NAME, in one of eight buffers in turn. */
+/* DIRECTORY/NAME. The text lives until the process ends. */
+static inline const char *temporary_below(const char *directory, const char *name) {
+    /* Kept reachable, so that it is no leak. */
+    struct kept {
+        struct kept *next;
+        char *text;
+    };
+    static struct kept *all;
+    struct kept *kept = malloc(sizeof *kept);
+    if (kept == NULL || asprintf(&kept->text, "%s/%s", directory, name) < 0)
+        abort();
+    kept->next = all;
+    all = kept;
+    return kept->text;
+}
+
+/* NAME in the test's own directory. */
 static inline const char *temporary_path(const char *name) {
-    static char paths[8][1024];
-    static unsigned next;
-    char *path = paths[next++ % 8];
-    snprintf(path, sizeof paths[0], "%s/%s", temporary_directory, name);
-    return path;
+    return temporary_below(temporary_directory, name);
 }
 
 /* Writes a file; true when it is there whole. */
@@ -67,7 +79,7 @@ static inline char *temporary_read(const char *path, size_t *size) {
 
 /* Entries of a directory, without . and ..; -1 when there is none. */
 static inline int temporary_entries(const char *path) {
-    char command[1100];
+    char command[1600];
     snprintf(command, sizeof command, "ls -A '%s' 2>/dev/null | wc -l", path);
     FILE *pipe = popen(command, "r");
     int count = -1;

@@ -44,9 +44,7 @@ static const char *new_run(const char *name) {
 }
 
 static void append_raw(const char *directory, const char *name, const char *text) {
-    char path[1200];
-    snprintf(path, sizeof path, "%s/%s", directory, name);
-    FILE *stream = fopen(path, "ab");
+    FILE *stream = fopen(temporary_below(directory, name), "ab");
     CU_ASSERT_PTR_NOT_NULL_FATAL(stream);
     fputs(text, stream);
     fclose(stream);
@@ -70,8 +68,7 @@ static void a_run_is_recognised_by_what_is_in_it(void) {
 static void a_directory_that_cannot_be_made_is_one_line(void) {
     const char *file = temporary_path("file");
     CU_ASSERT_TRUE(temporary_write(file, "x", 1));
-    char below[1100];
-    snprintf(below, sizeof below, "%s/run", file);
+    const char *below = temporary_below(file, "run");
     CU_ASSERT_EQUAL(gwtf_run_create(below, &error), GWTF_ERROR_IO);
     CU_ASSERT_PTR_NOT_NULL(strstr(error.text, below));
     CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "Not a directory: check the path"));
@@ -109,10 +106,8 @@ static void a_metrics_line_has_its_keys_in_order(void) {
     const char *directory = new_run("order");
     struct gwtf_metrics metrics = metrics_of(2);
     CU_ASSERT_EQUAL(gwtf_run_append_metrics(directory, &metrics, &error), GWTF_OK);
-    char path[1200];
-    snprintf(path, sizeof path, "%s/metrics.jsonl", directory);
     size_t size = 0;
-    char *text = temporary_read(path, &size);
+    char *text = temporary_read(temporary_below(directory, "metrics.jsonl"), &size);
     CU_ASSERT_STRING_EQUAL(
         text, "{\"iteration\":2,\"loss\":2.75,\"tokens\":2048,\"seconds\":0.25,"
               "\"tokens_per_second\":8192.0,\"microbatches\":8,\"nodes\":7,"
