@@ -1,0 +1,144 @@
+#include "launcher/mpirun.h"
+
+#include "share/base/assert.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The first executable NAME in PATH. */
+static bool find_in_path(const char *name, char *path, size_t path_bytes) {
+    const char *at = getenv("PATH");
+    while (at != NULL && *at != '\0') {
+        size_t length = strcspn(at, ":");
+        snprintf(path, path_bytes, "%.*s/%s", (int)length, at, name);
+        if (length > 0 && access(path, X_OK) == 0)
+            return true;
+        at += length + (at[length] == ':');
+    }
+    return false;
+}
+
+static bool ask_version(const char *path, char *line, size_t line_bytes) {
+    char command[4200];
+    snprintf(command, sizeof command, "'%s' --version 2>/dev/null", path);
+    FILE *pipe = popen(command, "r");
+    if (pipe == NULL)
+        return false;
+    bool got = fgets(line, (int)line_bytes, pipe) != NULL;
+    /* Read it all: a program whose pipe closes early complains. */
+    char rest[256];
+    while (fgets(rest, sizeof rest, pipe) != NULL)
+        continue;
+    pclose(pipe);
+    return got;
+}
+
+gwtf_status gwtf_mpirun_find(struct gwtf_mpirun *mpirun, struct gwtf_error *error) {
+    struct gwtf_mpirun found = {.path = ""};
+    const char *named = getenv("GWTF_MPIRUN");
+    if (named != NULL && named[0] != '\0') {
+        snprintf(found.path, sizeof found.path, "%s", named);
+        if (strchr(found.path, '\'') != NULL || access(found.path, X_OK) != 0)
+            return gwtf_error_set(
+                error, GWTF_ERROR_MISSING,
+                "GWTF_MPIRUN: '%s' cannot be run: set it to the path of Open MPI's mpirun",
+                found.path);
+    } else if (!find_in_path("mpirun", found.path, sizeof found.path)) {
+        return gwtf_error_set(
+            error, GWTF_ERROR_MISSING,
+            "no mpirun in PATH: install Open MPI (Debian: openmpi-bin), load its module, or use "
+            "--local");
+    }
+    char line[256] = "";
+    int minor = 0;
+    if (!ask_version(found.path, line, sizeof line) ||
+        sscanf(line, "mpirun (Open MPI) %63s", found.version) != 1 ||
+        sscanf(found.version, "%d.%d", &found.major, &minor) != 2 ||
+        found.major * 100 + minor < 401)
+        return gwtf_error_set(error, GWTF_ERROR_UNSUPPORTED,
+                              "'%s' is not Open MPI 4.1 or later: set GWTF_MPIRUN to one that is",
+                              found.path);
+    found.ulfm = found.major >= 5;
+    *mpirun = found;
+    return GWTF_OK;
+}
+
+struct list {
+    struct gwtf_mpirun_command *command;
+    size_t count;
+};
+
+static void add(struct list *list, const char *const *words) {
+    for (; *words != NULL; words++) {
+        GWTF_ASSERT(list->count < GWTF_MPIRUN_ARGUMENTS_MAX - 1);
+        list->command->arguments[list->count++] = *words;
+    }
+    list->command->arguments[list->count] = NULL;
+}
+
+#define ADD(list, ...) add(list, (const char *const[]){__VA_ARGS__, NULL})
+
+void gwtf_mpirun_build(const struct gwtf_mpirun *mpirun, const struct gwtf_mpirun_job *job,
+                       struct gwtf_mpirun_command *command) {
+    struct list list = {.command = command};
+    ADD(&list, mpirun->path);
+    /* The death of a worker is not the death of the job. */
+    if (mpirun->ulfm)
+        ADD(&list, "--with-ft", "ulfm", "--prtemca", "state_base_recoverable", "1");
+    else
+        ADD(&list, "--mca", "orte_enable_recovery", "1");
+    /* TCP alone: it survives the death of a peer, and needs no files in shared memory. */
+    ADD(&list, "--mca", "pml", "ob1", "--mca", "btl", "self,tcp");
+    if (job->one_host)
+        ADD(&list, "--mca", "btl_tcp_if_include", "lo");
+    if (mpirun->ulfm)
+        ADD(&list, "--mca", "coll", "^han");
+    ADD(&list, "--bind-to", "none", "--map-by", ":OVERSUBSCRIBE", "-n", "1", job->bootstrap,
+        job->config);
+    if (job->snapshot[0] != '\0') {
+        snprintf(command->first, sizeof command->first, "%u", job->first_iteration);
+        ADD(&list, "--snapshot", job->snapshot, "--first", command->first);
+    }
+}
+
+void gwtf_mpirun_set_environment(const char *temporary_directory) {
+    /* Workers share cores: threads that wait must sleep. */
+    setenv("OMP_WAIT_POLICY", "passive", 0);
+    /* Session directories of processes that were killed stay behind and can harm the next start:
+     * each has its own. */
+    setenv("TMPDIR", temporary_directory, 1);
+    if (geteuid() == 0) {
+        /* In containers and on a fresh machine there is often nobody but root. */
+        setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 0);
+        setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 0);
+        setenv("PRTE_ALLOW_RUN_AS_ROOT", "1", 0);
+        setenv("PRTE_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 0);
+    }
+}
+
+static void print_word(const char *word) {
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:,=+-";
+    if (word[0] != '\0' && word[strspn(word, plain)] == '\0') {
+        fputs(word, stdout);
+        return;
+    }
+    putchar('\'');
+    for (; *word != '\0'; word++)
+        if (*word == '\'')
+            fputs("'\\''", stdout);
+        else
+            putchar(*word);
+    putchar('\'');
+}
+
+void gwtf_mpirun_print(const struct gwtf_mpirun_command *command) {
+    for (size_t i = 0; command->arguments[i] != NULL; i++) {
+        if (i > 0)
+            putchar(' ');
+        print_word(command->arguments[i]);
+    }
+    putchar('\n');
+}

@@ -1,0 +1,52 @@
+/* Which mpirun there is, and what it must be told: Open MPI 4.1 and 5.0 want different words for
+ * the same thing. */
+#ifndef GWTF_LAUNCHER_MPIRUN_H
+#define GWTF_LAUNCHER_MPIRUN_H
+
+#include "share/base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct gwtf_mpirun {
+    char path[4096];
+    char version[64]; /* "4.1.4" */
+    int major;
+    bool ulfm; /* notices a dead process by itself */
+};
+
+/*
+ * The mpirun named by GWTF_MPIRUN, else the first in PATH, asked for its version. Errors:
+ * GWTF_ERROR_MISSING, GWTF_ERROR_UNSUPPORTED (not Open MPI 4.1 or later) with the line for the
+ * user.
+ */
+gwtf_status gwtf_mpirun_find(struct gwtf_mpirun *mpirun, struct gwtf_error *error);
+
+/* What the bootstrap is told. */
+struct gwtf_mpirun_job {
+    const char *bootstrap; /* path of gwtf-bootstrap */
+    const char *config;    /* path of the resolved configuration */
+    const char *snapshot;  /* "" for fresh weights */
+    uint32_t first_iteration;
+    bool one_host; /* all workers here: traffic stays on the loopback interface */
+};
+
+#define GWTF_MPIRUN_ARGUMENTS_MAX 48
+struct gwtf_mpirun_command {
+    const char
+        *arguments[GWTF_MPIRUN_ARGUMENTS_MAX]; /* NULL-terminated; arguments[0] is mpirun's path */
+    char first[16];
+};
+
+/* The command; it points into MPIRUN and JOB. */
+void gwtf_mpirun_build(const struct gwtf_mpirun *mpirun, const struct gwtf_mpirun_job *job,
+                       struct gwtf_mpirun_command *command);
+
+/* Sets what mpirun wants to find in the environment, in this process. Not what the user has set. */
+void gwtf_mpirun_set_environment(const char *temporary_directory);
+
+/* The command as a shell would take it, on stdout. */
+void gwtf_mpirun_print(const struct gwtf_mpirun_command *command);
+
+#endif

@@ -1,0 +1,374 @@
+#include "launcher/supervise.h"
+
+#include "io/run.h"
+#include "launcher/signals.h"
+#include "share/base/log.h"
+#include "worker/runtime/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LOOK_INTERVAL_MS 100
+#define STATES_INTERVAL_US 1000000
+
+/* After the run has said how it ended: mpirun's time to go by itself, then after a request, then no
+ * more asking. */
+#define FAREWELL_US 5000000
+#define TERMINATE_US 5000000
+#define KILL_US 3000000
+
+struct supervisor {
+    const struct gwtf_supervise_options *options;
+    const char *directory;
+    char temporary[256];
+    pid_t mpirun;
+    int output; /* what mpirun and all below it print */
+    FILE *log;  /* RUN/train.log */
+    char line[2048];
+    size_t line_length;
+    uint64_t metrics_offset;
+    uint64_t events_offset;
+    off_t json_offset;
+    gwtf_time_us states_read_us;
+    gwtf_time_us over_us; /* when the end was seen; 0: not yet */
+    int stops_passed_on;
+    gwtf_status outcome;
+    bool outcome_known;
+    bool gone; /* mpirun has ended */
+    char reason[GWTF_ERROR_TEXT_MAX];
+};
+
+static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *where) {
+    (void)status;
+    (void)type;
+    (void)where;
+    remove(path);
+    return 0;
+}
+
+static void remove_tree(const char *path) {
+    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static gwtf_status make_temporary(struct supervisor *supervisor, struct gwtf_error *error) {
+    const char *parent = getenv("TMPDIR");
+    /* Short: sockets live in it, and their paths are limited to a hundred bytes. */
+    if (parent == NULL || parent[0] == '\0' || strlen(parent) > 40)
+        parent = "/tmp";
+    snprintf(supervisor->temporary, sizeof supervisor->temporary, "%s/gwtf-XXXXXX", parent);
+    if (mkdtemp(supervisor->temporary) == NULL)
+        return gwtf_error_set(error, GWTF_ERROR_IO,
+                              "cannot make a directory in '%s' (%s): set TMPDIR to one that works",
+                              parent, strerror(errno));
+    return GWTF_OK;
+}
+
+static void become_mpirun(const struct supervisor *supervisor, int output) {
+    struct gwtf_mpirun_command command;
+    const struct gwtf_supervise_options *options = supervisor->options;
+    gwtf_mpirun_build(options->mpirun, options->job, &command);
+    gwtf_mpirun_set_environment(supervisor->temporary);
+    /* A group of its own: Ctrl+C at the terminal is for the supervisor, mpirun would end the job at
+     * once. */
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    int nothing = open("/dev/null", O_RDONLY);
+    dup2(nothing, STDIN_FILENO);
+    dup2(output, STDOUT_FILENO);
+    dup2(output, STDERR_FILENO);
+    /* execv takes char *const *, but does not write. */
+    execv(command.arguments[0], (char *const *)(uintptr_t)command.arguments);
+    fprintf(stderr, "gwtf: cannot run '%s': %s\n", command.arguments[0], strerror(errno));
+    _exit(127);
+}
+
+static gwtf_status start(struct supervisor *supervisor, struct gwtf_error *error) {
+    int ends[2];
+    char path[GWTF_RUN_PATH_MAX];
+    gwtf_status status = make_temporary(supervisor, error);
+    if (status != GWTF_OK)
+        return status;
+    snprintf(path, sizeof path, "%s/train.log", supervisor->directory);
+    supervisor->log = fopen(path, "a");
+    if (supervisor->log == NULL || pipe2(ends, O_CLOEXEC) != 0)
+        return gwtf_error_set(error, GWTF_ERROR_IO, "cannot write '%s': %s", path, strerror(errno));
+    fflush(NULL);
+    supervisor->mpirun = fork();
+    if (supervisor->mpirun == 0)
+        become_mpirun(supervisor, ends[1]);
+    close(ends[1]);
+    supervisor->output = ends[0];
+    fcntl(supervisor->output, F_SETFL, O_NONBLOCK);
+    if (supervisor->mpirun < 0)
+        return gwtf_error_set(error, GWTF_ERROR_RUN, "cannot start mpirun: %s", strerror(errno));
+    setpgid(supervisor->mpirun, supervisor->mpirun);
+    return GWTF_OK;
+}
+
+/* Everything goes to the log; what GWTF itself says goes to the person too. */
+static void handle_line(struct supervisor *supervisor, const char *line) {
+    fprintf(supervisor->log, "%s\n", line);
+    fflush(supervisor->log);
+    if (strncmp(line, "gwtf: ", 6) == 0) {
+        gwtf_progress_break(supervisor->options->progress);
+        fprintf(stderr, "%s\n", line);
+        if (strstr(line, "warning: ") == NULL && supervisor->reason[0] == '\0')
+            snprintf(supervisor->reason, sizeof supervisor->reason, "%s", line + 6);
+    }
+}
+
+static void read_output(struct supervisor *supervisor) {
+    char bytes[4096];
+    ssize_t got;
+    while ((got = read(supervisor->output, bytes, sizeof bytes)) > 0)
+        for (ssize_t i = 0; i < got; i++) {
+            bool full = supervisor->line_length == sizeof supervisor->line - 1;
+            if (bytes[i] != '\n' && !full) {
+                supervisor->line[supervisor->line_length++] = bytes[i];
+                continue;
+            }
+            supervisor->line[supervisor->line_length] = '\0';
+            supervisor->line_length = 0;
+            handle_line(supervisor, supervisor->line);
+        }
+}
+
+static void on_metrics(void *context, const struct gwtf_metrics *metrics) {
+    struct supervisor *supervisor = context;
+    gwtf_progress_metrics(supervisor->options->progress, metrics);
+}
+
+static void end_with(struct supervisor *supervisor, gwtf_status outcome, const char *reason) {
+    if (supervisor->outcome_known)
+        return;
+    supervisor->outcome_known = true;
+    supervisor->outcome = outcome;
+    if (supervisor->over_us == 0)
+        supervisor->over_us = gwtf_clock_now_us();
+    if (reason != NULL && reason[0] != '\0')
+        snprintf(supervisor->reason, sizeof supervisor->reason, "%s", reason);
+}
+
+static void on_event(void *context, const struct gwtf_run_event *event) {
+    struct supervisor *supervisor = context;
+    struct gwtf_progress *progress = supervisor->options->progress;
+    unsigned long long iteration = (unsigned long long)event->iteration;
+    if (strcmp(event->kind, "finished") == 0)
+        end_with(supervisor, GWTF_OK, NULL);
+    else if (strcmp(event->kind, "stopped") == 0)
+        end_with(supervisor, GWTF_ERROR_INTERRUPTED, NULL);
+    else if (strcmp(event->kind, "failed") == 0)
+        end_with(supervisor, GWTF_ERROR_RUN, event->text);
+    else if (strcmp(event->kind, "snapshot") == 0 && !progress->quiet)
+        gwtf_progress_note(progress, "snapshot of iteration %llu is in %s/snapshots/step-%06llu",
+                           iteration, supervisor->directory, iteration);
+}
+
+/* New whole lines of metrics.jsonl, as they are. */
+static void copy_json(struct supervisor *supervisor) {
+    char path[GWTF_RUN_PATH_MAX], bytes[8192];
+    snprintf(path, sizeof path, "%s/metrics.jsonl", supervisor->directory);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return;
+    ssize_t got;
+    while ((got = pread(file, bytes, sizeof bytes, supervisor->json_offset)) > 0) {
+        ssize_t whole = got;
+        while (whole > 0 && bytes[whole - 1] != '\n')
+            whole--;
+        if (whole == 0)
+            break;
+        fwrite(bytes, 1, (size_t)whole, stdout);
+        supervisor->json_offset += whole;
+    }
+    fflush(stdout);
+    close(file);
+}
+
+/* A node that has failed ends the run, whether or not the others have noticed. */
+static void read_states(struct supervisor *supervisor) {
+    struct gwtf_node_state *nodes = NULL;
+    size_t count = 0;
+    gwtf_time_us now_us = gwtf_clock_now_us();
+    if (now_us - supervisor->states_read_us < STATES_INTERVAL_US)
+        return;
+    supervisor->states_read_us = now_us;
+    if (gwtf_run_read_nodes(supervisor->directory, &nodes, &count, NULL) != GWTF_OK)
+        return;
+    for (size_t i = 0; i < count; i++)
+        if (nodes[i].phase == GWTF_NODE_FAILED) {
+            if (supervisor->over_us == 0)
+                supervisor->over_us = now_us;
+            if (supervisor->reason[0] == '\0')
+                snprintf(supervisor->reason, sizeof supervisor->reason, "%s", nodes[i].error);
+        }
+    free(nodes);
+}
+
+static void read_files(struct supervisor *supervisor) {
+    if (supervisor->options->json)
+        copy_json(supervisor);
+    gwtf_run_read_metrics(supervisor->directory, &supervisor->metrics_offset, on_metrics,
+                          supervisor, NULL);
+    gwtf_run_read_events(supervisor->directory, &supervisor->events_offset, on_event, supervisor,
+                         NULL);
+    read_states(supervisor);
+}
+
+static void pass_signals_on(struct supervisor *supervisor) {
+    int count = gwtf_signals_count();
+    if (count == supervisor->stops_passed_on)
+        return;
+    supervisor->stops_passed_on = count;
+    if (count == 1) {
+        struct gwtf_error error;
+        gwtf_progress_note(supervisor->options->progress,
+                           "stopping: finishing this iteration and writing a snapshot (once more "
+                           "to stop at once)");
+        if (gwtf_run_request(supervisor->directory, "stop", &error) != GWTF_OK)
+            gwtf_log(GWTF_LOG_ERROR, "%s", error.text);
+    } else {
+        end_with(supervisor, GWTF_ERROR_RUN,
+                 "stopped at once, without a snapshot of the last iterations");
+    }
+}
+
+static bool mpirun_has_ended(struct supervisor *supervisor) {
+    int status;
+    if (!supervisor->gone && waitpid(supervisor->mpirun, &status, WNOHANG) == supervisor->mpirun)
+        supervisor->gone = true;
+    return supervisor->gone;
+}
+
+static void watch(struct supervisor *supervisor) {
+    while (!mpirun_has_ended(supervisor)) {
+        struct pollfd readable = {.fd = supervisor->output, .events = POLLIN};
+        if (poll(&readable, 1, LOOK_INTERVAL_MS) > 0) {
+            read_output(supervisor);
+            if (readable.revents & POLLHUP) /* nobody writes any more; do not spin */
+                poll(NULL, 0, LOOK_INTERVAL_MS);
+        }
+        read_files(supervisor);
+        pass_signals_on(supervisor);
+        bool at_once = supervisor->stops_passed_on > 1;
+        if (supervisor->over_us != 0 &&
+            (at_once || gwtf_clock_now_us() - supervisor->over_us > FAREWELL_US))
+            return;
+    }
+}
+
+/* True when mpirun has ended within the time. */
+static bool await_end(struct supervisor *supervisor, int64_t wait_us) {
+    gwtf_time_us start_us = gwtf_clock_now_us();
+    while (!mpirun_has_ended(supervisor) && gwtf_clock_now_us() - start_us < wait_us) {
+        read_output(supervisor);
+        poll(NULL, 0, 20);
+    }
+    return supervisor->gone;
+}
+
+/* True when PID is a worker of this build on this machine. */
+static bool is_our_worker(pid_t pid) {
+    char link[64], of_self[4096], of_worker[4096];
+    ssize_t self_length = readlink("/proc/self/exe", of_self, sizeof of_self - 1);
+    snprintf(link, sizeof link, "/proc/%ld/exe", (long)pid);
+    ssize_t worker_length = readlink(link, of_worker, sizeof of_worker - 1);
+    if (self_length < 0 || worker_length < 0)
+        return false;
+    of_self[self_length] = '\0';
+    of_worker[worker_length] = '\0';
+    char *slash = strrchr(of_self, '/');
+    size_t directory = slash == NULL ? 0 : (size_t)(slash - of_self) + 1;
+    return strncmp(of_self, of_worker, directory) == 0 &&
+           strcmp(of_worker + directory, "gwtf-worker") == 0;
+}
+
+/* Workers end with mpirun's daemon; this is for one that did not hear. */
+static void end_workers(struct supervisor *supervisor) {
+    struct gwtf_node_state *nodes = NULL;
+    size_t count = 0;
+    char host[256] = "";
+    gethostname(host, sizeof host - 1);
+    if (gwtf_run_read_nodes(supervisor->directory, &nodes, &count, NULL) != GWTF_OK)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        pid_t pid = (pid_t)nodes[i].pid;
+        if (pid > 1 && strcmp(nodes[i].host, host) == 0 && is_our_worker(pid))
+            kill(pid, SIGKILL);
+    }
+    free(nodes);
+}
+
+static void end_mpirun(struct supervisor *supervisor) {
+    static const struct {
+        int number;
+        int64_t wait_us;
+    } steps[] = {{SIGTERM, TERMINATE_US}, {SIGKILL, KILL_US}};
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0] && !mpirun_has_ended(supervisor); i++) {
+        kill(supervisor->mpirun, steps[i].number);
+        await_end(supervisor, steps[i].wait_us);
+    }
+    end_workers(supervisor);
+}
+
+static void clean_up(struct supervisor *supervisor) {
+    if (supervisor->mpirun > 0)
+        end_mpirun(supervisor);
+    if (supervisor->output > 0) {
+        read_output(supervisor);
+        close(supervisor->output);
+    }
+    if (supervisor->log != NULL)
+        fclose(supervisor->log);
+    if (supervisor->temporary[0] != '\0')
+        remove_tree(supervisor->temporary);
+    gwtf_run_clear_request(supervisor->directory, "stop");
+}
+
+/* Where the files end now: what a former start wrote is not shown again. */
+static void skip_old_lines(struct supervisor *supervisor) {
+    char path[GWTF_RUN_PATH_MAX];
+    struct stat status;
+    snprintf(path, sizeof path, "%s/metrics.jsonl", supervisor->directory);
+    if (stat(path, &status) == 0)
+        supervisor->metrics_offset = (uint64_t)(supervisor->json_offset = status.st_size);
+    snprintf(path, sizeof path, "%s/events.jsonl", supervisor->directory);
+    if (stat(path, &status) == 0)
+        supervisor->events_offset = (uint64_t)status.st_size;
+}
+
+gwtf_status gwtf_supervise(const struct gwtf_supervise_options *options, struct gwtf_error *error) {
+    struct supervisor supervisor = {.options = options,
+                                    .directory = options->setup->config.run.directory};
+    gwtf_run_clear_request(supervisor.directory, "stop");
+    skip_old_lines(&supervisor);
+    gwtf_signals_watch();
+    gwtf_status status = start(&supervisor, error);
+    if (status == GWTF_OK) {
+        watch(&supervisor);
+        read_files(&supervisor);
+    }
+    clean_up(&supervisor);
+    gwtf_progress_break(options->progress);
+    if (status != GWTF_OK)
+        return status;
+    if (!supervisor.outcome_known)
+        supervisor.outcome = GWTF_ERROR_RUN;
+    if (supervisor.outcome == GWTF_OK || supervisor.outcome == GWTF_ERROR_INTERRUPTED)
+        return supervisor.outcome;
+    if (supervisor.reason[0] != '\0')
+        return gwtf_error_set(error, supervisor.outcome, "%s", supervisor.reason);
+    return gwtf_error_set(error, supervisor.outcome,
+                          "the run ended without a word: see %s/train.log, and go on with --resume",
+                          supervisor.directory);
+}

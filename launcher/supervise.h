@@ -1,0 +1,27 @@
+/*
+ * Watches over a distributed run from outside: starts mpirun, shows progress from the run's files,
+ * passes Ctrl+C on as a request, and when the run is over, however it ended, leaves no process and
+ * no temporary file behind.
+ */
+#ifndef GWTF_LAUNCHER_SUPERVISE_H
+#define GWTF_LAUNCHER_SUPERVISE_H
+
+#include "launcher/mpirun.h"
+#include "launcher/progress.h"
+#include "worker/runtime/setup.h"
+
+struct gwtf_supervise_options {
+    const struct gwtf_setup *setup;
+    const struct gwtf_mpirun *mpirun;
+    const struct gwtf_mpirun_job *job;
+    struct gwtf_progress *progress;
+    bool json; /* copies the lines of metrics.jsonl to stdout in place of progress */
+};
+
+/*
+ * Runs until the end. GWTF_OK: all iterations done. GWTF_ERROR_INTERRUPTED: stopped as asked, with
+ * a snapshot. Else what ended it, with the line for the user.
+ */
+gwtf_status gwtf_supervise(const struct gwtf_supervise_options *options, struct gwtf_error *error);
+
+#endif

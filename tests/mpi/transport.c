@@ -1,0 +1,179 @@
+/*
+ * Started by mpirun with several ranks: every rank sends every other one messages with and without
+ * tensors, in a seeded mix; receivers take some tensors and throw others away. Exit code 0 when
+ * everything came once, in order and unchanged.
+ */
+#include "worker/runtime/transport.h"
+#include "share/base/log.h"
+#include "share/base/random.h"
+#include "worker/runtime/clock.h"
+#include "worker/runtime/frame.h"
+
+#include <mpi.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RANKS_MAX 8
+#define MESSAGES 60
+#define TENSOR_MAX (3u * GWTF_PIECE_BYTES + 17)
+#define DEADLINE_US 60000000
+
+struct state {
+    int self;
+    int ranks;
+    gwtf_transport *transport;
+    uint32_t messages_got[RANKS_MAX];
+    uint32_t tensors_due;
+    uint32_t tensors_got;
+    uint32_t sends_due;
+    uint32_t sends_done;
+    uint32_t heard;
+    unsigned char *in[RANKS_MAX * MESSAGES]; /* where a taken tensor goes; ticket: index */
+    uint64_t in_bytes[RANKS_MAX * MESSAGES];
+    unsigned char *out[RANKS_MAX * MESSAGES];
+    int failures;
+};
+
+static void expect(struct state *state, int good, const char *what, int peer, uint32_t number) {
+    if (good)
+        return;
+    state->failures++;
+    gwtf_log(GWTF_LOG_ERROR, "rank %d, peer %d, message %u: %s", state->self, peer, number, what);
+}
+
+static uint64_t key_of(int from, int to) {
+    return gwtf_random_key((uint64_t)from + 1, (uint64_t)to + 1);
+}
+
+/* Size of the tensor behind message NUMBER: a third have none, some are a few pieces long. */
+static uint64_t tensor_bytes(int from, int to, uint32_t number) {
+    uint64_t random = gwtf_random_at(key_of(from, to), number);
+    if (random % 3 == 0)
+        return 0;
+    return 1 + (random >> 8) % (random % 3 == 1 ? 1000 : TENSOR_MAX);
+}
+
+static int is_taken(int from, int to, uint32_t number) {
+    return gwtf_random_at(key_of(from, to), 1000 + number) % 4 != 0;
+}
+
+static unsigned char byte_at(int from, int to, uint32_t number, uint64_t at) {
+    return (unsigned char)(number * 31u + at * 7u + at / 4096 + (uint64_t)(from * 5 + to));
+}
+
+static void send_all(struct state *state, int to) {
+    for (uint32_t number = 0; number < MESSAGES; number++) {
+        uint64_t bytes = tensor_bytes(state->self, to, number);
+        struct gwtf_message message;
+        memset(&message, 0, sizeof message);
+        message.kind = GWTF_MESSAGE_FORWARD;
+        message.iteration = number;
+        message.payload_bytes = bytes;
+        unsigned char *tensor = bytes > 0 ? malloc(bytes) : NULL;
+        for (uint64_t i = 0; i < bytes; i++)
+            tensor[i] = byte_at(state->self, to, number, i);
+        uint64_t ticket = (uint64_t)to * MESSAGES + number;
+        state->out[ticket] = tensor;
+        state->sends_due += bytes > 0;
+        gwtf_status status =
+            gwtf_transport_send(state->transport, (gwtf_node_id)to, &message, tensor, ticket);
+        expect(state, status == GWTF_OK, "cannot be sent", to, number);
+    }
+}
+
+static void on_message(struct state *state, const struct gwtf_arrival *arrival) {
+    int from = (int)arrival->peer;
+    uint32_t number = state->messages_got[from]++;
+    expect(state, arrival->message.iteration == number, "out of order", from, number);
+    uint64_t bytes = tensor_bytes(from, state->self, number);
+    expect(state, arrival->message.payload_bytes == bytes, "wrong size", from, number);
+    if (bytes == 0)
+        return;
+    size_t ticket = (size_t)from * MESSAGES + number;
+    if (!is_taken(from, state->self, number)) {
+        gwtf_transport_discard(state->transport, arrival->peer);
+        return;
+    }
+    state->in[ticket] = malloc(bytes);
+    state->in_bytes[ticket] = bytes;
+    gwtf_transport_receive(state->transport, arrival->peer, state->in[ticket], ticket);
+}
+
+static void on_received(struct state *state, const struct gwtf_arrival *arrival) {
+    int from = (int)(arrival->ticket / MESSAGES);
+    uint32_t number = (uint32_t)(arrival->ticket % MESSAGES);
+    uint64_t wrong = 0;
+    state->tensors_got++;
+    expect(state, arrival->status == GWTF_OK, "hash is wrong", from, number);
+    for (uint64_t i = 0; i < state->in_bytes[arrival->ticket]; i++)
+        wrong += state->in[arrival->ticket][i] != byte_at(from, state->self, number, i);
+    expect(state, wrong == 0, "bytes are wrong", from, number);
+    free(state->in[arrival->ticket]);
+    state->in[arrival->ticket] = NULL;
+}
+
+static void handle(struct state *state, const struct gwtf_arrival *arrival) {
+    switch (arrival->kind) {
+    case GWTF_ARRIVAL_MESSAGE:
+        on_message(state, arrival);
+        break;
+    case GWTF_ARRIVAL_RECEIVED:
+        on_received(state, arrival);
+        break;
+    case GWTF_ARRIVAL_SENT:
+        state->sends_done++;
+        free(state->out[arrival->ticket]);
+        state->out[arrival->ticket] = NULL;
+        break;
+    case GWTF_ARRIVAL_HEARD:
+        state->heard++;
+        break;
+    case GWTF_ARRIVAL_LOST:
+        expect(state, 0, "lost", (int)arrival->peer, 0);
+        break;
+    }
+}
+
+static int complete(const struct state *state) {
+    for (int from = 0; from < state->ranks; from++)
+        if (from != state->self && state->messages_got[from] < MESSAGES)
+            return 0;
+    return state->tensors_got == state->tensors_due && state->sends_done == state->sends_due &&
+           state->heard == (uint32_t)state->ranks - 1 && gwtf_transport_all_sent(state->transport);
+}
+
+int main(int argc, char **argv) {
+    static struct state state;
+    int ranks_of_nodes[RANKS_MAX], provided;
+    MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+    MPI_Comm_rank(MPI_COMM_WORLD, &state.self);
+    MPI_Comm_size(MPI_COMM_WORLD, &state.ranks);
+    for (int i = 0; i < RANKS_MAX; i++)
+        ranks_of_nodes[i] = i;
+    struct gwtf_transport_config config = {.nodes = (size_t)state.ranks,
+                                           .self = (gwtf_node_id)state.self,
+                                           .payloads_max = 2 * RANKS_MAX * MESSAGES,
+                                           .rank_of_node = ranks_of_nodes,
+                                           .incarnation = 4};
+    if (state.ranks > RANKS_MAX || gwtf_transport_create(&config, &state.transport) != GWTF_OK)
+        return 1;
+    for (int peer = 0; peer < state.ranks; peer++) {
+        if (peer == state.self)
+            continue;
+        for (uint32_t number = 0; number < MESSAGES; number++)
+            state.tensors_due +=
+                tensor_bytes(peer, state.self, number) > 0 && is_taken(peer, state.self, number);
+        send_all(&state, peer);
+        gwtf_transport_send_heartbeat(state.transport, (gwtf_node_id)peer);
+    }
+    gwtf_time_us start_us = gwtf_clock_now_us();
+    struct gwtf_arrival arrival;
+    while (!complete(&state) && gwtf_clock_now_us() - start_us < DEADLINE_US)
+        while (gwtf_transport_poll(state.transport, &arrival))
+            handle(&state, &arrival);
+    expect(&state, complete(&state), "not everything came in time", -1, 0);
+    MPI_Barrier(MPI_COMM_WORLD); /* a test's own: the transport knows none */
+    gwtf_transport_destroy(state.transport);
+    MPI_Finalize();
+    return state.failures == 0 ? 0 : 1;
+}

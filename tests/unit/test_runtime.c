@@ -1,0 +1,157 @@
+#include "share/base/hash.h"
+#include "tests/support/suite.h"
+#include "worker/runtime/charter.h"
+#include "worker/runtime/frame.h"
+#include "worker/runtime/heartbeat.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct gwtf_frame sealed_frame(void) {
+    struct gwtf_frame frame;
+    memset(&frame, 0, sizeof frame);
+    frame.kind = GWTF_FRAME_MESSAGE;
+    frame.incarnation = 7;
+    frame.sequence = 3;
+    frame.message.kind = GWTF_MESSAGE_DONE;
+    frame.message.iteration = 12;
+    gwtf_frame_seal(&frame);
+    return frame;
+}
+
+static void a_sealed_frame_passes_its_check(void) {
+    struct gwtf_frame frame = sealed_frame();
+    CU_ASSERT_EQUAL(gwtf_frame_check(&frame, 7, 3), GWTF_OK);
+}
+
+static void a_frame_of_another_incarnation_or_sequence_is_refused(void) {
+    struct gwtf_frame frame = sealed_frame();
+    CU_ASSERT_EQUAL(gwtf_frame_check(&frame, 8, 3), GWTF_ERROR_CORRUPT);
+    CU_ASSERT_EQUAL(gwtf_frame_check(&frame, 7, 4), GWTF_ERROR_CORRUPT);
+}
+
+static void every_flipped_byte_of_a_frame_is_noticed(void) {
+    for (size_t i = 0; i < sizeof(struct gwtf_frame); i++) {
+        struct gwtf_frame frame = sealed_frame();
+        ((unsigned char *)&frame)[i] ^= 0x10;
+        CU_ASSERT_EQUAL(gwtf_frame_check(&frame, 7, 3), GWTF_ERROR_CORRUPT);
+    }
+}
+
+static void pieces_cover_a_tensor_once(void) {
+    const uint64_t sizes[] = {1, GWTF_PIECE_BYTES - 1, GWTF_PIECE_BYTES, GWTF_PIECE_BYTES + 1,
+                              10ull * GWTF_PIECE_BYTES + 5};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        uint64_t covered = 0;
+        for (uint32_t piece = 0; piece < gwtf_piece_count(sizes[i]); piece++) {
+            uint64_t offset;
+            uint32_t bytes;
+            gwtf_piece_range(sizes[i], piece, &offset, &bytes);
+            CU_ASSERT_EQUAL(offset, covered);
+            CU_ASSERT(bytes > 0 && bytes <= GWTF_PIECE_BYTES);
+            covered += bytes;
+        }
+        CU_ASSERT_EQUAL(covered, sizes[i]);
+    }
+}
+
+static struct gwtf_charter make_charter(void) {
+    static struct gwtf_charter_member members[3] = {{0, 0, 2}, {1, 1, 0}, {2, 1, 1}};
+    static char config[] = "run = { iterations = 3; };";
+    struct gwtf_charter charter = {.self = 1,
+                                   .incarnation = 99,
+                                   .first_iteration = 5,
+                                   .threads = 2,
+                                   .members_count = 3,
+                                   .members = members,
+                                   .config = config,
+                                   .config_bytes = sizeof config};
+    strcpy(charter.snapshot, "runs/a/snapshots/step-000004");
+    return charter;
+}
+
+static void a_charter_survives_packing(void) {
+    struct gwtf_charter charter = make_charter(), read;
+    void *bytes;
+    size_t size_bytes;
+    CU_ASSERT_EQUAL_FATAL(gwtf_charter_pack(&charter, &bytes, &size_bytes), GWTF_OK);
+    CU_ASSERT_EQUAL_FATAL(gwtf_charter_unpack(bytes, size_bytes, &read), GWTF_OK);
+    CU_ASSERT_EQUAL(read.self, 1);
+    CU_ASSERT_EQUAL(read.first_iteration, 5);
+    CU_ASSERT_STRING_EQUAL(read.snapshot, charter.snapshot);
+    CU_ASSERT_STRING_EQUAL(read.config, charter.config);
+    CU_ASSERT_EQUAL(read.members_count, 3);
+    CU_ASSERT_EQUAL(read.members[0].rank, 2);
+    gwtf_charter_deinit(&read);
+    free(bytes);
+}
+
+static void a_cut_or_damaged_charter_is_refused(void) {
+    struct gwtf_charter charter = make_charter(), read;
+    unsigned char *bytes;
+    size_t size_bytes;
+    CU_ASSERT_EQUAL_FATAL(gwtf_charter_pack(&charter, (void **)&bytes, &size_bytes), GWTF_OK);
+    for (size_t cut = 0; cut < size_bytes; cut++)
+        CU_ASSERT_EQUAL(gwtf_charter_unpack(bytes, cut, &read), GWTF_ERROR_CORRUPT);
+    for (size_t i = 0; i < size_bytes; i++) {
+        bytes[i] ^= 0x40;
+        CU_ASSERT_EQUAL(gwtf_charter_unpack(bytes, size_bytes, &read), GWTF_ERROR_CORRUPT);
+        bytes[i] ^= 0x40;
+    }
+    free(bytes);
+}
+
+static gwtf_heartbeat *make_heartbeat(void) {
+    struct gwtf_heartbeat_config config = {
+        .peers = 3, .interval_us = 10, .silence_us = 100, .first_silence_us = 1000};
+    gwtf_heartbeat *heartbeat = NULL;
+    CU_ASSERT_EQUAL_FATAL(gwtf_heartbeat_create(&config, 0, &heartbeat), GWTF_OK);
+    return heartbeat;
+}
+
+static void a_peer_that_falls_silent_is_found_once(void) {
+    gwtf_heartbeat *heartbeat = make_heartbeat();
+    size_t peer = 9;
+    gwtf_heartbeat_forget(heartbeat, 0);
+    gwtf_heartbeat_heard(heartbeat, 1, 50);
+    gwtf_heartbeat_heard(heartbeat, 2, 120);
+    CU_ASSERT_FALSE(gwtf_heartbeat_next_silent(heartbeat, 150, &peer));
+    CU_ASSERT_TRUE(gwtf_heartbeat_next_silent(heartbeat, 151, &peer));
+    CU_ASSERT_EQUAL(peer, 1);
+    CU_ASSERT_FALSE(gwtf_heartbeat_next_silent(heartbeat, 151, &peer));
+    CU_ASSERT_FALSE(gwtf_heartbeat_watches(heartbeat, 1));
+    gwtf_heartbeat_destroy(heartbeat);
+}
+
+static void a_peer_that_never_spoke_gets_more_time(void) {
+    gwtf_heartbeat *heartbeat = make_heartbeat();
+    size_t peer;
+    CU_ASSERT_FALSE(gwtf_heartbeat_next_silent(heartbeat, 1000, &peer));
+    CU_ASSERT_TRUE(gwtf_heartbeat_next_silent(heartbeat, 1001, &peer));
+    CU_ASSERT_EQUAL(peer, 0);
+    gwtf_heartbeat_destroy(heartbeat);
+}
+
+static void heartbeats_are_due_once_an_interval(void) {
+    gwtf_heartbeat *heartbeat = make_heartbeat();
+    CU_ASSERT_TRUE(gwtf_heartbeat_due(heartbeat, 0));
+    CU_ASSERT_FALSE(gwtf_heartbeat_due(heartbeat, 9));
+    CU_ASSERT_TRUE(gwtf_heartbeat_due(heartbeat, 10));
+    gwtf_heartbeat_destroy(heartbeat);
+}
+
+int main(int argc, char **argv) {
+    static const struct gwtf_test tests[] = {
+        GWTF_TEST(a_sealed_frame_passes_its_check),
+        GWTF_TEST(a_frame_of_another_incarnation_or_sequence_is_refused),
+        GWTF_TEST(every_flipped_byte_of_a_frame_is_noticed),
+        GWTF_TEST(pieces_cover_a_tensor_once),
+        GWTF_TEST(a_charter_survives_packing),
+        GWTF_TEST(a_cut_or_damaged_charter_is_refused),
+        GWTF_TEST(a_peer_that_falls_silent_is_found_once),
+        GWTF_TEST(a_peer_that_never_spoke_gets_more_time),
+        GWTF_TEST(heartbeats_are_due_once_an_interval),
+    };
+    return gwtf_suite_main(argc, argv, "runtime", tests, sizeof tests / sizeof tests[0], NULL,
+                           NULL);
+}

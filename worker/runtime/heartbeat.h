@@ -1,0 +1,41 @@
+/*
+ * Who has been silent for too long. A stopped process or a cut link is noticed by no MPI, so every
+ * worker sends a frame now and then and listens for the others'. Pure: time comes with each call.
+ */
+#ifndef GWTF_WORKER_RUNTIME_HEARTBEAT_H
+#define GWTF_WORKER_RUNTIME_HEARTBEAT_H
+
+#include "share/base/status.h"
+#include "share/base/types.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct gwtf_heartbeat_config {
+    size_t peers;             /* peers are 0..peers-1 */
+    int64_t interval_us;      /* between two frames to a peer */
+    int64_t silence_us;       /* heard before, then silent for so long: down */
+    int64_t first_silence_us; /* never heard since the start: down after so long */
+};
+
+typedef struct gwtf_heartbeat gwtf_heartbeat;
+
+gwtf_status gwtf_heartbeat_create(const struct gwtf_heartbeat_config *config, gwtf_time_us now_us,
+                                  gwtf_heartbeat **heartbeat);
+void gwtf_heartbeat_destroy(gwtf_heartbeat *heartbeat);
+
+/* A frame of any kind came from PEER. */
+void gwtf_heartbeat_heard(gwtf_heartbeat *heartbeat, size_t peer, gwtf_time_us now_us);
+
+/* PEER is no longer watched: this node itself, or one that is down or has left. */
+void gwtf_heartbeat_forget(gwtf_heartbeat *heartbeat, size_t peer);
+
+/* True once an interval: it is time to send a frame to every watched peer. */
+bool gwtf_heartbeat_due(gwtf_heartbeat *heartbeat, gwtf_time_us now_us);
+
+bool gwtf_heartbeat_watches(const gwtf_heartbeat *heartbeat, size_t peer);
+
+/* The next peer that has become silent, and forgets it; false when there is none. */
+bool gwtf_heartbeat_next_silent(gwtf_heartbeat *heartbeat, gwtf_time_us now_us, size_t *peer);
+
+#endif

@@ -1,0 +1,230 @@
+#include "worker/runtime/local.h"
+
+#include "share/base/assert.h"
+#include "worker/runtime/clock.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* Stage 0 stands first and last: its embedding starts the ring, its head ends it. */
+struct local {
+    const struct gwtf_setup *setup;
+    uint32_t stages;
+    gwtf_stage **stage; /* [0..stages] */
+    float **activation; /* [0..stages]: output of each stage, (B, T, C) */
+    float *gradient[2]; /* of a stage's output and input, taken in turn */
+    uint32_t *inputs;   /* (B, T) */
+    uint32_t *labels;   /* (B, T) */
+};
+
+static uint32_t thread_count(const struct gwtf_setup *setup) {
+    if (setup->config.backend.threads != 0)
+        return setup->config.backend.threads;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores < 1 ? 1 : (uint32_t)cores;
+}
+
+static void local_deinit(struct local *local) {
+    for (uint32_t i = 0; local->stage != NULL && i <= local->stages; i++)
+        gwtf_stage_destroy(local->stage[i]);
+    for (uint32_t i = 0; local->activation != NULL && i <= local->stages; i++)
+        free(local->activation[i]);
+    free(local->stage);
+    free(local->activation);
+    free(local->gradient[0]);
+    free(local->gradient[1]);
+    free(local->inputs);
+    free(local->labels);
+}
+
+static gwtf_status make_stage(struct local *local, uint32_t index, const char *snapshot,
+                              struct gwtf_error *error) {
+    const struct gwtf_setup *setup = local->setup;
+    struct gwtf_stage_options options = {
+        .shape = gwtf_setup_stage_shape(setup, index),
+        .backend = gwtf_setup_backend(setup),
+        .microbatch = setup->config.batch.microbatch,
+        .slots = 1,
+        .threads = thread_count(setup),
+    };
+    gwtf_status status = gwtf_stage_create(&options, &local->stage[index], error);
+    if (status == GWTF_OK)
+        status = gwtf_setup_restore(setup, snapshot, local->stage[index], error);
+    return status;
+}
+
+static gwtf_status local_init(struct local *local, const struct gwtf_setup *setup,
+                              const char *snapshot, struct gwtf_error *error) {
+    size_t tokens = (size_t)setup->config.batch.microbatch * setup->model.context;
+    size_t boundary_bytes = tokens * setup->model.width * sizeof(float);
+    *local = (struct local){.setup = setup, .stages = setup->config.pipeline.stages};
+    local->stage = calloc((size_t)local->stages + 1, sizeof *local->stage);
+    local->activation = calloc((size_t)local->stages + 1, sizeof *local->activation);
+    local->gradient[0] = malloc(boundary_bytes);
+    local->gradient[1] = malloc(boundary_bytes);
+    local->inputs = malloc(tokens * sizeof *local->inputs);
+    local->labels = malloc(tokens * sizeof *local->labels);
+    bool made = local->stage != NULL && local->activation != NULL && local->gradient[0] != NULL &&
+                local->gradient[1] != NULL && local->inputs != NULL && local->labels != NULL;
+    for (uint32_t i = 0; made && i <= local->stages; i++)
+        made = (local->activation[i] = malloc(boundary_bytes)) != NULL;
+    if (!made)
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY,
+                              "out of memory: take a smaller batch.microbatch");
+    gwtf_status status = GWTF_OK;
+    for (uint32_t i = 0; status == GWTF_OK && i <= local->stages; i++)
+        status = make_stage(local, i, snapshot, error);
+    return status;
+}
+
+/* Embedding and blocks; the final hidden state is in activation[stages] afterwards. */
+static void forward(struct local *local, bool keep) {
+    gwtf_stage_embed(local->stage[0], local->inputs, local->activation[0]);
+    for (uint32_t i = 1; i <= local->stages; i++)
+        gwtf_stage_forward(local->stage[i], 0, local->activation[i - 1], local->activation[i],
+                           keep);
+}
+
+/* One microbatch, forward and backward; gradients are added up in the stages. Returns its loss in
+ * nats. */
+static double train_microbatch(struct local *local, uint32_t iteration, uint32_t rank,
+                               uint32_t index) {
+    double loss;
+    gwtf_setup_batch(local->setup, false, iteration, rank, index, local->inputs, local->labels);
+    forward(local, true);
+    float *gradient = local->gradient[0], *next = local->gradient[1];
+    gwtf_stage_loss(local->stage[0], local->activation[local->stages], local->labels,
+                    gwtf_setup_loss_scale(local->setup), &loss, gradient, NULL);
+    for (uint32_t i = local->stages; i >= 1; i--) {
+        gwtf_stage_backward(local->stage[i], 0, local->activation[i - 1], gradient, next);
+        float *taken = gradient;
+        gradient = next;
+        next = taken;
+    }
+    gwtf_stage_embed_backward(local->stage[0], local->inputs, gradient);
+    return loss;
+}
+
+static double step(struct local *local, uint32_t iteration) {
+    double squares = 0;
+    for (uint32_t i = 0; i <= local->stages; i++)
+        squares += gwtf_sum_of_squares(gwtf_stage_gradients(local->stage[i]),
+                                       gwtf_stage_get_plan(local->stage[i])->floats);
+    double norm = sqrt(squares);
+    struct gwtf_optimizer_step settings = gwtf_setup_step(local->setup, iteration, norm);
+    for (uint32_t i = 0; i <= local->stages; i++) {
+        gwtf_stage_step(local->stage[i], gwtf_stage_gradients(local->stage[i]), &settings);
+        gwtf_stage_zero_gradients(local->stage[i]);
+    }
+    return norm;
+}
+
+static double validate(struct local *local) {
+    const struct gwtf_setup *setup = local->setup;
+    double sum = 0;
+    for (uint32_t rank = 0; rank < setup->data_nodes; rank++)
+        for (uint32_t i = 0; i < gwtf_setup_validation_share(setup, rank); i++) {
+            double loss;
+            gwtf_setup_batch(setup, true, 0, rank, i, local->inputs, local->labels);
+            forward(local, false);
+            gwtf_stage_loss(local->stage[0], local->activation[local->stages], local->labels, 0,
+                            &loss, NULL, NULL);
+            sum += loss;
+        }
+    return sum / ((double)setup->validation_windows * setup->model.context);
+}
+
+static struct gwtf_metrics train_iteration(struct local *local, uint32_t iteration) {
+    const struct gwtf_setup *setup = local->setup;
+    gwtf_time_us start_us = gwtf_clock_now_us();
+    double loss = 0;
+    for (uint32_t rank = 0; rank < setup->data_nodes; rank++)
+        for (uint32_t i = 0; i < setup->config.batch.microbatches; i++)
+            loss += train_microbatch(local, iteration, rank, i);
+    double norm = step(local, iteration);
+    double seconds = (double)(gwtf_clock_now_us() - start_us) * 1e-6;
+    uint32_t microbatches = setup->data_nodes * setup->config.batch.microbatches;
+    uint64_t tokens =
+        (uint64_t)microbatches * setup->config.batch.microbatch * setup->model.context;
+    struct gwtf_metrics metrics = {
+        .iteration = iteration,
+        .loss = loss / (double)tokens,
+        .validation_loss = NAN,
+        .tokens = tokens,
+        .seconds = seconds,
+        .tokens_per_second = (double)tokens / seconds,
+        .microbatches = microbatches,
+        .nodes = 1,
+        .stages = setup->config.pipeline.stages,
+        .gradient_norm = norm,
+        .learning_rate = gwtf_schedule_at(&setup->schedule, iteration),
+    };
+    /* One process computes all stages, one after the other, all the time. */
+    for (uint32_t stage = 0; stage < metrics.stages && stage < GWTF_RUN_STAGES_MAX; stage++)
+        metrics.stage_utilisation[stage] = 1;
+    return metrics;
+}
+
+static gwtf_status write_snapshot(struct local *local, uint32_t iteration,
+                                  struct gwtf_error *error) {
+    const struct gwtf_setup *setup = local->setup;
+    struct gwtf_snapshot_file *files = calloc((size_t)local->stages + 1, sizeof *files);
+    if (files == NULL)
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
+    gwtf_status status = GWTF_OK;
+    for (uint32_t i = 0; status == GWTF_OK && i <= local->stages; i++) {
+        gwtf_stage *stage = local->stage[i];
+        status = gwtf_setup_write_stage(setup, gwtf_stage_get_plan(stage), iteration,
+                                        gwtf_stage_weights(stage), gwtf_stage_first_moments(stage),
+                                        gwtf_stage_second_moments(stage), &files[i], error);
+    }
+    char snapshots[GWTF_SNAPSHOT_PATH_MAX];
+    gwtf_setup_snapshots_path(setup, snapshots, sizeof snapshots);
+    if (status == GWTF_OK)
+        status = gwtf_snapshot_write_manifest(snapshots, iteration, local->stages, files,
+                                              setup->config.snapshot.keep, error);
+    if (status == GWTF_OK)
+        status = gwtf_run_append_event(setup->config.run.directory, "snapshot", iteration,
+                                       GWTF_NODE_NONE, NULL, error);
+    free(files);
+    return status;
+}
+
+static bool due(uint32_t iteration, uint32_t every, uint32_t last) {
+    return iteration == last || (every != 0 && iteration % every == 0);
+}
+
+static gwtf_status train_all(struct local *local, uint32_t first,
+                             const struct gwtf_local_callbacks *callbacks,
+                             struct gwtf_error *error) {
+    const struct gwtf_config *config = &local->setup->config;
+    for (uint32_t iteration = first; iteration <= config->run.iterations; iteration++) {
+        struct gwtf_metrics metrics = train_iteration(local, iteration);
+        bool stop = callbacks->stop(callbacks->context);
+        if (!stop && local->setup->validation != NULL &&
+            due(iteration, config->data.validate_every, config->run.iterations))
+            metrics.validation_loss = validate(local);
+        gwtf_status status = gwtf_run_append_metrics(config->run.directory, &metrics, error);
+        if (status == GWTF_OK &&
+            (stop || due(iteration, config->snapshot.every, config->run.iterations)))
+            status = write_snapshot(local, iteration, error);
+        if (status != GWTF_OK)
+            return status;
+        callbacks->iteration(callbacks->context, &metrics);
+        if (stop && iteration < config->run.iterations)
+            return GWTF_ERROR_INTERRUPTED;
+    }
+    return GWTF_OK;
+}
+
+gwtf_status gwtf_local_train(const struct gwtf_setup *setup, uint32_t first, const char *snapshot,
+                             const struct gwtf_local_callbacks *callbacks,
+                             struct gwtf_error *error) {
+    struct local local;
+    gwtf_status status = local_init(&local, setup, snapshot, error);
+    if (status == GWTF_OK)
+        status = train_all(&local, first, callbacks, error);
+    local_deinit(&local);
+    return status;
+}

@@ -1,0 +1,109 @@
+/* gwtf-worker: spawned by the bootstrap, never started by hand. */
+#include "share/base/log.h"
+#include "worker/runtime/charter.h"
+#include "worker/runtime/clock.h"
+#include "worker/runtime/machine.h"
+#include "worker/runtime/node.h"
+
+#include <mpi.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The bootstrap answers at once or is dead. */
+#define CHARTER_WAIT_US 120000000
+#define FAREWELL_WAIT_US 1000000
+
+static void nap(void) {
+    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+/* True when REQUEST is done before the time is over. */
+static bool await_request(MPI_Request *request, gwtf_time_us wait_us) {
+    gwtf_time_us start_us = gwtf_clock_now_us();
+    int done = 0;
+    while (MPI_Test(request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && !done) {
+        if (gwtf_clock_now_us() - start_us > wait_us)
+            return false;
+        nap();
+    }
+    return done != 0;
+}
+
+static gwtf_status receive_charter(MPI_Comm parent, struct gwtf_charter *charter) {
+    int present = 0, bytes = 0;
+    MPI_Status status;
+    gwtf_time_us start_us = gwtf_clock_now_us();
+    while (MPI_Iprobe(0, GWTF_TAG_CHARTER, parent, &present, &status) == MPI_SUCCESS && !present) {
+        if (gwtf_clock_now_us() - start_us > CHARTER_WAIT_US)
+            return GWTF_ERROR_PEER;
+        nap();
+    }
+    if (!present)
+        return GWTF_ERROR_PEER;
+    MPI_Get_count(&status, MPI_BYTE, &bytes);
+    void *packed = malloc((size_t)bytes);
+    if (packed == NULL)
+        return GWTF_ERROR_MEMORY;
+    gwtf_status result = GWTF_ERROR_PEER;
+    if (MPI_Recv(packed, bytes, MPI_BYTE, 0, GWTF_TAG_CHARTER, parent, MPI_STATUS_IGNORE) ==
+        MPI_SUCCESS)
+        result = gwtf_charter_unpack(packed, (size_t)bytes, charter);
+    free(packed);
+    return result;
+}
+
+static struct gwtf_arrived describe_self(void) {
+    struct gwtf_arrived arrived;
+    memset(&arrived, 0, sizeof arrived);
+    gethostname(arrived.host, sizeof arrived.host - 1);
+    arrived.pid = getpid();
+    arrived.cores = gwtf_machine_cores();
+    return arrived;
+}
+
+int main(int argc, char **argv) {
+    /* When mpirun or its daemon dies, so does what it started: no worker is left behind. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGPIPE, SIG_IGN);
+    int provided;
+    MPI_Comm parent = MPI_COMM_NULL;
+    MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+    MPI_Comm_get_parent(&parent);
+    if (parent == MPI_COMM_NULL) {
+        gwtf_log(GWTF_LOG_ERROR, "gwtf-worker is started by `gwtf train`: run that");
+        return 2;
+    }
+    MPI_Comm_set_errhandler(parent, MPI_ERRORS_RETURN);
+
+    struct gwtf_arrived arrived = describe_self();
+    struct gwtf_charter charter;
+    MPI_Request request;
+    MPI_Isend(&arrived, (int)sizeof arrived, MPI_BYTE, 0, GWTF_TAG_ARRIVED, parent, &request);
+    gwtf_status status = receive_charter(parent, &charter);
+    if (status != GWTF_OK) {
+        gwtf_log(GWTF_LOG_ERROR, "no charter came from the bootstrap (%s): start again",
+                 gwtf_status_name(status));
+        _exit(0);
+    }
+
+    char name[64];
+    snprintf(name, sizeof name, "gwtf: node %u", charter.self);
+    gwtf_log_set_name(name);
+    struct gwtf_error error = {""};
+    status = gwtf_node_live(&charter, arrived.host, &error);
+    if (status != GWTF_OK && status != GWTF_ERROR_INTERRUPTED)
+        gwtf_log(GWTF_LOG_ERROR, "%s", error.text);
+
+    uint32_t word = (uint32_t)status;
+    if (MPI_Isend(&word, (int)sizeof word, MPI_BYTE, 0, GWTF_TAG_LEFT, parent, &request) ==
+        MPI_SUCCESS)
+        await_request(&request, FAREWELL_WAIT_US);
+    /* MPI_Finalize waits for all that were ever connected, dead ones too. And a code other than 0
+     * makes mpirun end the others: how it went stands in the state file. */
+    _exit(0);
+}

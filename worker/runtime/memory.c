@@ -1,0 +1,346 @@
+#include "worker/runtime/memory.h"
+
+#include "share/base/assert.h"
+#include "share/base/hash.h"
+#include "worker/runtime/clock.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A copy of weights and moments for the snapshot thread. */
+struct copy {
+    pthread_mutex_t lock;
+    pthread_cond_t freed;
+    bool full;
+    float *values; /* weights, first and second moments, one after the other; NULL until the first
+                      snapshot */
+};
+
+struct gwtf_memory {
+    const struct gwtf_setup *setup;
+    gwtf_stage *stage;
+    uint64_t floats;         /* of a flat array */
+    uint64_t boundary_bytes; /* of one boundary tensor */
+    uint32_t slots;
+    uint32_t replicas;
+    uint32_t rank;
+    uint64_t share_offset; /* this node's share of the flat array */
+    uint64_t share_count;
+    char *boundaries; /* [slots][GWTF_BOUNDARIES] tensors */
+    float *parts;     /* [replicas][share_count]: contributions of the others */
+    float *reduced;   /* [floats] */
+    uint32_t *inputs; /* data node: (B, T) of the microbatch at hand */
+    uint32_t *labels;
+    struct copy copy;
+};
+
+#define ALIGNMENT 64
+
+static void *allocate(uint64_t size_bytes) {
+    uint64_t rounded = (size_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    void *memory = aligned_alloc(ALIGNMENT, rounded == 0 ? ALIGNMENT : rounded);
+    if (memory != NULL)
+        memset(memory, 0, rounded);
+    return memory;
+}
+
+uint64_t gwtf_memory_boundary_bytes(const struct gwtf_setup *setup) {
+    return (uint64_t)setup->config.batch.microbatch * setup->model.context * setup->model.width *
+           sizeof(float);
+}
+
+uint64_t gwtf_memory_gradient_floats(const gwtf_memory *memory) {
+    return memory->floats;
+}
+
+static struct gwtf_stage_options stage_options(const struct gwtf_memory_options *options) {
+    return (struct gwtf_stage_options){
+        .shape = gwtf_setup_stage_shape(options->setup, options->stage),
+        .backend = gwtf_setup_backend(options->setup),
+        .microbatch = options->setup->config.batch.microbatch,
+        .slots = options->slots,
+        .threads = options->threads,
+    };
+}
+
+gwtf_status gwtf_memory_predict(const struct gwtf_memory_options *options, uint64_t *fixed_bytes,
+                                uint64_t *slot_bytes, struct gwtf_error *error) {
+    struct gwtf_stage_options of_stage = stage_options(options);
+    struct gwtf_stage_plan plan;
+    gwtf_status status = gwtf_stage_plan_init(&plan, &of_stage.shape, error);
+    if (status != GWTF_OK)
+        return status;
+    uint64_t stage_fixed, stage_slot, offset, share;
+    gwtf_stage_memory(&of_stage, &plan, &stage_fixed, &stage_slot);
+    gwtf_share_of(plan.floats, options->replicas, options->rank, &offset, &share);
+    uint64_t aggregation = (plan.floats + share * options->replicas) * sizeof(float);
+    uint64_t snapshot = 3 * plan.floats * sizeof(float);
+    *fixed_bytes = stage_fixed + aggregation + snapshot;
+    *slot_bytes = stage_slot + GWTF_BOUNDARIES * gwtf_memory_boundary_bytes(options->setup);
+    gwtf_stage_plan_deinit(&plan);
+    return GWTF_OK;
+}
+
+static bool allocate_all(struct gwtf_memory *memory) {
+    size_t tokens = (size_t)memory->setup->config.batch.microbatch * memory->setup->model.context;
+    memory->boundaries =
+        allocate((uint64_t)memory->slots * GWTF_BOUNDARIES * memory->boundary_bytes);
+    memory->reduced = allocate(memory->floats * sizeof(float));
+    if (memory->replicas > 1)
+        memory->parts = allocate(memory->replicas * memory->share_count * sizeof(float));
+    memory->inputs = allocate(tokens * sizeof *memory->inputs);
+    memory->labels = allocate(tokens * sizeof *memory->labels);
+    return memory->boundaries != NULL && memory->reduced != NULL &&
+           (memory->replicas == 1 || memory->parts != NULL) && memory->inputs != NULL &&
+           memory->labels != NULL;
+}
+
+gwtf_status gwtf_memory_create(const struct gwtf_memory_options *options, gwtf_memory **memory,
+                               struct gwtf_error *error) {
+    struct gwtf_memory *made = calloc(1, sizeof *made);
+    if (made == NULL)
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
+    pthread_mutex_init(&made->copy.lock, NULL);
+    pthread_cond_init(&made->copy.freed, NULL);
+    made->setup = options->setup;
+    made->slots = options->slots;
+    made->replicas = options->replicas;
+    made->rank = options->rank;
+    made->boundary_bytes = gwtf_memory_boundary_bytes(options->setup);
+    struct gwtf_stage_options of_stage = stage_options(options);
+    gwtf_status status = gwtf_stage_create(&of_stage, &made->stage, error);
+    if (status == GWTF_OK) {
+        made->floats = gwtf_stage_get_plan(made->stage)->floats;
+        gwtf_share_of(made->floats, made->replicas, made->rank, &made->share_offset,
+                      &made->share_count);
+        if (!allocate_all(made))
+            status = gwtf_error_set(
+                error, GWTF_ERROR_MEMORY,
+                "out of memory with %u microbatches: set a smaller capacity for this node",
+                options->slots);
+    }
+    if (status == GWTF_OK)
+        status = gwtf_setup_restore(options->setup, options->snapshot, made->stage, error);
+    if (status == GWTF_OK)
+        *memory = made;
+    else
+        gwtf_memory_destroy(made);
+    return status;
+}
+
+void gwtf_memory_destroy(gwtf_memory *memory) {
+    if (memory == NULL)
+        return;
+    pthread_cond_destroy(&memory->copy.freed);
+    pthread_mutex_destroy(&memory->copy.lock);
+    free(memory->copy.values);
+    free(memory->boundaries);
+    free(memory->parts);
+    free(memory->reduced);
+    free(memory->inputs);
+    free(memory->labels);
+    gwtf_stage_destroy(memory->stage);
+    free(memory);
+}
+
+static float *boundary(struct gwtf_memory *memory, uint32_t slot, enum gwtf_boundary which) {
+    GWTF_ASSERT(slot < memory->slots && (unsigned)which < GWTF_BOUNDARIES);
+    uint64_t index = (uint64_t)slot * GWTF_BOUNDARIES + (unsigned)which;
+    return (float *)(void *)(memory->boundaries + index * memory->boundary_bytes);
+}
+
+static bool in_flat_array(const struct gwtf_memory *memory, const struct gwtf_payload *payload) {
+    return payload->offset <= memory->floats && payload->count <= memory->floats - payload->offset;
+}
+
+void *gwtf_memory_payload(gwtf_memory *memory, const struct gwtf_payload *payload,
+                          uint64_t *size_bytes) {
+    *size_bytes = payload->count * sizeof(float);
+    switch (payload->kind) {
+    case GWTF_PAYLOAD_BOUNDARY:
+        *size_bytes = memory->boundary_bytes;
+        return payload->slot < memory->slots ? boundary(memory, payload->slot, payload->boundary)
+                                             : NULL;
+    case GWTF_PAYLOAD_GRADIENT:
+        return in_flat_array(memory, payload)
+                   ? gwtf_stage_gradients(memory->stage) + payload->offset
+                   : NULL;
+    case GWTF_PAYLOAD_REDUCED:
+        return in_flat_array(memory, payload) ? memory->reduced + payload->offset : NULL;
+    case GWTF_PAYLOAD_PART:
+        return payload->part < memory->replicas && payload->count == memory->share_count
+                   ? memory->parts + payload->part * memory->share_count
+                   : NULL;
+    case GWTF_PAYLOAD_NONE:
+        break;
+    }
+    return NULL;
+}
+
+static void read_batch(struct gwtf_memory *memory, const struct gwtf_work *work) {
+    /* Data nodes have the lowest ids: the id is the rank among them. */
+    gwtf_setup_batch(memory->setup, work->phase == GWTF_PHASE_VALIDATE, work->iteration,
+                     work->microbatch.data_node, work->microbatch.index, memory->inputs,
+                     memory->labels);
+}
+
+static void do_embed(struct gwtf_memory *memory, const struct gwtf_work *work,
+                     struct gwtf_work_result *result) {
+    (void)result;
+    read_batch(memory, work);
+    gwtf_stage_embed(memory->stage, memory->inputs,
+                     boundary(memory, work->slot, GWTF_BOUNDARY_OUTPUT));
+}
+
+static void do_forward(struct gwtf_memory *memory, const struct gwtf_work *work,
+                       struct gwtf_work_result *result) {
+    (void)result;
+    gwtf_stage_forward(memory->stage, work->slot, boundary(memory, work->slot, GWTF_BOUNDARY_INPUT),
+                       boundary(memory, work->slot, GWTF_BOUNDARY_OUTPUT),
+                       work->phase == GWTF_PHASE_TRAIN);
+}
+
+static void do_loss(struct gwtf_memory *memory, const struct gwtf_work *work,
+                    struct gwtf_work_result *result) {
+    bool trains = work->phase == GWTF_PHASE_TRAIN;
+    read_batch(memory, work);
+    gwtf_stage_loss(memory->stage, boundary(memory, work->slot, GWTF_BOUNDARY_INPUT),
+                    memory->labels, gwtf_setup_loss_scale(memory->setup), &result->loss_sum,
+                    trains ? boundary(memory, work->slot, GWTF_BOUNDARY_INPUT_GRADIENT) : NULL,
+                    NULL);
+    result->tokens =
+        (uint64_t)memory->setup->config.batch.microbatch * memory->setup->model.context;
+}
+
+static void do_backward(struct gwtf_memory *memory, const struct gwtf_work *work,
+                        struct gwtf_work_result *result) {
+    (void)result;
+    gwtf_stage_backward(memory->stage, work->slot,
+                        boundary(memory, work->slot, GWTF_BOUNDARY_INPUT),
+                        boundary(memory, work->slot, GWTF_BOUNDARY_OUTPUT_GRADIENT),
+                        boundary(memory, work->slot, GWTF_BOUNDARY_INPUT_GRADIENT));
+}
+
+static void do_embed_backward(struct gwtf_memory *memory, const struct gwtf_work *work,
+                              struct gwtf_work_result *result) {
+    (void)result;
+    read_batch(memory, work);
+    gwtf_stage_embed_backward(memory->stage, memory->inputs,
+                              boundary(memory, work->slot, GWTF_BOUNDARY_OUTPUT_GRADIENT));
+}
+
+static void do_reduce(struct gwtf_memory *memory, const struct gwtf_work *work,
+                      struct gwtf_work_result *result) {
+    const float *parts[GWTF_REPLICAS_MAX];
+    size_t count = 0;
+    const float *own = gwtf_stage_gradients(memory->stage) + work->offset;
+    GWTF_ASSERT(memory->replicas <= GWTF_REPLICAS_MAX &&
+                work->count <= memory->floats - work->offset);
+    for (uint32_t i = 0; i < memory->replicas; i++)
+        if (work->parts_present[i / 8] & (1u << i % 8))
+            parts[count++] = i == work->own_part ? own : memory->parts + i * memory->share_count;
+    float *sum = memory->reduced + work->offset;
+    if (count == 0)
+        memset(sum, 0, work->count * sizeof *sum);
+    else
+        gwtf_sum_parts(sum, parts, count, work->count);
+    result->sum_of_squares = gwtf_sum_of_squares(sum, work->count);
+}
+
+static void do_step(struct gwtf_memory *memory, const struct gwtf_work *work,
+                    struct gwtf_work_result *result) {
+    (void)result;
+    struct gwtf_optimizer_step settings =
+        gwtf_setup_step(memory->setup, work->iteration, work->gradient_norm);
+    gwtf_stage_step(memory->stage, memory->reduced, &settings);
+    gwtf_stage_zero_gradients(memory->stage);
+}
+
+static void copy_for_snapshot(struct gwtf_memory *memory) {
+    struct copy *copy = &memory->copy;
+    pthread_mutex_lock(&copy->lock);
+    while (copy->full)
+        pthread_cond_wait(&copy->freed, &copy->lock);
+    if (copy->values == NULL)
+        copy->values = allocate(3 * memory->floats * sizeof *copy->values);
+    if (copy->values != NULL) {
+        size_t bytes = memory->floats * sizeof(float);
+        memcpy(copy->values, gwtf_stage_weights(memory->stage), bytes);
+        memcpy(copy->values + memory->floats, gwtf_stage_first_moments(memory->stage), bytes);
+        memcpy(copy->values + 2 * memory->floats, gwtf_stage_second_moments(memory->stage), bytes);
+    }
+    copy->full = true;
+    pthread_mutex_unlock(&copy->lock);
+}
+
+static void do_snapshot(struct gwtf_memory *memory, const struct gwtf_work *work,
+                        struct gwtf_work_result *result) {
+    result->hash = gwtf_hash(gwtf_stage_weights(memory->stage), memory->floats * sizeof(float));
+    if (work->writes)
+        copy_for_snapshot(memory);
+}
+
+gwtf_status gwtf_memory_write_snapshot(gwtf_memory *memory, uint32_t iteration,
+                                       struct gwtf_snapshot_file *file, struct gwtf_error *error) {
+    struct copy *copy = &memory->copy;
+    pthread_mutex_lock(&copy->lock);
+    GWTF_ASSERT(copy->full);
+    const float *values = copy->values;
+    pthread_mutex_unlock(&copy->lock);
+    gwtf_status status;
+    if (values == NULL)
+        status = gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory for the snapshot's copy");
+    else
+        status = gwtf_setup_write_stage(memory->setup, gwtf_stage_get_plan(memory->stage),
+                                        iteration, values, values + memory->floats,
+                                        values + 2 * memory->floats, file, error);
+    pthread_mutex_lock(&copy->lock);
+    copy->full = false;
+    pthread_cond_signal(&copy->freed);
+    pthread_mutex_unlock(&copy->lock);
+    return status;
+}
+
+void gwtf_memory_execute(gwtf_memory *memory, const struct gwtf_work *work,
+                         struct gwtf_work_result *result) {
+    static void (*const table[])(struct gwtf_memory *, const struct gwtf_work *,
+                                 struct gwtf_work_result *) = {
+        [GWTF_WORK_EMBED] = do_embed,
+        [GWTF_WORK_FORWARD] = do_forward,
+        [GWTF_WORK_LOSS] = do_loss,
+        [GWTF_WORK_BACKWARD] = do_backward,
+        [GWTF_WORK_EMBED_BACKWARD] = do_embed_backward,
+        [GWTF_WORK_REDUCE] = do_reduce,
+        [GWTF_WORK_STEP] = do_step,
+        [GWTF_WORK_SNAPSHOT] = do_snapshot,
+    };
+    GWTF_ASSERT((size_t)work->kind < sizeof table / sizeof table[0]);
+    gwtf_time_us start_us = gwtf_clock_now_us();
+    memset(result, 0, sizeof *result);
+    table[work->kind](memory, work, result);
+    result->compute_us = gwtf_clock_now_us() - start_us;
+}
+
+static void probe_once(struct gwtf_memory *memory) {
+    const enum gwtf_work_kind relay[] = {GWTF_WORK_FORWARD, GWTF_WORK_BACKWARD};
+    const enum gwtf_work_kind data[] = {GWTF_WORK_EMBED, GWTF_WORK_LOSS, GWTF_WORK_EMBED_BACKWARD};
+    bool is_data = gwtf_stage_get_plan(memory->stage)->shape.stage == 0;
+    const enum gwtf_work_kind *kinds = is_data ? data : relay;
+    for (size_t i = 0;
+         i < (is_data ? sizeof data / sizeof data[0] : sizeof relay / sizeof relay[0]); i++) {
+        struct gwtf_work work = {.kind = kinds[i], .phase = GWTF_PHASE_TRAIN, .iteration = 1};
+        struct gwtf_work_result result;
+        gwtf_memory_execute(memory, &work, &result);
+    }
+}
+
+int64_t gwtf_memory_probe(gwtf_memory *memory) {
+    probe_once(memory);
+    gwtf_time_us start_us = gwtf_clock_now_us();
+    probe_once(memory);
+    int64_t duration_us = gwtf_clock_now_us() - start_us;
+    gwtf_stage_zero_gradients(memory->stage);
+    return duration_us > 0 ? duration_us : 1;
+}

@@ -1,0 +1,64 @@
+/*
+ * The memory of one worker and the work done on it: a stage of the model, the boundary tensors of
+ * every slot, and the buffers of aggregation. Everything is allocated at the start.
+ *
+ * Threads. The compute thread executes work; the thread that owns MPI takes addresses of payloads,
+ * sends from them and receives into them. The protocol keeps the two apart: nothing is sent before
+ * the work that makes it is done, nothing received into what work still reads.
+ */
+#ifndef GWTF_WORKER_RUNTIME_MEMORY_H
+#define GWTF_WORKER_RUNTIME_MEMORY_H
+
+#include "worker/protocol/protocol.h"
+#include "worker/runtime/setup.h"
+
+struct gwtf_memory_options {
+    const struct gwtf_setup *setup; /* outlives the memory */
+    uint32_t stage;
+    uint32_t slots;
+    uint32_t threads;
+    uint32_t replicas;    /* of the stage */
+    uint32_t rank;        /* of this node among them, by id */
+    const char *snapshot; /* directory to start from, or "" for fresh weights */
+};
+
+typedef struct gwtf_memory gwtf_memory;
+
+/* Errors: GWTF_ERROR_MEMORY, GWTF_ERROR_UNSUPPORTED, GWTF_ERROR_CORRUPT, ... with the line; MEMORY
+ * untouched. */
+gwtf_status gwtf_memory_create(const struct gwtf_memory_options *options, gwtf_memory **memory,
+                               struct gwtf_error *error);
+void gwtf_memory_destroy(gwtf_memory *memory); /* NULL is allowed */
+
+/* Bytes that a worker of this stage takes without slots, and for each slot. */
+gwtf_status gwtf_memory_predict(const struct gwtf_memory_options *options, uint64_t *fixed_bytes,
+                                uint64_t *slot_bytes, struct gwtf_error *error);
+
+/* Floats of a flat array, and bytes of a boundary tensor. */
+uint64_t gwtf_memory_gradient_floats(const gwtf_memory *memory);
+uint64_t gwtf_memory_boundary_bytes(const struct gwtf_setup *setup);
+
+/* Where PAYLOAD lies and how long it is; NULL when the payload does not exist (a bug of the caller
+ * or a damaged message). */
+void *gwtf_memory_payload(gwtf_memory *memory, const struct gwtf_payload *payload,
+                          uint64_t *size_bytes);
+
+/* Does one piece of work in the calling thread; result->compute_us is how long it took. */
+void gwtf_memory_execute(gwtf_memory *memory, const struct gwtf_work *work,
+                         struct gwtf_work_result *result);
+
+/*
+ * Forward and backward of one microbatch of zeros, twice: warms the libraries up and returns the
+ * time of the second, in microseconds. Gradients are zero afterwards.
+ */
+int64_t gwtf_memory_probe(gwtf_memory *memory);
+
+/*
+ * Writes the stage file from the copy that GWTF_WORK_SNAPSHOT with `writes` made, and frees the
+ * copy for the next one. For the snapshot thread. Work that wants to make the next copy waits until
+ * then.
+ */
+gwtf_status gwtf_memory_write_snapshot(gwtf_memory *memory, uint32_t iteration,
+                                       struct gwtf_snapshot_file *file, struct gwtf_error *error);
+
+#endif

@@ -1,0 +1,595 @@
+#include "worker/runtime/node.h"
+
+#include "io/config.h"
+#include "share/base/assert.h"
+#include "share/base/log.h"
+#include "worker/protocol/protocol.h"
+#include "worker/runtime/clock.h"
+#include "worker/runtime/compute.h"
+#include "worker/runtime/heartbeat.h"
+#include "worker/runtime/machine.h"
+#include "worker/runtime/transport.h"
+#include "worker/runtime/writer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* How long the thread that owns MPI sleeps when nothing happens: from the first to the last,
+ * doubling. A bell wakes it for results of its own threads; messages are seen at the next look. */
+#define SLEEP_MIN_US 20
+#define SLEEP_MAX_US 1000
+
+#define HEARTBEAT_INTERVAL_US 500000
+#define HEARTBEAT_SILENCE_US 15000000
+#define HEARTBEAT_FIRST_SILENCE_US 120000000
+#define STATE_INTERVAL_US 1000000
+#define LOOK_INTERVAL_US 300000
+
+/* At the end: to deliver the last messages, and to read what peers still sent, so that closing
+ * loses nothing of ours. */
+#define FLUSH_MAX_US 5000000
+#define LINGER_US 300000
+
+struct node {
+    const struct gwtf_charter *charter;
+    struct gwtf_setup setup;
+    bool setup_open;
+    uint32_t stage;
+    uint32_t replicas;
+    uint32_t rank; /* among the stage's replicas */
+    uint32_t capacity;
+    gwtf_bell *bell;
+    gwtf_memory *memory;
+    gwtf_compute *compute;
+    gwtf_writer *writer;
+    gwtf_transport *transport;
+    gwtf_heartbeat *heartbeat;
+    gwtf_protocol *protocol;
+    struct gwtf_update update;
+    struct gwtf_node_state state;
+    gwtf_time_us state_written_us;
+    gwtf_time_us looked_us;
+    bool state_under_way; /* one state file and one look at a time wait for the disk */
+    bool look_under_way;
+    bool stop_told;
+    bool finished;
+    gwtf_status status;
+    gwtf_node_id culprit;
+    struct gwtf_error *error;
+};
+
+static void write_state(struct node *node, gwtf_time_us now_us) {
+    struct gwtf_writer_job job = {.kind = GWTF_WRITER_NODE, .node = node->state};
+    node->state_written_us = now_us;
+    if (!node->state_under_way) /* else the next one tells as much */
+        node->state_under_way = gwtf_writer_push(node->writer, &job) == GWTF_OK;
+}
+
+static void write_event(struct node *node, const char *kind, uint32_t iteration, gwtf_node_id about,
+                        const char *text) {
+    struct gwtf_writer_job job = {.kind = GWTF_WRITER_EVENT, .iteration = iteration};
+    snprintf(job.event.kind, sizeof job.event.kind, "%s", kind);
+    snprintf(job.event.text, sizeof job.event.text, "%s", text);
+    job.event.node = about;
+    if (gwtf_writer_push(node->writer, &job) != GWTF_OK)
+        gwtf_log(GWTF_LOG_WARNING, "the disk is too slow: an event (%s) is lost", kind);
+}
+
+static bool is_recorder(const struct node *node) {
+    return node->charter->self == 0;
+}
+
+/* Ends the node's life with an error of its own. */
+static void fail(struct node *node, gwtf_status status, const char *text) {
+    if (node->finished)
+        return;
+    node->finished = true;
+    node->status = gwtf_error_set(node->error, status, "%s", text);
+}
+
+static void report(struct node *node, const struct gwtf_report *of) {
+    struct gwtf_writer_job job = {.kind = GWTF_WRITER_METRICS, .iteration = of->iteration};
+    double seconds = (double)of->duration_us * 1e-6;
+    job.metrics = (struct gwtf_metrics){
+        .iteration = of->iteration,
+        .loss = of->loss,
+        .validation_loss = of->validation_loss,
+        .tokens = of->tokens,
+        .seconds = seconds,
+        .tokens_per_second = seconds > 0 ? (double)of->tokens / seconds : 0,
+        .microbatches = of->microbatches,
+        .nodes = of->nodes,
+        .stages = node->setup.config.pipeline.stages,
+        .gradient_norm = of->gradient_norm,
+        .learning_rate = gwtf_schedule_at(&node->setup.schedule, of->iteration),
+    };
+    for (uint32_t stage = 1; stage <= job.metrics.stages && stage <= GWTF_RUN_STAGES_MAX; stage++)
+        job.metrics.stage_utilisation[stage - 1] = of->stage_utilisation[stage];
+    if (gwtf_writer_push(node->writer, &job) != GWTF_OK)
+        gwtf_log(GWTF_LOG_WARNING, "the disk is too slow: the metrics of iteration %u are lost",
+                 of->iteration);
+}
+
+static void do_send(struct node *node, const struct gwtf_action *action) {
+    const void *payload = NULL;
+    if (action->message.payload_bytes > 0) {
+        uint64_t size_bytes;
+        payload = gwtf_memory_payload(node->memory, &action->payload, &size_bytes);
+        GWTF_ASSERT(payload != NULL && size_bytes == action->message.payload_bytes);
+    }
+    if (gwtf_transport_send(node->transport, action->to, &action->message, payload,
+                            action->ticket) != GWTF_OK)
+        fail(node, GWTF_ERROR_LINK, "too many messages are under way: please report it");
+}
+
+static void do_receive(struct node *node, const struct gwtf_event *event,
+                       const struct gwtf_action *action) {
+    uint64_t size_bytes = 0;
+    void *memory = action->kind == GWTF_ACTION_RECEIVE
+                       ? gwtf_memory_payload(node->memory, &action->payload, &size_bytes)
+                       : NULL;
+    gwtf_status status;
+    if (memory != NULL && size_bytes == event->message.payload_bytes)
+        status = gwtf_transport_receive(node->transport, event->peer, memory, action->ticket);
+    else
+        status = gwtf_transport_discard(node->transport, event->peer);
+    if (action->kind == GWTF_ACTION_RECEIVE && memory == NULL)
+        fail(node, GWTF_ERROR_CORRUPT, "a tensor came that has no place here: please report it");
+    else if (status == GWTF_ERROR_LIMIT)
+        fail(node, GWTF_ERROR_LINK, "too many tensors are under way: please report it");
+}
+
+static void do_manifest(struct node *node, const struct gwtf_action *action) {
+    struct gwtf_writer_job job = {
+        .kind = GWTF_WRITER_MANIFEST, .iteration = action->iteration, .files = action->files};
+    if (gwtf_writer_push(node->writer, &job) != GWTF_OK)
+        fail(node, GWTF_ERROR_IO,
+             "the disk is too slow for snapshots: check the run's file system");
+}
+
+static void do_finish(struct node *node, const struct gwtf_action *action) {
+    node->finished = true;
+    node->status = action->status;
+    node->culprit = action->culprit;
+    if (action->status == GWTF_ERROR_PEER && action->culprit != GWTF_NODE_NONE)
+        gwtf_error_set(
+            node->error, action->status,
+            "node %u was lost: the run ends; go on from the newest snapshot with --resume",
+            action->culprit);
+    else if (action->status == GWTF_ERROR_PEER)
+        gwtf_error_set(
+            node->error, action->status,
+            "a node was lost: the run ends; go on from the newest snapshot with --resume");
+    else if (action->status == GWTF_ERROR_IO)
+        gwtf_error_set(node->error, action->status,
+                       "a snapshot could not be written: see the nodes' messages in the run's log");
+    else if (action->status == GWTF_ERROR_STAGE)
+        gwtf_error_set(
+            node->error, action->status,
+            "replicas of a stage do not agree: go on from the newest snapshot with --resume, and "
+            "please report it");
+    else if (action->status != GWTF_OK && action->status != GWTF_ERROR_INTERRUPTED)
+        gwtf_error_set(node->error, action->status, "the run ended: %s",
+                       gwtf_status_name(action->status));
+}
+
+static void carry_out(struct node *node, const struct gwtf_event *event,
+                      const struct gwtf_action *action) {
+    switch (action->kind) {
+    case GWTF_ACTION_SEND:
+        do_send(node, action);
+        break;
+    case GWTF_ACTION_RECEIVE:
+    case GWTF_ACTION_DISCARD:
+        do_receive(node, event, action);
+        break;
+    case GWTF_ACTION_WORK:
+        if (gwtf_compute_push(node->compute, &action->work) != GWTF_OK)
+            fail(node, GWTF_ERROR_LIMIT, "too much work at one time: please report it");
+        break;
+    case GWTF_ACTION_REPORT:
+        report(node, action->report);
+        break;
+    case GWTF_ACTION_STEPPED:
+        node->state.iteration = action->iteration;
+        break;
+    case GWTF_ACTION_HASHED:
+        node->state.weights_hash = action->hash;
+        node->state.hash_iteration = action->iteration;
+        write_state(node, event->now_us);
+        break;
+    case GWTF_ACTION_MANIFEST:
+        do_manifest(node, action);
+        break;
+    case GWTF_ACTION_FINISH:
+        do_finish(node, action);
+        break;
+    }
+}
+
+static void feed(struct node *node, struct gwtf_event *event) {
+    event->now_us = gwtf_clock_now_us();
+    gwtf_protocol_step(node->protocol, event, &node->update);
+    for (size_t i = 0; i < node->update.actions_count; i++)
+        carry_out(node, event, &node->update.actions[i]);
+}
+
+static void peer_down(struct node *node, gwtf_node_id peer, const char *found_by) {
+    gwtf_log(GWTF_LOG_WARNING, "node %u is down (%s)", peer, found_by);
+    gwtf_heartbeat_forget(node->heartbeat, peer);
+    gwtf_transport_forget(node->transport, peer);
+    if (is_recorder(node) || peer == 0)
+        write_event(node, "lost", (uint32_t)node->state.iteration, peer, found_by);
+    struct gwtf_event event = {.kind = GWTF_EVENT_PEER_DOWN, .peer = peer};
+    feed(node, &event);
+}
+
+/* True when something has happened. */
+static bool handle_arrivals(struct node *node) {
+    struct gwtf_arrival arrival;
+    bool any = false;
+    while (!node->finished && gwtf_transport_poll(node->transport, &arrival)) {
+        struct gwtf_event event = {
+            .peer = arrival.peer, .ticket = arrival.ticket, .status = arrival.status};
+        any = true;
+        if (arrival.kind == GWTF_ARRIVAL_LOST) {
+            peer_down(node, arrival.peer, "its connection broke");
+            continue;
+        }
+        if (arrival.kind != GWTF_ARRIVAL_SENT)
+            gwtf_heartbeat_heard(node->heartbeat, arrival.peer, gwtf_clock_now_us());
+        if (arrival.kind == GWTF_ARRIVAL_HEARD)
+            continue;
+        event.message = arrival.message;
+        event.kind = arrival.kind == GWTF_ARRIVAL_MESSAGE    ? GWTF_EVENT_MESSAGE
+                     : arrival.kind == GWTF_ARRIVAL_RECEIVED ? GWTF_EVENT_PAYLOAD_RECEIVED
+                                                             : GWTF_EVENT_PAYLOAD_SENT;
+        feed(node, &event);
+    }
+    return any;
+}
+
+static bool handle_compute(struct node *node) {
+    struct gwtf_compute_done done;
+    bool any = false;
+    while (!node->finished && gwtf_compute_try_done(node->compute, &done)) {
+        any = true;
+        /* The copy is ready before the protocol hears of it, so the stage file is written from it
+         * at once. */
+        if (done.work.kind == GWTF_WORK_SNAPSHOT && done.work.writes) {
+            struct gwtf_writer_job job = {.kind = GWTF_WRITER_STAGE,
+                                          .iteration = done.work.iteration};
+            if (gwtf_writer_push(node->writer, &job) != GWTF_OK)
+                fail(node, GWTF_ERROR_IO,
+                     "the disk is too slow for snapshots: check the run's file system");
+        }
+        struct gwtf_event event = {
+            .kind = GWTF_EVENT_WORK_DONE, .work = done.work, .result = done.result};
+        feed(node, &event);
+    }
+    return any;
+}
+
+static bool handle_writer(struct node *node) {
+    struct gwtf_writer_result result;
+    bool any = false;
+    while (!node->finished && gwtf_writer_try_result(node->writer, &result)) {
+        struct gwtf_event event = {
+            .iteration = result.iteration, .status = result.status, .file = result.file};
+        any = true;
+        if (result.kind == GWTF_WRITER_NODE) {
+            node->state_under_way = false;
+            continue;
+        } else if (result.kind == GWTF_WRITER_LOOK) {
+            node->look_under_way = false;
+            if (!result.stop_requested || node->stop_told)
+                continue;
+            node->stop_told = true;
+            event.kind = GWTF_EVENT_STOP;
+        } else {
+            event.kind =
+                result.kind == GWTF_WRITER_STAGE ? GWTF_EVENT_WRITTEN : GWTF_EVENT_MANIFEST_WRITTEN;
+        }
+        feed(node, &event);
+    }
+    return any;
+}
+
+static void handle_time(struct node *node) {
+    gwtf_time_us now_us = gwtf_clock_now_us();
+    if (now_us >= node->update.deadline_us) {
+        struct gwtf_event event = {.kind = GWTF_EVENT_TIMER};
+        feed(node, &event);
+    }
+    if (gwtf_heartbeat_due(node->heartbeat, now_us))
+        for (gwtf_node_id peer = 0; peer < node->charter->members_count; peer++)
+            if (gwtf_heartbeat_watches(node->heartbeat, peer))
+                gwtf_transport_send_heartbeat(node->transport, peer);
+    size_t silent;
+    while (!node->finished && gwtf_heartbeat_next_silent(node->heartbeat, now_us, &silent))
+        peer_down(node, (gwtf_node_id)silent, "it is silent");
+    if (now_us - node->state_written_us >= STATE_INTERVAL_US)
+        write_state(node, now_us);
+    if (node->stage == 0 && !node->stop_told && !node->look_under_way && now_us - node->looked_us >= LOOK_INTERVAL_US) {
+        struct gwtf_writer_job job = {.kind = GWTF_WRITER_LOOK};
+        node->looked_us = now_us;
+        node->look_under_way = gwtf_writer_push(node->writer, &job) == GWTF_OK;
+    }
+}
+
+static int64_t sleep_us(const struct node *node, int64_t wish_us) {
+    int64_t left_us = node->update.deadline_us - gwtf_clock_now_us();
+    if (node->update.deadline_us != GWTF_TIME_NEVER && left_us < wish_us)
+        return left_us > 0 ? left_us : 0;
+    return wish_us;
+}
+
+static void drive(struct node *node) {
+    int64_t wait_us = SLEEP_MIN_US;
+    while (!node->finished) {
+        bool any = handle_arrivals(node);
+        any = handle_compute(node) || any;
+        any = handle_writer(node) || any;
+        if (!node->finished)
+            handle_time(node);
+        if (any) {
+            wait_us = SLEEP_MIN_US;
+            continue;
+        }
+        if (gwtf_bell_wait(node->bell, sleep_us(node, wait_us)))
+            wait_us = SLEEP_MIN_US;
+        else if (wait_us < SLEEP_MAX_US)
+            wait_us *= 2;
+    }
+}
+
+/* Delivers the last messages, then listens for a moment, so that nothing unread makes the system
+ * drop what was sent. */
+static void flush(struct node *node) {
+    struct gwtf_arrival arrival;
+    gwtf_time_us start_us = gwtf_clock_now_us(), sent_us = 0;
+    for (;;) {
+        gwtf_time_us now_us = gwtf_clock_now_us();
+        while (gwtf_transport_poll(node->transport, &arrival))
+            if (arrival.kind == GWTF_ARRIVAL_MESSAGE && arrival.message.payload_bytes > 0)
+                gwtf_transport_discard(node->transport, arrival.peer);
+        if (sent_us == 0 &&
+            (gwtf_transport_all_sent(node->transport) || now_us - start_us > FLUSH_MAX_US))
+            sent_us = now_us;
+        if (sent_us != 0 && now_us - sent_us > LINGER_US)
+            return;
+        gwtf_bell_wait(node->bell, SLEEP_MAX_US);
+    }
+}
+
+static void find_replicas(struct node *node) {
+    const struct gwtf_charter *charter = node->charter;
+    for (uint32_t i = 0; i < charter->members_count; i++)
+        if (charter->members[i].node == charter->self)
+            node->stage = charter->members[i].stage;
+    for (uint32_t i = 0; i < charter->members_count; i++)
+        if (charter->members[i].stage == node->stage) {
+            if (charter->members[i].node < charter->self)
+                node->rank++;
+            node->replicas++;
+        }
+}
+
+static gwtf_status open_setup(struct node *node, struct gwtf_error *error) {
+    struct gwtf_config *config = calloc(1, sizeof *config);
+    if (config == NULL)
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
+    gwtf_status status =
+        gwtf_config_parse(node->charter->config, "charter", NULL, 0, config, error);
+    if (status == GWTF_OK)
+        status = gwtf_setup_open(config, &node->setup, error);
+    node->setup_open = status == GWTF_OK;
+    free(config);
+    return status;
+}
+
+/* As many slots as the configuration says, or as are useful and fit into this worker's part of the
+ * free memory. */
+static gwtf_status choose_capacity(struct node *node, const struct gwtf_memory_options *options,
+                                   struct gwtf_error *error) {
+    uint64_t fixed, slot;
+    gwtf_status status = gwtf_memory_predict(options, &fixed, &slot, error);
+    if (status != GWTF_OK)
+        return status;
+    uint64_t mine = gwtf_machine_free_bytes() / node->charter->workers_on_host * 4 / 5;
+    uint64_t fitting = mine > fixed ? (mine - fixed) / slot : 0;
+    uint32_t wanted =
+        node->charter->capacity != 0 ? node->charter->capacity : node->charter->capacity_useful;
+    if (fitting < (node->charter->capacity != 0 ? wanted : 1))
+        return gwtf_error_set(
+            error, GWTF_ERROR_MEMORY,
+            "this worker needs %llu MiB for %u microbatch(es), %llu MiB are free for it: set a "
+            "smaller capacity, batch.microbatch or model, or fewer nodes on this machine",
+            (unsigned long long)((fixed + slot * wanted) >> 20), wanted,
+            (unsigned long long)(mine >> 20));
+    node->capacity = fitting < wanted ? (uint32_t)fitting : wanted;
+    return GWTF_OK;
+}
+
+static gwtf_status make_memory(struct node *node, struct gwtf_error *error) {
+    struct gwtf_memory_options options = {
+        .setup = &node->setup,
+        .stage = node->stage,
+        .slots = 1,
+        .threads = node->charter->threads,
+        .replicas = node->replicas,
+        .rank = node->rank,
+        .snapshot = node->charter->snapshot,
+    };
+    gwtf_status status = choose_capacity(node, &options, error);
+    options.slots = node->capacity;
+    if (status == GWTF_OK)
+        status = gwtf_memory_create(&options, &node->memory, error);
+    node->state.capacity = node->capacity;
+    return status;
+}
+
+static gwtf_status make_transport(struct node *node, struct gwtf_error *error) {
+    const struct gwtf_charter *charter = node->charter;
+    int *ranks = calloc(charter->members_count, sizeof *ranks);
+    gwtf_status status = ranks == NULL ? GWTF_ERROR_MEMORY : GWTF_OK;
+    for (uint32_t i = 0; status == GWTF_OK && i < charter->members_count; i++)
+        ranks[charter->members[i].node] = charter->members[i].rank;
+    struct gwtf_transport_config transport = {
+        .nodes = charter->members_count,
+        .self = charter->self,
+        .rank_of_node = ranks,
+        .payloads_max = (size_t)4 * node->capacity + (size_t)4 * node->replicas,
+        .incarnation = charter->incarnation,
+    };
+    if (status == GWTF_OK)
+        status = gwtf_transport_create(&transport, &node->transport);
+    free(ranks);
+    struct gwtf_heartbeat_config heartbeat = {
+        .peers = charter->members_count,
+        .interval_us = HEARTBEAT_INTERVAL_US,
+        .silence_us = HEARTBEAT_SILENCE_US,
+        .first_silence_us = HEARTBEAT_FIRST_SILENCE_US,
+    };
+    if (status == GWTF_OK)
+        status = gwtf_heartbeat_create(&heartbeat, gwtf_clock_now_us(), &node->heartbeat);
+    if (status != GWTF_OK)
+        return gwtf_error_set(error, status, "cannot start the transport: %s",
+                              gwtf_status_name(status));
+    gwtf_heartbeat_forget(node->heartbeat, charter->self);
+    return GWTF_OK;
+}
+
+static gwtf_status make_protocol(struct node *node, int64_t compute_us, struct gwtf_error *error) {
+    const struct gwtf_charter *charter = node->charter;
+    const struct gwtf_config *config = &node->setup.config;
+    struct gwtf_member *members = calloc(charter->members_count, sizeof *members);
+    if (members == NULL)
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
+    for (uint32_t i = 0; i < charter->members_count; i++)
+        members[i] = (struct gwtf_member){.node = charter->members[i].node,
+                                          .stage = charter->members[i].stage};
+    struct gwtf_protocol_config protocol = {
+        .self = charter->self,
+        .members = members,
+        .members_count = charter->members_count,
+        .stages = config->pipeline.stages,
+        .capacity = node->capacity,
+        .compute_us = compute_us,
+        .first_iteration = charter->first_iteration,
+        .last_iteration = config->run.iterations,
+        .microbatches = config->batch.microbatches,
+        .validation_microbatches =
+            node->stage == 0 ? gwtf_setup_validation_share(&node->setup, charter->self) : 0,
+        .validates = node->setup.validation != NULL,
+        .validate_every = config->data.validate_every,
+        .snapshot_every = config->snapshot.every,
+        .boundary_bytes = gwtf_memory_boundary_bytes(&node->setup),
+        .gradient_floats = gwtf_memory_gradient_floats(node->memory),
+        .objective = config->flow.objective == GWTF_CONFIG_OBJECTIVE_MAX ? GWTF_FLOW_OBJECTIVE_MAX
+                                                                         : GWTF_FLOW_OBJECTIVE_SUM,
+        .seed = config->run.seed,
+    };
+    gwtf_status status = gwtf_protocol_create(&protocol, &node->protocol);
+    node->update.actions_max = gwtf_protocol_actions_max(&protocol);
+    node->update.deadline_us = GWTF_TIME_NEVER;
+    if (status == GWTF_OK) {
+        node->update.actions = calloc(node->update.actions_max, sizeof *node->update.actions);
+        if (node->update.actions == NULL)
+            status = GWTF_ERROR_MEMORY;
+    }
+    free(members);
+    if (status != GWTF_OK)
+        gwtf_error_set(error, status, "cannot start the protocol: %s", gwtf_status_name(status));
+    return status;
+}
+
+/* The compute thread's first deed is to measure itself. */
+static int64_t await_probe(struct node *node) {
+    int64_t probed_us;
+    while ((probed_us = gwtf_compute_probed_us(node->compute)) == 0)
+        gwtf_bell_wait(node->bell, 100000);
+    return probed_us;
+}
+
+static gwtf_status make(struct node *node, struct gwtf_error *error) {
+    find_replicas(node);
+    node->state.stage = node->stage;
+    gwtf_status status = open_setup(node, error);
+    if (status == GWTF_OK)
+        status = gwtf_bell_create(&node->bell);
+    if (status == GWTF_OK)
+        status = make_memory(node, error);
+    if (status == GWTF_OK)
+        status = make_transport(node, error);
+    if (status == GWTF_OK &&
+        gwtf_writer_create(&node->setup, node->memory, node->bell, &node->writer) != GWTF_OK)
+        status = gwtf_error_set(error, GWTF_ERROR_MEMORY, "cannot start the snapshot thread");
+    if (status == GWTF_OK &&
+        gwtf_compute_create(node->memory, node->bell, &node->compute) != GWTF_OK)
+        status = gwtf_error_set(error, GWTF_ERROR_MEMORY, "cannot start the compute thread");
+    if (status == GWTF_OK)
+        status = make_protocol(node, await_probe(node), error);
+    return status;
+}
+
+/* Says the end in the state file, directly: the writer has ended. */
+static void write_last_state(struct node *node) {
+    bool good = node->status == GWTF_OK || node->status == GWTF_ERROR_INTERRUPTED;
+    node->state.phase = good ? GWTF_NODE_FINISHED : GWTF_NODE_FAILED;
+    if (!good)
+        snprintf(node->state.error, sizeof node->state.error, "%s", node->error->text);
+    if (node->setup_open)
+        gwtf_run_write_node(node->setup.config.run.directory, &node->state, NULL);
+}
+
+static void unmake(struct node *node) {
+    gwtf_compute_destroy(node->compute);
+    gwtf_writer_destroy(node->writer);
+    write_last_state(node);
+    gwtf_protocol_destroy(node->protocol);
+    free(node->update.actions);
+    gwtf_heartbeat_destroy(node->heartbeat);
+    /* The transport's and the memory's buffers may still be with MPI: they go with the process. */
+    gwtf_bell_destroy(node->bell);
+    if (node->setup_open)
+        gwtf_setup_close(&node->setup);
+}
+
+static const char *ending(gwtf_status status) {
+    return status == GWTF_OK ? "finished" : status == GWTF_ERROR_INTERRUPTED ? "stopped" : "failed";
+}
+
+gwtf_status gwtf_node_live(const struct gwtf_charter *charter, const char *host,
+                           struct gwtf_error *error) {
+    struct node *node = calloc(1, sizeof *node);
+    if (node == NULL)
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
+    node->charter = charter;
+    node->error = error;
+    node->culprit = GWTF_NODE_NONE;
+    node->state = (struct gwtf_node_state){.node = charter->self,
+                                           .phase = GWTF_NODE_STARTING,
+                                           .pid = getpid(),
+                                           .iteration = charter->first_iteration - 1};
+    snprintf(node->state.host, sizeof node->state.host, "%s", host);
+    node->status = make(node, error);
+    if (node->status == GWTF_OK) {
+        struct gwtf_event start = {.kind = GWTF_EVENT_START};
+        node->state.phase = GWTF_NODE_TRAINING;
+        write_state(node, gwtf_clock_now_us());
+        feed(node, &start);
+        drive(node);
+        flush(node);
+        if (is_recorder(node))
+            write_event(node, ending(node->status), (uint32_t)node->state.iteration, GWTF_NODE_NONE,
+                        error->text);
+    }
+    gwtf_status status = node->status;
+    unmake(node);
+    free(node);
+    return status;
+}

@@ -1,0 +1,19 @@
+/*
+ * A worker's life: memory, threads and transport are made, the protocol is driven until it
+ * finishes, everything is ended. The thread that calls this owns MPI.
+ */
+#ifndef GWTF_WORKER_RUNTIME_NODE_H
+#define GWTF_WORKER_RUNTIME_NODE_H
+
+#include "share/base/status.h"
+#include "worker/runtime/charter.h"
+
+/*
+ * Lives the life that CHARTER describes. Writes the node's state file at the start, now and then,
+ * and at the end, with the reason when it fails. Returns GWTF_OK, GWTF_ERROR_INTERRUPTED (stopped
+ * as asked), or what ended it, with the line.
+ */
+gwtf_status gwtf_node_live(const struct gwtf_charter *charter, const char *host,
+                           struct gwtf_error *error);
+
+#endif

@@ -1,0 +1,161 @@
+#include "worker/runtime/queue.h"
+
+#include "share/base/assert.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct gwtf_bell {
+    pthread_mutex_t lock;
+    pthread_cond_t rung_changed;
+    bool rung;
+};
+
+struct gwtf_queue {
+    pthread_mutex_t lock;
+    pthread_cond_t not_empty;
+    pthread_cond_t not_full;
+    gwtf_bell *bell;
+    size_t item_bytes;
+    size_t capacity;
+    size_t first;
+    size_t count;
+    bool closed;
+    unsigned char *items;
+};
+
+gwtf_status gwtf_bell_create(gwtf_bell **bell) {
+    struct gwtf_bell *made = calloc(1, sizeof *made);
+    if (made == NULL)
+        return GWTF_ERROR_MEMORY;
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&made->lock, NULL);
+    pthread_cond_init(&made->rung_changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    *bell = made;
+    return GWTF_OK;
+}
+
+void gwtf_bell_destroy(gwtf_bell *bell) {
+    if (bell == NULL)
+        return;
+    pthread_cond_destroy(&bell->rung_changed);
+    pthread_mutex_destroy(&bell->lock);
+    free(bell);
+}
+
+void gwtf_bell_ring(gwtf_bell *bell) {
+    pthread_mutex_lock(&bell->lock);
+    bell->rung = true;
+    pthread_cond_signal(&bell->rung_changed);
+    pthread_mutex_unlock(&bell->lock);
+}
+
+bool gwtf_bell_wait(gwtf_bell *bell, int64_t timeout_us) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    int64_t nanoseconds = until.tv_nsec + timeout_us % 1000000 * 1000;
+    until.tv_sec += (time_t)(timeout_us / 1000000 + nanoseconds / 1000000000);
+    until.tv_nsec = (long)(nanoseconds % 1000000000);
+
+    pthread_mutex_lock(&bell->lock);
+    int timed_out = 0;
+    while (!bell->rung && timed_out == 0)
+        timed_out = pthread_cond_timedwait(&bell->rung_changed, &bell->lock, &until);
+    bool rung = bell->rung;
+    bell->rung = false;
+    pthread_mutex_unlock(&bell->lock);
+    return rung;
+}
+
+gwtf_status gwtf_queue_create(size_t item_bytes, size_t capacity, gwtf_bell *bell,
+                              gwtf_queue **queue) {
+    GWTF_ASSERT(item_bytes > 0 && capacity > 0);
+    struct gwtf_queue *made = calloc(1, sizeof *made);
+    if (made == NULL)
+        return GWTF_ERROR_MEMORY;
+    made->items = calloc(capacity, item_bytes);
+    if (made->items == NULL) {
+        free(made);
+        return GWTF_ERROR_MEMORY;
+    }
+    made->bell = bell;
+    made->item_bytes = item_bytes;
+    made->capacity = capacity;
+    pthread_mutex_init(&made->lock, NULL);
+    pthread_cond_init(&made->not_empty, NULL);
+    pthread_cond_init(&made->not_full, NULL);
+    *queue = made;
+    return GWTF_OK;
+}
+
+void gwtf_queue_destroy(gwtf_queue *queue) {
+    if (queue == NULL)
+        return;
+    pthread_cond_destroy(&queue->not_full);
+    pthread_cond_destroy(&queue->not_empty);
+    pthread_mutex_destroy(&queue->lock);
+    free(queue->items);
+    free(queue);
+}
+
+static gwtf_status push(gwtf_queue *queue, const void *item, bool waits) {
+    pthread_mutex_lock(&queue->lock);
+    while (waits && !queue->closed && queue->count == queue->capacity)
+        pthread_cond_wait(&queue->not_full, &queue->lock);
+    if (queue->closed || queue->count == queue->capacity) {
+        pthread_mutex_unlock(&queue->lock);
+        return GWTF_ERROR_LIMIT;
+    }
+    size_t at = (queue->first + queue->count) % queue->capacity;
+    memcpy(queue->items + at * queue->item_bytes, item, queue->item_bytes);
+    queue->count++;
+    pthread_cond_signal(&queue->not_empty);
+    pthread_mutex_unlock(&queue->lock);
+    if (queue->bell != NULL)
+        gwtf_bell_ring(queue->bell);
+    return GWTF_OK;
+}
+
+gwtf_status gwtf_queue_try_push(gwtf_queue *queue, const void *item) {
+    return push(queue, item, false);
+}
+
+gwtf_status gwtf_queue_push(gwtf_queue *queue, const void *item) {
+    return push(queue, item, true);
+}
+
+static bool pop(gwtf_queue *queue, void *item, bool waits) {
+    pthread_mutex_lock(&queue->lock);
+    while (waits && !queue->closed && queue->count == 0)
+        pthread_cond_wait(&queue->not_empty, &queue->lock);
+    bool any = queue->count > 0;
+    if (any) {
+        memcpy(item, queue->items + queue->first * queue->item_bytes, queue->item_bytes);
+        queue->first = (queue->first + 1) % queue->capacity;
+        queue->count--;
+        pthread_cond_signal(&queue->not_full);
+    }
+    pthread_mutex_unlock(&queue->lock);
+    return any;
+}
+
+bool gwtf_queue_try_pop(gwtf_queue *queue, void *item) {
+    return pop(queue, item, false);
+}
+
+bool gwtf_queue_pop(gwtf_queue *queue, void *item) {
+    return pop(queue, item, true);
+}
+
+void gwtf_queue_close(gwtf_queue *queue) {
+    pthread_mutex_lock(&queue->lock);
+    queue->closed = true;
+    pthread_cond_broadcast(&queue->not_empty);
+    pthread_cond_broadcast(&queue->not_full);
+    pthread_mutex_unlock(&queue->lock);
+}

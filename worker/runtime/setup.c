@@ -1,0 +1,374 @@
+#include "worker/runtime/setup.h"
+
+#include "share/base/assert.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static gwtf_status check_data(const char *key, const char *path, const struct gwtf_tokens *tokens,
+                              const struct gwtf_config *config, struct gwtf_error *error) {
+    struct gwtf_tokens_info info = gwtf_tokens_get_info(tokens);
+    if (info.largest >= config->model.vocabulary)
+        return gwtf_error_set(
+            error, GWTF_ERROR_USAGE,
+            "%s: '%s' holds token %u, model.vocabulary is %u: leave model.vocabulary out "
+            "or set it to %u",
+            key, path, info.largest, config->model.vocabulary, info.vocabulary);
+    if (info.count < (uint64_t)config->model.context + 1)
+        return gwtf_error_set(
+            error, GWTF_ERROR_USAGE,
+            "%s: '%s' holds %llu tokens, model.context %u needs at least %u: take a "
+            "smaller context or more data",
+            key, path, (unsigned long long)info.count, config->model.context,
+            config->model.context + 1);
+    return GWTF_OK;
+}
+
+static gwtf_status open_tokens(const char *key, const char *path, struct gwtf_tokens **tokens,
+                               struct gwtf_error *error) {
+    struct gwtf_error reason = {""};
+    if (gwtf_tokens_open(path, tokens, &reason) == GWTF_OK)
+        return GWTF_OK;
+    return gwtf_error_set(error, GWTF_ERROR_USAGE, "%s: %.900s", key, reason.text);
+}
+
+static gwtf_status open_validation(struct gwtf_setup *setup, struct gwtf_error *error) {
+    const struct gwtf_config *config = &setup->config;
+    if (config->data.validation[0] == '\0')
+        return GWTF_OK;
+    gwtf_status status =
+        open_tokens("data.validation", config->data.validation, &setup->validation, error);
+    if (status == GWTF_OK)
+        status = check_data("data.validation", config->data.validation, setup->validation, config,
+                            error);
+    if (status != GWTF_OK)
+        return status;
+    uint64_t windows = gwtf_tokens_validation_count(
+        setup->validation, config->data.validation_sequences, config->model.context);
+    uint64_t microbatches = windows / config->batch.microbatch;
+    if (microbatches == 0)
+        return gwtf_error_set(
+            error, GWTF_ERROR_USAGE,
+            "data.validation: %llu windows of %u tokens do not fill a microbatch of %u: take "
+            "more validation data or a smaller batch.microbatch",
+            (unsigned long long)windows, config->model.context, config->batch.microbatch);
+    if (microbatches > UINT32_MAX / 2)
+        microbatches = UINT32_MAX / 2;
+    setup->validation_microbatches = (uint32_t)microbatches;
+    setup->validation_windows = microbatches * config->batch.microbatch;
+    return GWTF_OK;
+}
+
+static void resolve(struct gwtf_setup *setup) {
+    struct gwtf_config *config = &setup->config;
+    setup->model = (struct gwtf_model_shape){
+        .family = GWTF_FAMILY_GPT2,
+        .layers = config->model.layers,
+        .width = config->model.width,
+        .heads = config->model.heads,
+        .context = config->model.context,
+        .vocabulary = config->model.vocabulary,
+        .tied_head = config->model.tied_head,
+    };
+    static const enum gwtf_decay decays[] = {
+        [GWTF_CONFIG_DECAY_NONE] = GWTF_DECAY_NONE,
+        [GWTF_CONFIG_DECAY_LINEAR] = GWTF_DECAY_LINEAR,
+        [GWTF_CONFIG_DECAY_COSINE] = GWTF_DECAY_COSINE,
+    };
+    setup->schedule = (struct gwtf_schedule){
+        .learning_rate = config->optimizer.learning_rate,
+        .minimum = config->optimizer.minimum,
+        .warmup = config->optimizer.warmup,
+        .iterations = config->run.iterations,
+        .decay = decays[config->optimizer.decay],
+    };
+    setup->data_nodes = gwtf_config_count(config, GWTF_CONFIG_ROLE_DATA);
+    setup->relays = gwtf_config_count(config, GWTF_CONFIG_ROLE_RELAY);
+}
+
+/* Every stage's shape can be built: the model module has the last word on what is possible. */
+static gwtf_status check_shapes(const struct gwtf_setup *setup, struct gwtf_error *error) {
+    for (uint32_t stage = 0; stage <= setup->config.pipeline.stages; stage++) {
+        struct gwtf_stage_shape shape = gwtf_setup_stage_shape(setup, stage);
+        struct gwtf_stage_plan plan;
+        gwtf_status status = gwtf_stage_plan_init(&plan, &shape, error);
+        if (status != GWTF_OK)
+            return status;
+        gwtf_stage_plan_deinit(&plan);
+    }
+    struct gwtf_placement *placements = NULL;
+    gwtf_status status = gwtf_setup_place(setup, &placements, error);
+    free(placements);
+    return status;
+}
+
+gwtf_status gwtf_setup_open(const struct gwtf_config *config, struct gwtf_setup *setup,
+                            struct gwtf_error *error) {
+    struct gwtf_setup *made = calloc(1, sizeof *made);
+    if (made == NULL)
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
+    made->config = *config;
+    gwtf_status status = open_tokens("data.train", config->data.train, &made->train, error);
+    if (status == GWTF_OK && made->config.model.vocabulary == 0)
+        made->config.model.vocabulary = gwtf_tokens_get_info(made->train).vocabulary;
+    if (status == GWTF_OK)
+        status = check_data("data.train", config->data.train, made->train, &made->config, error);
+    if (status == GWTF_OK)
+        status = open_validation(made, error);
+    if (status == GWTF_OK) {
+        resolve(made);
+        status = check_shapes(made, error);
+    }
+    if (status == GWTF_OK)
+        *setup = *made;
+    else
+        gwtf_setup_close(made);
+    free(made);
+    return status;
+}
+
+void gwtf_setup_close(struct gwtf_setup *setup) {
+    gwtf_tokens_close(setup->train);
+    gwtf_tokens_close(setup->validation);
+    setup->train = NULL;
+    setup->validation = NULL;
+}
+
+uint32_t gwtf_setup_validation_share(const struct gwtf_setup *setup, uint32_t rank) {
+    uint32_t all = setup->validation_microbatches;
+    return all / setup->data_nodes + (rank < all % setup->data_nodes ? 1 : 0);
+}
+
+void gwtf_setup_batch(const struct gwtf_setup *setup, bool validation, uint32_t iteration,
+                      uint32_t rank, uint32_t index, uint32_t *inputs, uint32_t *labels) {
+    const struct gwtf_config *config = &setup->config;
+    uint32_t context = config->model.context;
+    uint64_t number = validation ? (uint64_t)index * setup->data_nodes + rank
+                                 : (uint64_t)rank * config->batch.microbatches + index;
+    const struct gwtf_tokens *tokens = validation ? setup->validation : setup->train;
+    for (uint32_t b = 0; b < config->batch.microbatch; b++) {
+        uint64_t sequence = number * config->batch.microbatch + b;
+        uint64_t start =
+            validation
+                ? gwtf_tokens_validation_start(tokens, sequence, setup->validation_windows, context)
+                : gwtf_tokens_train_start(tokens, config->run.seed, iteration, sequence, context);
+        gwtf_tokens_read(tokens, start, context, inputs + (size_t)b * context);
+        gwtf_tokens_read(tokens, start + 1, context, labels + (size_t)b * context);
+    }
+}
+
+float gwtf_setup_loss_scale(const struct gwtf_setup *setup) {
+    const struct gwtf_config *config = &setup->config;
+    double tokens = (double)setup->data_nodes * config->batch.microbatches *
+                    config->batch.microbatch * config->model.context;
+    return (float)(1.0 / tokens);
+}
+
+struct gwtf_stage_shape gwtf_setup_stage_shape(const struct gwtf_setup *setup, uint32_t stage) {
+    return gwtf_stage_shape_of(&setup->model, stage, setup->config.pipeline.stages);
+}
+
+enum gwtf_backend_kind gwtf_setup_backend(const struct gwtf_setup *setup) {
+    return setup->config.backend.kernels == GWTF_CONFIG_KERNELS_REFERENCE ? GWTF_BACKEND_REFERENCE
+                                                                          : GWTF_BACKEND_ONEDNN;
+}
+
+struct gwtf_optimizer_step gwtf_setup_step(const struct gwtf_setup *setup, uint32_t iteration,
+                                           double gradient_norm) {
+    const struct gwtf_config *config = &setup->config;
+    return (struct gwtf_optimizer_step){
+        .step = iteration,
+        .learning_rate = (float)gwtf_schedule_at(&setup->schedule, iteration),
+        .beta1 = (float)config->optimizer.beta1,
+        .beta2 = (float)config->optimizer.beta2,
+        .epsilon = (float)config->optimizer.epsilon,
+        .weight_decay = (float)config->optimizer.weight_decay,
+        .gradient_scale = gwtf_clip_scale(gradient_norm, config->optimizer.clip),
+    };
+}
+
+/* The stage with the fewest relays so far, the first of them. */
+static uint32_t emptiest_stage(const uint32_t *replicas, uint32_t stages) {
+    uint32_t best = 1;
+    for (uint32_t stage = 2; stage <= stages; stage++)
+        if (replicas[stage] < replicas[best])
+            best = stage;
+    return best;
+}
+
+/* Entries with a stage of their own first, so that the others fill what is left evenly. */
+static void assign_stages(const struct gwtf_setup *setup, struct gwtf_placement *placements,
+                          uint32_t *replicas) {
+    uint32_t count = setup->data_nodes + setup->relays;
+    for (uint32_t i = 0; i < count; i++)
+        if (i < setup->data_nodes || placements[i].stage != 0)
+            replicas[placements[i].stage]++;
+    for (uint32_t i = setup->data_nodes; i < count; i++)
+        if (placements[i].stage == 0) {
+            placements[i].stage = emptiest_stage(replicas, setup->config.pipeline.stages);
+            replicas[placements[i].stage]++;
+        }
+}
+
+static void fill_placements(const struct gwtf_setup *setup, struct gwtf_placement *placements) {
+    gwtf_node_id data = 0, relay = setup->data_nodes;
+    for (size_t entry = 0; entry < setup->config.nodes_count; entry++) {
+        const struct gwtf_config_node *node = &setup->config.nodes[entry];
+        for (uint32_t i = 0; i < node->count; i++) {
+            gwtf_node_id id = node->role == GWTF_CONFIG_ROLE_DATA ? data++ : relay++;
+            placements[id] = (struct gwtf_placement){
+                .node = id,
+                .stage = node->role == GWTF_CONFIG_ROLE_DATA ? 0 : node->stage,
+                .capacity = node->capacity,
+                .host = node->host,
+            };
+        }
+    }
+}
+
+gwtf_status gwtf_setup_place(const struct gwtf_setup *setup, struct gwtf_placement **placements,
+                             struct gwtf_error *error) {
+    uint32_t count = setup->data_nodes + setup->relays, stages = setup->config.pipeline.stages;
+    struct gwtf_placement *made = calloc(count, sizeof *made);
+    uint32_t *replicas = calloc((size_t)stages + 1, sizeof *replicas);
+    if (made == NULL || replicas == NULL) {
+        free(made);
+        free(replicas);
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory for %u nodes", count);
+    }
+    fill_placements(setup, made);
+    assign_stages(setup, made, replicas);
+    gwtf_status status = GWTF_OK;
+    for (uint32_t stage = 1; stage <= stages && status == GWTF_OK; stage++)
+        if (replicas[stage] == 0)
+            status = gwtf_error_set(error, GWTF_ERROR_USAGE,
+                                    "nodes: stage %u of %u has no relay: add relays or take fewer "
+                                    "pipeline.stages",
+                                    stage, stages);
+    uint64_t microbatches = (uint64_t)setup->data_nodes * setup->config.batch.microbatches;
+    for (uint32_t i = 0; i < count && status == GWTF_OK; i++) {
+        uint64_t useful = (microbatches + replicas[made[i].stage] - 1) / replicas[made[i].stage];
+        made[i].capacity_useful = useful > UINT32_MAX ? UINT32_MAX : (uint32_t)useful;
+    }
+    free(replicas);
+    if (status == GWTF_OK)
+        *placements = made;
+    else
+        free(made);
+    return status;
+}
+
+void gwtf_setup_snapshots_path(const struct gwtf_setup *setup, char *path, size_t path_bytes) {
+    snprintf(path, path_bytes, "%s/snapshots", setup->config.run.directory);
+}
+
+gwtf_status gwtf_setup_find_snapshot(const struct gwtf_setup *setup,
+                                     struct gwtf_snapshot_info *info,
+                                     void (*skipped)(void *context, const char *line),
+                                     void *context, struct gwtf_error *error) {
+    char snapshots[GWTF_SNAPSHOT_PATH_MAX];
+    gwtf_setup_snapshots_path(setup, snapshots, sizeof snapshots);
+    struct gwtf_snapshot_info found;
+    if (gwtf_snapshot_newest(snapshots, &found, skipped, context, NULL) != GWTF_OK)
+        return gwtf_error_set(error, GWTF_ERROR_USAGE,
+                              "--resume: no whole snapshot under '%s': start without --resume",
+                              snapshots);
+    const struct gwtf_model_shape *model = &setup->model;
+    if (strcmp(found.family, "gpt2") != 0 || found.layers != model->layers ||
+        found.width != model->width || found.heads != model->heads ||
+        found.context != model->context || found.vocabulary != model->vocabulary ||
+        found.tied_head != model->tied_head)
+        return gwtf_error_set(
+            error, GWTF_ERROR_USAGE,
+            "--resume: '%s' is of another model (%s, %u layers, width %u, %u heads, context %u, "
+            "vocabulary %u): give the configuration that it was trained with",
+            found.path, found.family, found.layers, found.width, found.heads, found.context,
+            found.vocabulary);
+    *info = found;
+    return GWTF_OK;
+}
+
+/* The plan's tensors with pointers into three flat arrays. *TENSORS is the caller's to free. */
+static gwtf_status list_tensors(const struct gwtf_stage_plan *plan, float *weights,
+                                float *first_moments, float *second_moments,
+                                struct gwtf_snapshot_tensor **tensors) {
+    struct gwtf_snapshot_tensor *made = calloc(plan->tensors_count, sizeof *made);
+    if (made == NULL)
+        return GWTF_ERROR_MEMORY;
+    for (size_t i = 0; i < plan->tensors_count; i++) {
+        const struct gwtf_tensor *tensor = &plan->tensors[i];
+        made[i] = (struct gwtf_snapshot_tensor){
+            .name = tensor->name,
+            .rank = tensor->rank,
+            .dims = {tensor->dims[0], tensor->dims[1]},
+            .weights = weights + tensor->offset,
+            .first_moments = first_moments + tensor->offset,
+            .second_moments = second_moments + tensor->offset,
+        };
+    }
+    *tensors = made;
+    return GWTF_OK;
+}
+
+gwtf_status gwtf_setup_restore(const struct gwtf_setup *setup, const char *path, gwtf_stage *stage,
+                               struct gwtf_error *error) {
+    if (path[0] == '\0') {
+        gwtf_stage_initialise(stage, setup->config.run.seed);
+        return GWTF_OK;
+    }
+    const struct gwtf_stage_plan *plan = gwtf_stage_get_plan(stage);
+    struct gwtf_snapshot_tensor *tensors = NULL;
+    if (list_tensors(plan, gwtf_stage_weights(stage), gwtf_stage_first_moments(stage),
+                     gwtf_stage_second_moments(stage), &tensors) != GWTF_OK)
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
+    gwtf_status status = gwtf_snapshot_load(path, tensors, plan->tensors_count, error);
+    free(tensors);
+    return status;
+}
+
+/* The run's name is the last part of its directory. */
+static const char *run_name(const struct gwtf_setup *setup) {
+    const char *slash = strrchr(setup->config.run.directory, '/');
+    return slash != NULL && slash[1] != '\0' ? slash + 1 : setup->config.run.directory;
+}
+
+gwtf_status gwtf_setup_write_stage(const struct gwtf_setup *setup,
+                                   const struct gwtf_stage_plan *plan, uint64_t step,
+                                   const float *weights, const float *first_moments,
+                                   const float *second_moments, struct gwtf_snapshot_file *file,
+                                   struct gwtf_error *error) {
+    char *text = NULL;
+    struct gwtf_snapshot_tensor *tensors = NULL;
+    /* The list's pointers are not const because it serves loading too; writing only reads. */
+    if (gwtf_config_text(&setup->config, &text) != GWTF_OK ||
+        list_tensors(plan, (float *)(uintptr_t)weights, (float *)(uintptr_t)first_moments,
+                     (float *)(uintptr_t)second_moments, &tensors) != GWTF_OK) {
+        free(text);
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
+    }
+    struct gwtf_snapshot_stage stage = {
+        .run = run_name(setup),
+        .step = step,
+        .stage = plan->shape.stage,
+        .stages = plan->shape.stages,
+        .first_layer = plan->shape.first_layer,
+        .layers = plan->shape.layers,
+        .family = "gpt2",
+        .width = setup->model.width,
+        .heads = setup->model.heads,
+        .context = setup->model.context,
+        .vocabulary = setup->model.vocabulary,
+        .tied_head = setup->model.tied_head,
+        .precision = "float32",
+        .config = text,
+        .tensors = tensors,
+        .tensors_count = plan->tensors_count,
+    };
+    char snapshots[GWTF_SNAPSHOT_PATH_MAX];
+    gwtf_setup_snapshots_path(setup, snapshots, sizeof snapshots);
+    gwtf_status status = gwtf_snapshot_write_stage(snapshots, &stage, file, error);
+    free(tensors);
+    free(text);
+    return status;
+}

@@ -1,0 +1,106 @@
+/*
+ * A run as resolved from its configuration and data: what `gwtf train` and the bootstrap check
+ * before anything starts, and what workers and the local trainer compute with.
+ */
+#ifndef GWTF_WORKER_RUNTIME_SETUP_H
+#define GWTF_WORKER_RUNTIME_SETUP_H
+
+#include "io/config.h"
+#include "io/snapshot.h"
+#include "io/tokens.h"
+#include "model/model.h"
+#include "share/base/status.h"
+#include "share/base/types.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct gwtf_setup {
+    struct gwtf_config config; /* model.vocabulary resolved */
+    struct gwtf_model_shape model;
+    struct gwtf_schedule schedule;
+    struct gwtf_tokens *train;
+    struct gwtf_tokens *validation; /* NULL: the run has none */
+    uint32_t data_nodes;
+    uint32_t relays;
+    uint32_t
+        validation_microbatches; /* of one validation, over all data nodes; 0 without validation */
+    uint64_t validation_windows; /* sequences in them */
+};
+
+/*
+ * Opens the data and checks everything that needs it: tokens below the vocabulary, files longer
+ * than the context, enough validation windows for a microbatch, an impossible model shape, stages
+ * without a relay. Errors: GWTF_ERROR_USAGE with the line for the user; SETUP untouched. Close it
+ * with gwtf_setup_close.
+ */
+gwtf_status gwtf_setup_open(const struct gwtf_config *config, struct gwtf_setup *setup,
+                            struct gwtf_error *error);
+void gwtf_setup_close(struct gwtf_setup *setup);
+
+/* Validation microbatches of data node RANK (0-based among data nodes): microbatch i of it is
+ * number i * data_nodes + RANK. */
+uint32_t gwtf_setup_validation_share(const struct gwtf_setup *setup, uint32_t rank);
+
+/*
+ * The tokens of one microbatch: INPUTS and LABELS, (B, T) each. In training, microbatch INDEX of
+ * data node RANK is number RANK * microbatches + INDEX of the global batch of ITERATION; in
+ * validation ITERATION does not matter.
+ */
+void gwtf_setup_batch(const struct gwtf_setup *setup, bool validation, uint32_t iteration,
+                      uint32_t rank, uint32_t index, uint32_t *inputs, uint32_t *labels);
+
+/* One over the tokens of the global batch: what a microbatch's summed loss is multiplied by. */
+float gwtf_setup_loss_scale(const struct gwtf_setup *setup);
+
+/* The shape and optimizer settings of a stage. */
+struct gwtf_stage_shape gwtf_setup_stage_shape(const struct gwtf_setup *setup, uint32_t stage);
+enum gwtf_backend_kind gwtf_setup_backend(const struct gwtf_setup *setup);
+struct gwtf_optimizer_step gwtf_setup_step(const struct gwtf_setup *setup, uint32_t iteration,
+                                           double gradient_norm);
+
+/* A node of the run, before anything is spawned. */
+struct gwtf_placement {
+    gwtf_node_id node; /* data nodes first: data node RANK has id RANK */
+    uint32_t stage;    /* 0: data node */
+    uint32_t capacity; /* configured; 0: from free memory */
+    /* The most that is useful: what the stage's replicas need to carry one iteration together, so
+     * that a cheap replica does not take everything and leave the others idle. */
+    uint32_t capacity_useful;
+    const char *host; /* "" for anywhere; lives as long as the setup */
+};
+
+/* data_nodes + relays entries, growing ids; *PLACEMENTS is the caller's to free. Errors:
+ * GWTF_ERROR_USAGE, _MEMORY. */
+gwtf_status gwtf_setup_place(const struct gwtf_setup *setup, struct gwtf_placement **placements,
+                             struct gwtf_error *error);
+
+/*
+ * The snapshot that a resumed run starts from: the newest whole one under DIRECTORY/snapshots, held
+ * against the model. SKIPPED (may be NULL) hears of newer ones that are not whole. Errors:
+ * GWTF_ERROR_USAGE when there is none or it is of another model.
+ */
+gwtf_status gwtf_setup_find_snapshot(const struct gwtf_setup *setup,
+                                     struct gwtf_snapshot_info *info,
+                                     void (*skipped)(void *context, const char *line),
+                                     void *context, struct gwtf_error *error);
+
+/* Fills a stage's weights and moments: from the snapshot directory PATH, or freshly initialised
+ * when PATH is "". */
+gwtf_status gwtf_setup_restore(const struct gwtf_setup *setup, const char *path, gwtf_stage *stage,
+                               struct gwtf_error *error);
+
+/*
+ * Writes the stage file of snapshot STEP from three flat arrays laid out by PLAN. One thread at a
+ * time, the one that uses HDF5. Errors: GWTF_ERROR_IO.
+ */
+gwtf_status gwtf_setup_write_stage(const struct gwtf_setup *setup,
+                                   const struct gwtf_stage_plan *plan, uint64_t step,
+                                   const float *weights, const float *first_moments,
+                                   const float *second_moments, struct gwtf_snapshot_file *file,
+                                   struct gwtf_error *error);
+
+/* DIRECTORY/snapshots of the run. */
+void gwtf_setup_snapshots_path(const struct gwtf_setup *setup, char *path, size_t path_bytes);
+
+#endif

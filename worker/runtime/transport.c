@@ -1,0 +1,603 @@
+#include "worker/runtime/transport.h"
+
+#include "share/base/assert.h"
+#include "share/base/hash.h"
+#include "worker/runtime/frame.h"
+
+#include <mpi.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TAG_FRAME 1
+#define TAG_PIECE 2
+
+/* Pieces under way to one peer at one time. */
+#define PIECES_AT_ONCE 4
+
+enum request_kind { FREE, FRAME_RECEIVE, FRAME_SEND, PIECE_RECEIVE, PIECE_SEND };
+
+/* What a request of the table is about; same index as the request. */
+struct request {
+    enum request_kind kind;
+    gwtf_node_id peer;
+    size_t frame;              /* FRAME_SEND: index of the frame buffer */
+    struct transfer *transfer; /* PIECE_*: what it belongs to */
+    void *memory;              /* PIECE_RECEIVE: where the piece goes */
+    uint32_t piece_bytes;
+    uint64_t piece_hash;
+};
+
+/* A tensor under way, out or in. Outgoing ones of a peer form a queue. */
+struct transfer {
+    struct transfer *next;
+    gwtf_node_id peer;
+    uint32_t number;
+    char *memory; /* in: NULL when thrown away */
+    uint64_t size_bytes;
+    uint64_t ticket;
+    uint32_t pieces;
+    uint32_t started; /* pieces whose request has been posted */
+    uint32_t finished;
+    bool corrupt;
+};
+
+struct peer {
+    int rank;
+    bool lost;
+    bool awaits_answer; /* a message with a payload was delivered, receive or discard is due */
+    bool heartbeat_under_way;
+    uint32_t transfers_sent;
+    uint64_t frames_sent;
+    uint64_t frames_received;
+    uint32_t pieces_under_way;
+    struct gwtf_frame incoming; /* of the posted receive */
+    struct transfer *out_first;
+    struct transfer *out_last;
+    struct transfer *in_first;
+};
+
+struct gwtf_transport {
+    struct gwtf_transport_config config;
+    struct peer *peers;
+
+    MPI_Request *requests;
+    struct request *about;
+    size_t requests_max;
+    size_t requests_used; /* high-water mark */
+    size_t *free_requests;
+    size_t free_requests_count;
+
+    struct gwtf_frame *frames; /* being sent */
+    size_t *free_frames;
+    size_t free_frames_count;
+    size_t frames_max;
+
+    struct transfer *transfers;
+    struct transfer *free_transfers;
+
+    /* What the last MPI_Testsome completed and has not been looked at. */
+    int *completed;
+    MPI_Status *statuses;
+    int completed_count;
+    int completed_next;
+
+    struct gwtf_transport_counters counters;
+
+    /* Arrivals that a call other than poll has caused. */
+    struct gwtf_arrival *pending;
+    size_t pending_first;
+    size_t pending_count;
+    size_t pending_max;
+};
+
+static void add_pending(struct gwtf_transport *transport, const struct gwtf_arrival *arrival) {
+    GWTF_ASSERT(transport->pending_count < transport->pending_max);
+    size_t at = (transport->pending_first + transport->pending_count) % transport->pending_max;
+    transport->pending[at] = *arrival;
+    transport->pending_count++;
+}
+
+static void lose(struct gwtf_transport *transport, gwtf_node_id node) {
+    struct peer *peer = &transport->peers[node];
+    if (peer->lost)
+        return;
+    gwtf_transport_forget(transport, node);
+    add_pending(transport, &(struct gwtf_arrival){.kind = GWTF_ARRIVAL_LOST, .peer = node});
+}
+
+/* An index for a new request, or SIZE_MAX. */
+static size_t take_request(struct gwtf_transport *transport, const struct request *about) {
+    size_t index;
+    if (transport->free_requests_count > 0)
+        index = transport->free_requests[--transport->free_requests_count];
+    else if (transport->requests_used < transport->requests_max)
+        index = transport->requests_used++;
+    else
+        return SIZE_MAX;
+    transport->about[index] = *about;
+    transport->requests[index] = MPI_REQUEST_NULL;
+    return index;
+}
+
+static void give_request(struct gwtf_transport *transport, size_t index) {
+    transport->about[index].kind = FREE;
+    transport->requests[index] = MPI_REQUEST_NULL;
+    transport->free_requests[transport->free_requests_count++] = index;
+}
+
+static gwtf_status post_frame_receive(struct gwtf_transport *transport, gwtf_node_id node) {
+    struct peer *peer = &transport->peers[node];
+    size_t index = take_request(transport, &(struct request){.kind = FRAME_RECEIVE, .peer = node});
+    if (index == SIZE_MAX)
+        return GWTF_ERROR_LIMIT;
+    if (MPI_Irecv(&peer->incoming, (int)sizeof peer->incoming, MPI_BYTE, peer->rank, TAG_FRAME,
+                  MPI_COMM_WORLD, &transport->requests[index]) != MPI_SUCCESS) {
+        give_request(transport, index);
+        lose(transport, node);
+        return GWTF_ERROR_PEER;
+    }
+    return GWTF_OK;
+}
+
+static gwtf_status send_frame(struct gwtf_transport *transport, gwtf_node_id node,
+                              struct gwtf_frame *frame) {
+    struct peer *peer = &transport->peers[node];
+    if (transport->free_frames_count == 0)
+        return GWTF_ERROR_LIMIT;
+    size_t buffer = transport->free_frames[transport->free_frames_count - 1];
+    size_t index = take_request(
+        transport, &(struct request){.kind = FRAME_SEND, .peer = node, .frame = buffer});
+    if (index == SIZE_MAX)
+        return GWTF_ERROR_LIMIT;
+    transport->free_frames_count--;
+    frame->incarnation = transport->config.incarnation;
+    frame->sequence = ++peer->frames_sent;
+    gwtf_frame_seal(frame);
+    transport->frames[buffer] = *frame;
+    if (MPI_Isend(&transport->frames[buffer], (int)sizeof *frame, MPI_BYTE, peer->rank, TAG_FRAME,
+                  MPI_COMM_WORLD, &transport->requests[index]) != MPI_SUCCESS) {
+        give_request(transport, index);
+        transport->free_frames[transport->free_frames_count++] = buffer;
+        lose(transport, node);
+        return GWTF_ERROR_PEER;
+    }
+    return GWTF_OK;
+}
+
+static struct transfer *take_transfer(struct gwtf_transport *transport,
+                                      const struct transfer *values) {
+    struct transfer *transfer = transport->free_transfers;
+    if (transfer == NULL)
+        return NULL;
+    transport->free_transfers = transfer->next;
+    *transfer = *values;
+    transfer->next = NULL;
+    return transfer;
+}
+
+static void give_transfer(struct gwtf_transport *transport, struct transfer *transfer) {
+    transfer->next = transport->free_transfers;
+    transport->free_transfers = transfer;
+}
+
+static gwtf_status send_piece(struct gwtf_transport *transport, struct transfer *transfer) {
+    struct peer *peer = &transport->peers[transfer->peer];
+    uint64_t offset;
+    uint32_t bytes;
+    gwtf_piece_range(transfer->size_bytes, transfer->started, &offset, &bytes);
+    struct gwtf_frame frame;
+    memset(&frame, 0, sizeof frame);
+    frame.kind = GWTF_FRAME_PIECE;
+    frame.transfer = transfer->number;
+    frame.piece = transfer->started;
+    frame.piece_bytes = bytes;
+    frame.piece_hash = gwtf_hash(transfer->memory + offset, bytes);
+    gwtf_status status = send_frame(transport, transfer->peer, &frame);
+    if (status != GWTF_OK)
+        return status;
+    size_t index = take_request(transport, &(struct request){.kind = PIECE_SEND,
+                                                             .peer = transfer->peer,
+                                                             .transfer = transfer,
+                                                             .piece_bytes = bytes});
+    GWTF_ASSERT(index != SIZE_MAX); /* counted in requests_max */
+    transfer->started++;
+    if (MPI_Isend(transfer->memory + offset, (int)bytes, MPI_BYTE, peer->rank, TAG_PIECE,
+                  MPI_COMM_WORLD, &transport->requests[index]) != MPI_SUCCESS) {
+        give_request(transport, index);
+        lose(transport, transfer->peer);
+        return GWTF_ERROR_PEER;
+    }
+    peer->pieces_under_way++;
+    return GWTF_OK;
+}
+
+/* Starts as many pieces to the peer as may be under way, tensor after tensor. */
+static void send_pieces(struct gwtf_transport *transport, gwtf_node_id node) {
+    struct peer *peer = &transport->peers[node];
+    for (struct transfer *at = peer->out_first; at != NULL && !peer->lost; at = at->next)
+        while (at->started < at->pieces) {
+            if (peer->pieces_under_way == PIECES_AT_ONCE || send_piece(transport, at) != GWTF_OK)
+                return;
+        }
+}
+
+gwtf_status gwtf_transport_send(gwtf_transport *transport, gwtf_node_id to,
+                                const struct gwtf_message *message, const void *payload,
+                                uint64_t ticket) {
+    GWTF_ASSERT(to < transport->config.nodes && to != transport->config.self);
+    struct peer *peer = &transport->peers[to];
+    if (peer->lost) {
+        if (message->payload_bytes > 0)
+            add_pending(transport, &(struct gwtf_arrival){
+                                       .kind = GWTF_ARRIVAL_SENT, .peer = to, .ticket = ticket});
+        return GWTF_OK;
+    }
+    struct gwtf_frame frame;
+    memset(&frame, 0, sizeof frame);
+    frame.kind = GWTF_FRAME_MESSAGE;
+    frame.message = *message;
+    frame.transfer = message->payload_bytes > 0 ? ++peer->transfers_sent : 0;
+    gwtf_status status = send_frame(transport, to, &frame);
+    if (status == GWTF_ERROR_LIMIT)
+        return status;
+    transport->counters.messages_sent++;
+    if (message->payload_bytes == 0)
+        return GWTF_OK;
+    struct transfer *transfer = take_transfer(
+        transport, &(struct transfer){.peer = to,
+                                      .number = frame.transfer,
+                                      .memory = (char *)(uintptr_t)payload,
+                                      .size_bytes = message->payload_bytes,
+                                      .ticket = ticket,
+                                      .pieces = gwtf_piece_count(message->payload_bytes)});
+    if (transfer == NULL)
+        return GWTF_ERROR_LIMIT;
+    transport->counters.bytes_sent += message->payload_bytes;
+    if (peer->out_last != NULL)
+        peer->out_last->next = transfer;
+    else
+        peer->out_first = transfer;
+    peer->out_last = transfer;
+    send_pieces(transport, to);
+    return GWTF_OK;
+}
+
+gwtf_status gwtf_transport_send_heartbeat(gwtf_transport *transport, gwtf_node_id to) {
+    struct peer *peer = &transport->peers[to];
+    if (peer->lost || peer->heartbeat_under_way)
+        return GWTF_OK;
+    struct gwtf_frame frame;
+    memset(&frame, 0, sizeof frame);
+    frame.kind = GWTF_FRAME_HEARTBEAT;
+    gwtf_status status = send_frame(transport, to, &frame);
+    if (status == GWTF_OK)
+        peer->heartbeat_under_way = true;
+    return status;
+}
+
+static gwtf_status expect_payload(struct gwtf_transport *transport, gwtf_node_id from, void *memory,
+                                  uint64_t ticket) {
+    GWTF_ASSERT(from < transport->config.nodes);
+    struct peer *peer = &transport->peers[from];
+    if (peer->lost)
+        return GWTF_ERROR_PEER;
+    GWTF_ASSERT(peer->awaits_answer);
+    uint64_t size_bytes = peer->incoming.message.payload_bytes;
+    struct transfer *transfer =
+        take_transfer(transport, &(struct transfer){.peer = from,
+                                                    .number = peer->incoming.transfer,
+                                                    .memory = memory,
+                                                    .size_bytes = size_bytes,
+                                                    .ticket = ticket,
+                                                    .pieces = gwtf_piece_count(size_bytes)});
+    if (transfer == NULL)
+        return GWTF_ERROR_LIMIT;
+    transfer->next = peer->in_first;
+    peer->in_first = transfer;
+    peer->awaits_answer = false;
+    return post_frame_receive(transport, from);
+}
+
+gwtf_status gwtf_transport_receive(gwtf_transport *transport, gwtf_node_id from, void *memory,
+                                   uint64_t ticket) {
+    GWTF_ASSERT(memory != NULL);
+    return expect_payload(transport, from, memory, ticket);
+}
+
+gwtf_status gwtf_transport_discard(gwtf_transport *transport, gwtf_node_id from) {
+    return expect_payload(transport, from, NULL, 0);
+}
+
+static struct transfer *find_incoming(struct peer *peer, uint32_t number) {
+    struct transfer *at = peer->in_first;
+    while (at != NULL && at->number != number)
+        at = at->next;
+    return at;
+}
+
+static void unlink_transfer(struct transfer **first, struct transfer *transfer) {
+    while (*first != transfer)
+        first = &(*first)->next;
+    *first = transfer->next;
+}
+
+/* A frame that announces a piece has come: receive the piece where it belongs. */
+static gwtf_status receive_piece(struct gwtf_transport *transport, gwtf_node_id from,
+                                 const struct gwtf_frame *frame) {
+    struct peer *peer = &transport->peers[from];
+    struct transfer *transfer = find_incoming(peer, frame->transfer);
+    uint64_t offset;
+    uint32_t bytes;
+    if (transfer == NULL || frame->piece != transfer->started)
+        return GWTF_ERROR_CORRUPT;
+    gwtf_piece_range(transfer->size_bytes, frame->piece, &offset, &bytes);
+    if (bytes != frame->piece_bytes)
+        return GWTF_ERROR_CORRUPT;
+    void *memory = transfer->memory != NULL ? transfer->memory + offset : malloc(bytes);
+    if (memory == NULL)
+        return GWTF_ERROR_MEMORY;
+    size_t index = take_request(transport, &(struct request){.kind = PIECE_RECEIVE,
+                                                             .peer = from,
+                                                             .transfer = transfer,
+                                                             .memory = memory,
+                                                             .piece_bytes = bytes,
+                                                             .piece_hash = frame->piece_hash});
+    if (index == SIZE_MAX) {
+        if (transfer->memory == NULL)
+            free(memory);
+        return GWTF_ERROR_LIMIT;
+    }
+    transfer->started++;
+    if (MPI_Irecv(memory, (int)bytes, MPI_BYTE, peer->rank, TAG_PIECE, MPI_COMM_WORLD,
+                  &transport->requests[index]) != MPI_SUCCESS) {
+        give_request(transport, index);
+        return GWTF_ERROR_PEER;
+    }
+    return GWTF_OK;
+}
+
+/* True when ARRIVAL has been filled. */
+static bool frame_received(struct gwtf_transport *transport, gwtf_node_id from,
+                           struct gwtf_arrival *arrival) {
+    struct peer *peer = &transport->peers[from];
+    const struct gwtf_frame *frame = &peer->incoming;
+    if (gwtf_frame_check(frame, transport->config.incarnation, ++peer->frames_received) !=
+        GWTF_OK) {
+        lose(transport, from);
+        return false;
+    }
+    switch (frame->kind) {
+    case GWTF_FRAME_MESSAGE:
+        *arrival = (struct gwtf_arrival){
+            .kind = GWTF_ARRIVAL_MESSAGE, .peer = from, .message = frame->message};
+        transport->counters.messages_received++;
+        peer->awaits_answer = frame->message.payload_bytes > 0;
+        if (!peer->awaits_answer)
+            post_frame_receive(transport, from);
+        return true;
+    case GWTF_FRAME_PIECE:
+        if (receive_piece(transport, from, frame) != GWTF_OK)
+            lose(transport, from);
+        else
+            post_frame_receive(transport, from);
+        return false;
+    case GWTF_FRAME_HEARTBEAT:
+        *arrival = (struct gwtf_arrival){.kind = GWTF_ARRIVAL_HEARD, .peer = from};
+        post_frame_receive(transport, from);
+        return true;
+    default:
+        lose(transport, from);
+        return false;
+    }
+}
+
+static bool piece_received(struct gwtf_transport *transport, const struct request *about,
+                           struct gwtf_arrival *arrival) {
+    struct transfer *transfer = about->transfer;
+    struct peer *peer = &transport->peers[about->peer];
+    transport->counters.bytes_received += about->piece_bytes;
+    if (transfer->memory == NULL)
+        free(about->memory);
+    else if (gwtf_hash(about->memory, about->piece_bytes) != about->piece_hash)
+        transfer->corrupt = true;
+    if (++transfer->finished < transfer->pieces)
+        return false;
+    bool tells = transfer->memory != NULL;
+    *arrival = (struct gwtf_arrival){.kind = GWTF_ARRIVAL_RECEIVED,
+                                     .peer = about->peer,
+                                     .ticket = transfer->ticket,
+                                     .status = transfer->corrupt ? GWTF_ERROR_CORRUPT : GWTF_OK};
+    unlink_transfer(&peer->in_first, transfer);
+    give_transfer(transport, transfer);
+    return tells;
+}
+
+static bool piece_sent(struct gwtf_transport *transport, const struct request *about,
+                       struct gwtf_arrival *arrival) {
+    struct transfer *transfer = about->transfer;
+    struct peer *peer = &transport->peers[about->peer];
+    peer->pieces_under_way--;
+    bool done = ++transfer->finished == transfer->pieces;
+    if (done) {
+        *arrival = (struct gwtf_arrival){.kind = GWTF_ARRIVAL_SENT,
+                                         .peer = about->peer,
+                                         .ticket = transfer->ticket,
+                                         .status = GWTF_OK};
+        unlink_transfer(&peer->out_first, transfer);
+        peer->out_last = NULL;
+        for (struct transfer *at = peer->out_first; at != NULL; at = at->next)
+            peer->out_last = at;
+        give_transfer(transport, transfer);
+    }
+    send_pieces(transport, about->peer);
+    return done;
+}
+
+static bool request_done(struct gwtf_transport *transport, size_t index, int error,
+                         struct gwtf_arrival *arrival) {
+    struct request about = transport->about[index];
+    give_request(transport, index);
+    if (about.kind == FRAME_SEND) {
+        if (transport->frames[about.frame].kind == GWTF_FRAME_HEARTBEAT)
+            transport->peers[about.peer].heartbeat_under_way = false;
+        transport->free_frames[transport->free_frames_count++] = about.frame;
+    }
+    if (transport->peers[about.peer].lost)
+        return false;
+    if (error != MPI_SUCCESS) {
+        lose(transport, about.peer);
+        return false;
+    }
+    switch (about.kind) {
+    case FRAME_RECEIVE:
+        return frame_received(transport, about.peer, arrival);
+    case PIECE_RECEIVE:
+        return piece_received(transport, &about, arrival);
+    case PIECE_SEND:
+        return piece_sent(transport, &about, arrival);
+    case FRAME_SEND:
+        send_pieces(transport, about.peer); /* those that found no frame before */
+        break;
+    case FREE:
+        break;
+    }
+    return false;
+}
+
+static void test_requests(struct gwtf_transport *transport) {
+    int count = 0;
+    transport->completed_next = 0;
+    transport->completed_count = 0;
+    int result = MPI_Testsome((int)transport->requests_used, transport->requests, &count,
+                              transport->completed, transport->statuses);
+    if (count == MPI_UNDEFINED)
+        return;
+    transport->completed_count = count;
+    for (int i = 0; i < count; i++)
+        if (result == MPI_SUCCESS)
+            transport->statuses[i].MPI_ERROR = MPI_SUCCESS;
+}
+
+static bool take_pending(struct gwtf_transport *transport, struct gwtf_arrival *arrival) {
+    if (transport->pending_count == 0)
+        return false;
+    *arrival = transport->pending[transport->pending_first];
+    transport->pending_first = (transport->pending_first + 1) % transport->pending_max;
+    transport->pending_count--;
+    return true;
+}
+
+bool gwtf_transport_poll(gwtf_transport *transport, struct gwtf_arrival *arrival) {
+    if (take_pending(transport, arrival))
+        return true;
+    if (transport->completed_next == transport->completed_count)
+        test_requests(transport);
+    while (transport->completed_next < transport->completed_count) {
+        int at = transport->completed_next++;
+        if (request_done(transport, (size_t)transport->completed[at],
+                         transport->statuses[at].MPI_ERROR, arrival))
+            return true;
+    }
+    return take_pending(transport, arrival);
+}
+
+void gwtf_transport_forget(gwtf_transport *transport, gwtf_node_id node) {
+    GWTF_ASSERT(node < transport->config.nodes);
+    struct peer *peer = &transport->peers[node];
+    if (peer->lost)
+        return;
+    peer->lost = true;
+    peer->awaits_answer = false;
+    /* Requests may stay pending for ever: their transfers and buffers are left alone. Memory that
+     * was to be sent is free for its owner only when no piece of it is with MPI. */
+    for (struct transfer *at = peer->out_first; at != NULL; at = at->next)
+        if (at->started == at->finished)
+            add_pending(transport, &(struct gwtf_arrival){.kind = GWTF_ARRIVAL_SENT,
+                                                          .peer = node,
+                                                          .ticket = at->ticket});
+}
+
+bool gwtf_transport_all_sent(const gwtf_transport *transport) {
+    for (size_t i = 0; i < transport->config.nodes; i++)
+        if (!transport->peers[i].lost && transport->peers[i].out_first != NULL)
+            return false;
+    for (size_t i = 0; i < transport->requests_used; i++) {
+        const struct request *about = &transport->about[i];
+        if ((about->kind == FRAME_SEND || about->kind == PIECE_SEND) &&
+            !transport->peers[about->peer].lost)
+            return false;
+    }
+    return true;
+}
+
+struct gwtf_transport_counters gwtf_transport_get_counters(const gwtf_transport *transport) {
+    return transport->counters;
+}
+
+static bool allocate_tables(struct gwtf_transport *transport) {
+    size_t nodes = transport->config.nodes;
+    size_t transfers = 64 + 8 * nodes + transport->config.payloads_max;
+    transport->frames_max = 512 + 32 * nodes;
+    transport->requests_max = nodes + transport->frames_max + 2 * PIECES_AT_ONCE * nodes;
+    transport->pending_max = 64 + 4 * nodes + transfers;
+    transport->peers = calloc(nodes, sizeof *transport->peers);
+    transport->requests = calloc(transport->requests_max, sizeof(MPI_Request));
+    transport->about = calloc(transport->requests_max, sizeof *transport->about);
+    transport->free_requests = calloc(transport->requests_max, sizeof *transport->free_requests);
+    transport->completed = calloc(transport->requests_max, sizeof *transport->completed);
+    transport->statuses = calloc(transport->requests_max, sizeof(MPI_Status));
+    transport->frames = calloc(transport->frames_max, sizeof *transport->frames);
+    transport->free_frames = calloc(transport->frames_max, sizeof *transport->free_frames);
+    transport->transfers = calloc(transfers, sizeof *transport->transfers);
+    transport->pending = calloc(transport->pending_max, sizeof *transport->pending);
+    if (transport->peers == NULL || transport->requests == NULL || transport->about == NULL ||
+        transport->free_requests == NULL || transport->completed == NULL ||
+        transport->statuses == NULL || transport->frames == NULL ||
+        transport->free_frames == NULL || transport->transfers == NULL ||
+        transport->pending == NULL)
+        return false;
+    for (size_t i = 0; i < transport->frames_max; i++)
+        transport->free_frames[transport->free_frames_count++] = i;
+    for (size_t i = 0; i < transfers; i++)
+        give_transfer(transport, &transport->transfers[i]);
+    return true;
+}
+
+gwtf_status gwtf_transport_create(const struct gwtf_transport_config *config,
+                                  gwtf_transport **transport) {
+    struct gwtf_transport *made = calloc(1, sizeof *made);
+    if (made == NULL)
+        return GWTF_ERROR_MEMORY;
+    made->config = *config;
+    if (!allocate_tables(made)) {
+        gwtf_transport_destroy(made);
+        return GWTF_ERROR_MEMORY;
+    }
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
+    for (size_t i = 0; i < config->nodes; i++)
+        made->peers[i].rank = config->rank_of_node[i];
+    made->config.rank_of_node = NULL;
+    made->peers[config->self].lost = true; /* never sent to, never heard of */
+    for (size_t i = 0; i < config->nodes; i++)
+        if (i != config->self)
+            post_frame_receive(made, (gwtf_node_id)i);
+    *transport = made;
+    return GWTF_OK;
+}
+
+void gwtf_transport_destroy(gwtf_transport *transport) {
+    if (transport == NULL)
+        return;
+    free(transport->pending);
+    free(transport->transfers);
+    free(transport->free_frames);
+    free(transport->frames);
+    free(transport->statuses);
+    free(transport->completed);
+    free(transport->free_requests);
+    free(transport->about);
+    free(transport->requests);
+    free(transport->peers);
+    free(transport);
+}
