@@ -51,6 +51,26 @@ static size_t block_rows(const struct head *head, size_t first) {
     return left < BLOCK ? left : BLOCK;
 }
 
+/* Where a thread works: scores and their gradients, (BLOCK, context) each. */
+struct room {
+    float *p, *dp;
+};
+
+/* C (m, n) = A B (k deep), plus what stands in C when ADD. */
+static void multiply(const struct gwtf_compute *compute, float *c, size_t c_stride,
+                     struct gwtf_matrix a, struct gwtf_matrix b, size_t m, size_t n, size_t k,
+                     bool add) {
+    struct gwtf_product product = {.m = m,
+                                   .n = n,
+                                   .k = k,
+                                   .a = a,
+                                   .b = b,
+                                   .c = c,
+                                   .c_stride = c_stride,
+                                   .around = add ? c : NULL};
+    gwtf_product_run_alone(compute, &product);
+}
+
 static struct gwtf_matrix plain(const float *values, size_t stride) {
     return (struct gwtf_matrix){.values = values, .stride = stride};
 }
@@ -59,65 +79,66 @@ static struct gwtf_matrix transposed(const float *values, size_t stride) {
     return (struct gwtf_matrix){.values = values, .stride = stride, .transposed = true};
 }
 
-/* P (rows, keys) = the scaled products of the tokens from FIRST with the keys before FIRST + ROWS.
- */
-static void scores(const struct head *head, float *p, size_t first, size_t rows) {
-    size_t keys = first + rows;
-    gwtf_product(p, keys, plain(head->q + first * head->qkv_stride, head->qkv_stride),
-                 transposed(head->k, head->qkv_stride), rows, keys, head->size, head->scale, false);
-}
-
 static void forward_head(const struct gwtf_compute *compute, const struct head *head, float *y,
-                         float *log_sums, float *p) {
+                         float *log_sums, struct room room) {
+    size_t stride = head->qkv_stride;
     for (size_t first = 0; first < head->context; first += BLOCK) {
         size_t rows = block_rows(head, first), keys = first + rows;
-        scores(head, p, first, rows);
-        compute->kernels->softmax(p, log_sums + first, first, rows, keys);
-        gwtf_product(y + first * head->y_stride, head->y_stride, plain(p, keys),
-                     plain(head->v, head->qkv_stride), rows, head->size, keys, 1.0f, false);
+        multiply(compute, room.p, keys, plain(head->q + first * stride, stride),
+                 transposed(head->k, stride), rows, keys, head->size, false);
+        compute->kernels->softmax(room.p, log_sums + first, head->scale, first, rows, keys);
+        multiply(compute, y + first * head->y_stride, head->y_stride, plain(room.p, keys),
+                 plain(head->v, stride), rows, head->size, keys, false);
     }
 }
 
 static void backward_head(const struct gwtf_compute *compute, const struct head *head, float *dq,
                           float *dk, float *dv, const float *dy, const float *y,
-                          const float *log_sums, float *scratch) {
+                          const float *log_sums, struct room room) {
     size_t stride = head->qkv_stride;
     size_t blocks = (head->context + BLOCK - 1) / BLOCK;
-    float *p = scratch, *dp = scratch + BLOCK * head->context;
+    float *p = room.p, *dp = room.dp;
     /* From the last block, which reaches every key: so it can start the sums over blocks. */
     for (size_t block = blocks; block-- > 0;) {
         size_t first = block * BLOCK, rows = block_rows(head, first), keys = first + rows;
         bool add = block + 1 < blocks;
         struct gwtf_matrix k = plain(head->k, stride), q = plain(head->q + first * stride, stride);
         struct gwtf_matrix gradient = plain(dy + first * head->y_stride, head->y_stride);
-        scores(head, p, first, rows);
-        compute->kernels->softmax_again(p, log_sums + first, first, rows, keys);
-        gwtf_product(dv, stride, transposed(p, keys), gradient, keys, head->size, rows, 1.0f, add);
-        gwtf_product(dp, keys, gradient, transposed(head->v, stride), rows, keys, head->size, 1.0f,
-                     false);
+        multiply(compute, p, keys, q, transposed(head->k, stride), rows, keys, head->size, false);
+        compute->kernels->softmax_again(p, log_sums + first, head->scale, first, rows, keys);
+        multiply(compute, dv, stride, transposed(p, keys), gradient, keys, head->size, rows, add);
+        multiply(compute, dp, keys, gradient, transposed(head->v, stride), rows, keys, head->size,
+                 false);
         compute->kernels->softmax_backward(dp, p, gradient.values, y + first * head->y_stride,
                                            head->size, head->y_stride, head->scale, rows, keys);
-        gwtf_product(dq + first * stride, stride, plain(dp, keys), k, rows, head->size, keys, 1.0f,
-                     false);
-        gwtf_product(dk, stride, transposed(dp, keys), q, keys, head->size, rows, 1.0f, add);
+        multiply(compute, dq + first * stride, stride, plain(dp, keys), k, rows, head->size, keys,
+                 false);
+        multiply(compute, dk, stride, transposed(dp, keys), q, keys, head->size, rows, add);
     }
 }
 
-static float *thread_scratch(const struct gwtf_compute *compute,
-                             const struct gwtf_attention_shape *shape) {
-    return compute->scratch + (size_t)omp_get_thread_num() * 2 * BLOCK * shape->context;
+/* After the scratch of the products, where ROOMS starts. */
+static struct room room_of(float *rooms, size_t context) {
+    float *p = rooms + (size_t)omp_get_thread_num() * 2 * BLOCK * context;
+    return (struct room){.p = p, .dp = p + BLOCK * context};
+}
+
+static float *rooms_of(const struct gwtf_compute *compute) {
+    struct gwtf_compute_limits limits = {.threads = compute->threads};
+    return compute->scratch + gwtf_product_scratch_floats(&limits);
 }
 
 void gwtf_onednn_attention(const struct gwtf_compute *compute,
                            const struct gwtf_attention_shape *shape, float *y, float *log_sums,
                            const float *qkv) {
     size_t heads = shape->sequences * shape->heads;
+    float *rooms = rooms_of(compute);
     int threads = compute->threads;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (size_t i = 0; i < heads; i++) {
         struct head head = head_at(shape, qkv, i);
         forward_head(compute, &head, y + head.y_start, log_sums + head.log_start,
-                     thread_scratch(compute, shape));
+                     room_of(rooms, shape->context));
     }
 }
 
@@ -126,6 +147,7 @@ void gwtf_onednn_attention_backward(const struct gwtf_compute *compute,
                                     const float *dy, const float *qkv, const float *y,
                                     const float *log_sums) {
     size_t heads = shape->sequences * shape->heads;
+    float *rooms = rooms_of(compute);
     int threads = compute->threads;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (size_t i = 0; i < heads; i++) {
@@ -133,6 +155,6 @@ void gwtf_onednn_attention_backward(const struct gwtf_compute *compute,
         float *dq = dqkv + (head.q - qkv);
         backward_head(compute, &head, dq, dq + shape->width, dq + 2 * shape->width,
                       dy + head.y_start, y + head.y_start, log_sums + head.log_start,
-                      thread_scratch(compute, shape));
+                      room_of(rooms, shape->context));
     }
 }

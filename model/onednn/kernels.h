@@ -26,23 +26,23 @@ struct gwtf_kernels {
     double (*cross_entropy)(float *logits, const uint32_t *labels, float scale, bool backward,
                             size_t rows, size_t vocabulary);
 
-    /* Y (rows, width) = BIAS + RESIDUAL; either may be NULL, then it counts as zero. */
-    void (*start_rows)(float *y, const float *bias, const float *residual, size_t rows,
-                       size_t width);
+    /* Y (width) = BIAS + AROUND; either may be NULL, then it counts as zero. Y may be AROUND. */
+    void (*start_row)(float *y, const float *bias, const float *around, size_t width);
 
     /* SUMS (width) += the rows of X, whose rows start STRIDE floats apart. */
     void (*add_rows)(float *sums, const float *x, size_t rows, size_t width, size_t stride);
 
     /*
      * Causal softmax: row r of SCORES (rows, keys) belongs to token FIRST + r and becomes the
-     * probabilities of the keys 0..FIRST + r, zero after them. LOG_SUMS (rows) gets the logarithms
-     * of the denominators.
+     * probabilities of the keys 0..FIRST + r, from the scores times SCALE, and zero after them.
+     * LOG_SUMS (rows) gets the logarithms of the denominators.
      */
-    void (*softmax)(float *scores, float *log_sums, size_t first, size_t rows, size_t keys);
+    void (*softmax)(float *scores, float *log_sums, float scale, size_t first, size_t rows,
+                    size_t keys);
 
     /* Softmax again, from LOG_SUMS as softmax left them. */
-    void (*softmax_again)(float *scores, const float *log_sums, size_t first, size_t rows,
-                          size_t keys);
+    void (*softmax_again)(float *scores, const float *log_sums, float scale, size_t first,
+                          size_t rows, size_t keys);
 
     /*
      * DP (rows, keys), the gradient of the probabilities P, becomes that of the products of queries
@@ -50,7 +50,30 @@ struct gwtf_kernels {
      */
     void (*softmax_backward)(float *dp, const float *p, const float *dy, const float *y,
                              size_t size, size_t stride, float scale, size_t rows, size_t keys);
+
+    /*
+     * A matrix product's inner part; NULL where oneDNN's products are to be used.
+     * C (tile_rows, tile_columns; row stride STRIDE) = A B + AROUND (same stride) + BIAS; the last
+     * two may be NULL. A and B are panels: for each of DEPTH steps tile_rows and tile_columns
+     * floats; B is aligned to 64 bytes.
+     */
+    void (*tile)(float *c, size_t stride, const float *a, const float *b, size_t depth,
+                 const float *around, const float *bias);
+    size_t tile_rows, tile_columns;
+
+    /*
+     * A panel of LANES floats for each of DEPTH steps, zero from USED on; up to 64 floats after it
+     * are overwritten. Along: step p's floats lie side by side from VALUES + p * STRIDE. Across:
+     * lane i's floats lie side by side from VALUES + i * STRIDE.
+     */
+    void (*pack_along)(float *panel, const float *values, size_t stride, size_t used, size_t lanes,
+                       size_t depth);
+    void (*pack_across)(float *panel, const float *values, size_t stride, size_t used, size_t lanes,
+                        size_t depth);
 };
+
+/* No tile is higher or wider. */
+#define GWTF_TILE_SIDE_MAX 32u
 
 extern const struct gwtf_kernels gwtf_kernels_plain;
 #ifdef __x86_64__

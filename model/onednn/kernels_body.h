@@ -175,26 +175,9 @@ static double cross_entropy(float *logits, const uint32_t *labels, float scale, 
     return loss;
 }
 
-static void start_rows(float *y, const float *bias, const float *residual, size_t rows,
-                       size_t width) {
-    if (bias == NULL) {
-        if (residual != NULL)
-            memcpy(y, residual, rows * width * sizeof *y);
-        else
-            memset(y, 0, rows * width * sizeof *y);
-        return;
-    }
-    for (size_t row = 0; row < rows; row++) {
-        float *out = y + row * width;
-        if (residual == NULL) {
-            memcpy(out, bias, width * sizeof *out);
-            continue;
-        }
-        const float *around = residual + row * width;
-#pragma omp simd
-        for (size_t i = 0; i < width; i++)
-            out[i] = bias[i] + around[i];
-    }
+static void start_row(float *y, const float *bias, const float *around, size_t width) {
+    for (size_t i = 0; i < width; i++)
+        y[i] = (bias != NULL ? bias[i] : 0.0f) + (around != NULL ? around[i] : 0.0f);
 }
 
 static void add_rows(float *sums, const float *x, size_t rows, size_t width, size_t stride) {
@@ -206,14 +189,15 @@ static void add_rows(float *sums, const float *x, size_t rows, size_t width, siz
     }
 }
 
-static void softmax(float *scores, float *log_sums, size_t first, size_t rows, size_t keys) {
+static void softmax(float *scores, float *log_sums, float scale, size_t first, size_t rows,
+                    size_t keys) {
     for (size_t row = 0; row < rows; row++) {
         float *p = scores + row * keys;
         size_t seen = first + row + 1;
-        float largest = largest_of(p, seen), sum = 0;
+        float largest = scale * largest_of(p, seen), sum = 0;
 #pragma omp simd reduction(+ : sum)
         for (size_t i = 0; i < seen; i++) {
-            float e = exponential(p[i] - largest);
+            float e = exponential(scale * p[i] - largest);
             p[i] = e;
             sum += e;
         }
@@ -226,15 +210,15 @@ static void softmax(float *scores, float *log_sums, size_t first, size_t rows, s
     }
 }
 
-static void softmax_again(float *scores, const float *log_sums, size_t first, size_t rows,
-                          size_t keys) {
+static void softmax_again(float *scores, const float *log_sums, float scale, size_t first,
+                          size_t rows, size_t keys) {
     for (size_t row = 0; row < rows; row++) {
         float *p = scores + row * keys;
         size_t seen = first + row + 1;
         float log_sum = log_sums[row];
 #pragma omp simd
         for (size_t i = 0; i < seen; i++)
-            p[i] = exponential(p[i] - log_sum);
+            p[i] = exponential(scale * p[i] - log_sum);
         memset(p + seen, 0, (keys - seen) * sizeof *p);
     }
 }
@@ -255,6 +239,10 @@ static void softmax_backward(float *dp, const float *p, const float *dy, const f
     }
 }
 
+#ifdef TILE_ROWS
+#include "model/onednn/tile_body.h"
+#endif
+
 const struct gwtf_kernels KERNELS = {
     .name = KERNELS_NAME,
     .norm = norm,
@@ -263,9 +251,16 @@ const struct gwtf_kernels KERNELS = {
     .gelu = gelu,
     .gelu_backward = gelu_backward,
     .cross_entropy = cross_entropy,
-    .start_rows = start_rows,
+    .start_row = start_row,
     .add_rows = add_rows,
     .softmax = softmax,
     .softmax_again = softmax_again,
     .softmax_backward = softmax_backward,
+#ifdef TILE_ROWS
+    .tile = tile,
+    .tile_rows = TILE_ROWS,
+    .tile_columns = TILE_COLUMNS,
+    .pack_along = pack_along,
+    .pack_across = pack_across,
+#endif
 };

@@ -4,6 +4,7 @@
 #include "model/onednn/attention.h"
 #include "model/onednn/kernels.h"
 #include "model/onednn/product.h"
+#include "model/onednn/share.h"
 
 #include <omp.h>
 #include <string.h>
@@ -20,24 +21,15 @@ static gwtf_status prepare(struct gwtf_compute *compute, struct gwtf_error *erro
     return GWTF_OK;
 }
 
-/* The norm's sums of each thread, the losses of each thread, or attention's blocks. */
+/* What products need, and after it attention's blocks; or the norm's sums or the losses of each
+ * thread. */
 static uint64_t scratch_floats(const struct gwtf_compute_limits *limits) {
     uint64_t norms = (uint64_t)limits->threads * 2 * limits->width;
     uint64_t losses = (uint64_t)limits->threads * sizeof(double) / sizeof(float);
-    uint64_t attention = gwtf_onednn_attention_scratch_floats(limits);
+    uint64_t attention =
+        gwtf_product_scratch_floats(limits) + gwtf_onednn_attention_scratch_floats(limits);
     uint64_t most = norms > losses ? norms : losses;
     return most > attention ? most : attention;
-}
-
-/* The rows of one thread: the same share for the same number of threads, so results repeat. */
-struct share {
-    size_t first, count;
-};
-
-static struct share share_of(size_t rows, int thread, int threads) {
-    size_t each = rows / (size_t)threads, extra = rows % (size_t)threads, t = (size_t)thread;
-    size_t first = t * each + (t < extra ? t : extra);
-    return (struct share){.first = first, .count = each + (t < extra)};
 }
 
 static struct gwtf_matrix weights_of(const struct gwtf_linear_shape *shape, const float *w) {
@@ -49,30 +41,30 @@ static struct gwtf_matrix weights_of(const struct gwtf_linear_shape *shape, cons
 static void linear(const struct gwtf_compute *compute, const struct gwtf_linear_shape *shape,
                    float *y, const float *x, const float *w, const float *bias,
                    const float *residual) {
-    bool add = bias != NULL || residual != NULL;
-    int threads = compute->threads;
-    if (add) {
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-        for (int t = 0; t < threads; t++) {
-            struct share rows = share_of(shape->rows, t, threads);
-            size_t start = rows.first * shape->out;
-            compute->kernels->start_rows(y + start, bias, residual ? residual + start : NULL,
-                                         rows.count, shape->out);
-        }
-    }
-    struct gwtf_matrix input = {.values = x, .stride = shape->in};
-    gwtf_product(y, shape->out, input, weights_of(shape, w), shape->rows, shape->out, shape->in,
-                 1.0f, add);
+    struct gwtf_product product = {.m = shape->rows,
+                                   .n = shape->out,
+                                   .k = shape->in,
+                                   .a = {.values = x, .stride = shape->in},
+                                   .b = weights_of(shape, w),
+                                   .c = y,
+                                   .c_stride = shape->out,
+                                   .around = residual,
+                                   .bias = bias};
+    gwtf_product_run(compute, &product);
 }
 
 static void linear_input_gradient(const struct gwtf_compute *compute,
                                   const struct gwtf_linear_shape *shape, float *dx, const float *dy,
                                   const float *w) {
-    (void)compute;
-    struct gwtf_matrix gradient = {.values = dy, .stride = shape->out};
-    struct gwtf_matrix weights = weights_of(shape, w);
-    weights.transposed = !weights.transposed;
-    gwtf_product(dx, shape->in, gradient, weights, shape->rows, shape->in, shape->out, 1.0f, false);
+    struct gwtf_product product = {.m = shape->rows,
+                                   .n = shape->in,
+                                   .k = shape->out,
+                                   .a = {.values = dy, .stride = shape->out},
+                                   .b = weights_of(shape, w),
+                                   .c = dx,
+                                   .c_stride = shape->in};
+    product.b.transposed = !product.b.transposed;
+    gwtf_product_run(compute, &product);
 }
 
 static void linear_weight_gradient(const struct gwtf_compute *compute,
@@ -80,15 +72,22 @@ static void linear_weight_gradient(const struct gwtf_compute *compute,
                                    const float *x, const float *dy) {
     struct gwtf_matrix input = {.values = x, .stride = shape->in};
     struct gwtf_matrix gradient = {.values = dy, .stride = shape->out};
+    struct gwtf_product product = {.m = shape->in,
+                                   .n = shape->out,
+                                   .k = shape->rows,
+                                   .a = input,
+                                   .b = gradient,
+                                   .c = dw,
+                                   .c_stride = shape->out,
+                                   .around = dw};
     if (shape->transposed) {
-        gradient.transposed = true;
-        gwtf_product(dw, shape->in, gradient, input, shape->out, shape->in, shape->rows, 1.0f,
-                     true);
-    } else {
-        input.transposed = true;
-        gwtf_product(dw, shape->out, input, gradient, shape->in, shape->out, shape->rows, 1.0f,
-                     true);
+        product.m = shape->out;
+        product.n = product.c_stride = shape->in;
+        product.a = gradient;
+        product.b = input;
     }
+    product.a.transposed = true;
+    gwtf_product_run(compute, &product);
     if (dbias == NULL)
         return;
     /* Shared out by columns, so that no two threads add to one sum. */
@@ -107,7 +106,7 @@ static void norm(const struct gwtf_compute *compute, float *y, float *mean, floa
     int threads = compute->threads;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int t = 0; t < threads; t++) {
-        struct share part = share_of(rows, t, threads);
+        struct gwtf_share part = gwtf_share_of(rows, t, threads);
         size_t start = part.first * width;
         compute->kernels->norm(y + start, mean + part.first, rstd + part.first, x + start, w, b,
                                part.count, width);
@@ -120,7 +119,7 @@ static void norm_again(const struct gwtf_compute *compute, float *y, const float
     int threads = compute->threads;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int t = 0; t < threads; t++) {
-        struct share part = share_of(rows, t, threads);
+        struct gwtf_share part = gwtf_share_of(rows, t, threads);
         size_t start = part.first * width;
         compute->kernels->norm_again(y + start, mean + part.first, rstd + part.first, x + start, w,
                                      b, part.count, width);
@@ -137,7 +136,7 @@ static void norm_backward(const struct gwtf_compute *compute, float *dx, float *
     memset(sums, 0, (size_t)threads * 2 * width * sizeof *sums);
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int t = 0; t < threads; t++) {
-        struct share part = share_of(rows, t, threads);
+        struct gwtf_share part = gwtf_share_of(rows, t, threads);
         size_t start = part.first * width;
         float *own = sums + (size_t)t * 2 * width;
         compute->kernels->norm_backward(
@@ -152,7 +151,7 @@ static void gelu(const struct gwtf_compute *compute, float *y, const float *x, s
     int threads = compute->threads;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int t = 0; t < threads; t++) {
-        struct share part = share_of(count, t, threads);
+        struct gwtf_share part = gwtf_share_of(count, t, threads);
         compute->kernels->gelu(y + part.first, x + part.first, part.count);
     }
 }
@@ -162,7 +161,7 @@ static void gelu_backward(const struct gwtf_compute *compute, float *dx, float *
     int threads = compute->threads;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int t = 0; t < threads; t++) {
-        struct share part = share_of(count, t, threads);
+        struct gwtf_share part = gwtf_share_of(count, t, threads);
         compute->kernels->gelu_backward(dx + part.first, y + part.first, x + part.first,
                                         part.count);
     }
@@ -175,7 +174,7 @@ static double cross_entropy(const struct gwtf_compute *compute, float *logits,
     double *losses = (double *)(void *)compute->scratch;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int t = 0; t < threads; t++) {
-        struct share part = share_of(rows, t, threads);
+        struct gwtf_share part = gwtf_share_of(rows, t, threads);
         losses[t] =
             compute->kernels->cross_entropy(logits + part.first * vocabulary, labels + part.first,
                                             scale, backward, part.count, vocabulary);

@@ -1,2 +1,7 @@
+gwtf_test(model SOURCES test_model.c model_pipeline.c USES gwtf_model LABELS unit)
+target_link_options(test_model PRIVATE
+  -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc)
 gwtf_test(model_gradients SOURCES test_model_gradients.c model_pipeline.c USES gwtf_model LABELS unit)
 gwtf_test(model_backends SOURCES test_model_backends.c model_pipeline.c USES gwtf_model LABELS unit)
+# Programs that measure, built when asked for.
+add_subdirectory(${PROJECT_SOURCE_DIR}/tests/bench ${PROJECT_BINARY_DIR}/tests/bench)

@@ -1,0 +1,116 @@
+/*
+ * The inner part of matrix products, for kernels_body.h. The including file defines VECTOR_BYTES,
+ * the size of a vector register, and TILE_ROWS and TILE_VECTORS, so that TILE_ROWS * TILE_VECTORS
+ * sums, TILE_VECTORS vectors of B and one of A fill the registers.
+ */
+
+#define LANES (VECTOR_BYTES / sizeof(float))
+#define TILE_COLUMNS (TILE_VECTORS * LANES)
+/* Steps of B that are fetched ahead: it streams from the second cache. */
+#define AHEAD 16
+
+typedef float vector __attribute__((vector_size(VECTOR_BYTES)));
+typedef float loose_vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(float))));
+typedef int32_t vector_index __attribute__((vector_size(VECTOR_BYTES)));
+
+static inline vector load(const float *values) {
+    return *(const loose_vector *)(const void *)values;
+}
+
+static inline void store(float *values, vector v) {
+    *(loose_vector *)(void *)values = v;
+}
+
+static void tile(float *c, size_t stride, const float *a, const float *b, size_t depth,
+                 const float *around, const float *bias) {
+    vector sums[TILE_ROWS][TILE_VECTORS];
+#pragma GCC unroll 16
+    for (size_t i = 0; i < TILE_ROWS; i++) {
+#pragma GCC unroll 4
+        for (size_t j = 0; j < TILE_VECTORS; j++)
+            sums[i][j] = (vector){0};
+    }
+    for (size_t step = 0; step < depth; step++) {
+        vector row[TILE_VECTORS];
+#pragma GCC unroll 4
+        for (size_t j = 0; j < TILE_VECTORS; j++) {
+            row[j] = *(const vector *)(const void *)(b + step * TILE_COLUMNS + j * LANES);
+            __builtin_prefetch(b + (step + AHEAD) * TILE_COLUMNS + j * LANES);
+        }
+#pragma GCC unroll 16
+        for (size_t i = 0; i < TILE_ROWS; i++) {
+#pragma GCC unroll 4
+            for (size_t j = 0; j < TILE_VECTORS; j++)
+                sums[i][j] += a[step * TILE_ROWS + i] * row[j];
+        }
+    }
+#pragma GCC unroll 16
+    for (size_t i = 0; i < TILE_ROWS; i++) {
+#pragma GCC unroll 4
+        for (size_t j = 0; j < TILE_VECTORS; j++) {
+            vector sum = sums[i][j];
+            if (around != NULL)
+                sum += load(around + i * stride + j * LANES);
+            if (bias != NULL)
+                sum += load(bias + j * LANES);
+            store(c + i * stride + j * LANES, sum);
+        }
+    }
+}
+
+static void pack_along(float *panel, const float *values, size_t stride, size_t used, size_t lanes,
+                       size_t depth) {
+    /*
+     * Whole vectors, and past the panel's lanes: what is read there belongs to the next row, what
+     * is written the next step overwrites. So the last step, and panels with zeros, go float by
+     * float.
+     */
+    size_t whole = used == lanes ? depth - 1 : 0;
+    for (size_t step = 0; step < whole; step++) {
+        for (size_t i = 0; i < lanes; i += LANES)
+            store(panel + step * lanes + i, load(values + step * stride + i));
+    }
+    for (size_t step = whole; step < depth; step++) {
+        for (size_t i = 0; i < lanes; i++)
+            panel[step * lanes + i] = i < used ? values[step * stride + i] : 0.0f;
+    }
+}
+
+/* Rows become columns, by log2(LANES) rounds of interleaving row i with row i + LANES / 2. */
+static inline void transpose(vector rows[LANES]) {
+    vector_index low, high;
+    for (size_t i = 0; i < LANES; i++) {
+        low[i] = (int32_t)(i / 2 + (i % 2) * LANES);
+        high[i] = (int32_t)(LANES / 2 + i / 2 + (i % 2) * LANES);
+    }
+    for (size_t round = 1; round < LANES; round *= 2) {
+        vector mixed[LANES];
+#pragma GCC unroll 8
+        for (size_t i = 0; i < LANES / 2; i++) {
+            mixed[2 * i] = __builtin_shuffle(rows[i], rows[i + LANES / 2], low);
+            mixed[2 * i + 1] = __builtin_shuffle(rows[i], rows[i + LANES / 2], high);
+        }
+        memcpy(rows, mixed, sizeof mixed);
+    }
+}
+
+static void pack_across(float *panel, const float *values, size_t stride, size_t used, size_t lanes,
+                        size_t depth) {
+    for (size_t first = 0; first < lanes; first += LANES) {
+        size_t step = 0;
+        /* Whole squares; what a store writes past the panel's lanes, the next one overwrites. */
+        for (; step + LANES <= depth; step += LANES) {
+            vector square[LANES];
+            for (size_t i = 0; i < LANES; i++)
+                square[i] =
+                    first + i < used ? load(values + (first + i) * stride + step) : (vector){0};
+            transpose(square);
+            for (size_t i = 0; i < LANES; i++)
+                store(panel + (step + i) * lanes + first, square[i]);
+        }
+        for (; step < depth; step++) {
+            for (size_t i = first; i < lanes && i < first + LANES; i++)
+                panel[step * lanes + i] = i < used ? values[i * stride + step] : 0.0f;
+        }
+    }
+}
