@@ -188,10 +188,12 @@ static gwtf_status check_options(const struct gwtf_stage_options *options,
 
 static void *allocate(uint64_t bytes) {
     bool large = bytes >= HUGE_PAGE_BYTES;
-    void *memory = aligned_alloc(large ? HUGE_PAGE_BYTES : ALIGNMENT_BYTES, bytes);
+    void *memory = NULL;
+    if (posix_memalign(&memory, large ? HUGE_PAGE_BYTES : ALIGNMENT_BYTES, bytes) != 0)
+        return NULL;
     /* A matrix product walks down columns: with small pages every step would be a miss in the
      * processor's page tables. Where the kernel refuses, nothing is lost but speed. */
-    if (memory != NULL && large)
+    if (large)
         madvise(memory, bytes, MADV_HUGEPAGE);
     return memory;
 }

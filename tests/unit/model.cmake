@@ -1,6 +1,6 @@
 gwtf_test(model SOURCES test_model.c model_pipeline.c USES gwtf_model LABELS unit)
 target_link_options(test_model PRIVATE
-  -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc)
+  -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=posix_memalign)
 gwtf_test(model_gradients SOURCES test_model_gradients.c model_pipeline.c USES gwtf_model LABELS unit)
 gwtf_test(model_backends SOURCES test_model_backends.c model_pipeline.c USES gwtf_model LABELS unit)
 # Programs that measure, built when asked for.

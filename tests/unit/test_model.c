@@ -15,11 +15,11 @@ static uint64_t largest_bytes, all_bytes;
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *memory, size_t size);
-void *__real_aligned_alloc(size_t alignment, size_t size);
+int __real_posix_memalign(void **memory, size_t alignment, size_t size);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *memory, size_t size);
-void *__wrap_aligned_alloc(size_t alignment, size_t size);
+int __wrap_posix_memalign(void **memory, size_t alignment, size_t size);
 
 static void count(uint64_t bytes) {
     allocations++;
@@ -48,9 +48,9 @@ void *__wrap_realloc(void *memory, size_t size) {
     return __real_realloc(memory, size);
 }
 
-void *__wrap_aligned_alloc(size_t alignment, size_t size) {
+int __wrap_posix_memalign(void **memory, size_t alignment, size_t size) {
     count(size);
-    return __real_aligned_alloc(alignment, size);
+    return __real_posix_memalign(memory, alignment, size);
 }
 
 static struct gwtf_model_shape gpt2_small(void) {
