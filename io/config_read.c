@@ -1,6 +1,7 @@
 #include "io/config_reader.h"
 
 #include "io/config_scan.h"
+#include "io/nearest.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -76,10 +77,10 @@ gwtf_status gwtf_config_section_unknown(const struct gwtf_config_reader *reader,
                                         const struct gwtf_config_origin *origin) {
     const char *nearest = gwtf_config_sections[0];
     for (int i = 1; gwtf_config_sections[i] != NULL; i++)
-        if (gwtf_config_distance(name, gwtf_config_sections[i]) <
-            gwtf_config_distance(name, nearest))
+        if (gwtf_nearest_distance(name, gwtf_config_sections[i]) <
+            gwtf_nearest_distance(name, nearest))
             nearest = gwtf_config_sections[i];
-    if (gwtf_config_is_near(name, nearest))
+    if (gwtf_nearest_is_close(name, nearest))
         return gwtf_config_complain(reader, origin, "unknown key '%.80s': did you mean '%s'?", name,
                                     nearest);
     for (size_t i = 0; i < gwtf_config_keys_count; i++)
@@ -104,8 +105,8 @@ gwtf_status gwtf_config_key_unknown(const struct gwtf_config_reader *reader, con
         if (strcmp(key->section, section) != 0) {
             if (strcmp(key->name, name) == 0)
                 elsewhere = key;
-        } else if (nearest == NULL || gwtf_config_distance(name, key->name) <
-                                          gwtf_config_distance(name, nearest->name)) {
+        } else if (nearest == NULL || gwtf_nearest_distance(name, key->name) <
+                                          gwtf_nearest_distance(name, nearest->name)) {
             nearest = key;
         }
     }
@@ -115,8 +116,8 @@ gwtf_status gwtf_config_key_unknown(const struct gwtf_config_reader *reader, con
                                     section, name, elsewhere->section);
     return gwtf_config_complain(
         reader, origin, "unknown key '%s.%.80s': %s '%s.%s'%s", section, name,
-        gwtf_config_is_near(name, nearest->name) ? "did you mean" : "remove it; the nearest is",
-        section, nearest->name, gwtf_config_is_near(name, nearest->name) ? "?" : "");
+        gwtf_nearest_is_close(name, nearest->name) ? "did you mean" : "remove it; the nearest is",
+        section, nearest->name, gwtf_nearest_is_close(name, nearest->name) ? "?" : "");
 }
 
 gwtf_status gwtf_config_read_section(struct gwtf_config_reader *reader, int section,

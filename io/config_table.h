@@ -48,10 +48,4 @@ int gwtf_config_find_key(const char *section, const char *name);
 /* "from 1 to 4096", "0 or more", "above 0", "below 1": the range of a number, for messages. */
 void gwtf_config_range_text(const struct gwtf_config_key *key, char *text, size_t size);
 
-/* Inserted, deleted, changed or swapped neighbouring characters that lead from A to B. */
-size_t gwtf_config_distance(const char *a, const char *b);
-
-/* True when B is near enough to A to be what was meant. */
-bool gwtf_config_is_near(const char *a, const char *b);
-
 #endif

@@ -1,5 +1,6 @@
 #include "io/config_reader.h"
 
+#include "io/nearest.h"
 #include "share/base/assert.h"
 
 #include <inttypes.h>
@@ -121,11 +122,11 @@ static gwtf_status store_word(struct gwtf_config_reader *reader, int key, const 
         return GWTF_OK;
     const char *nearest = entry->words[0];
     for (size_t i = 1; entry->words[i] != NULL; i++)
-        if (gwtf_config_distance(word, entry->words[i]) < gwtf_config_distance(word, nearest))
+        if (gwtf_nearest_distance(word, entry->words[i]) < gwtf_nearest_distance(word, nearest))
             nearest = entry->words[i];
     char wanted[256];
     wanted_text(entry, wanted, sizeof wanted);
-    if (gwtf_config_is_near(word, nearest))
+    if (gwtf_nearest_is_close(word, nearest))
         return gwtf_config_complain(reader, origin, "%s is \"%.60s\": did you mean \"%s\"? %s",
                                     path, word, nearest, wanted);
     return gwtf_config_complain(reader, origin, "%s is \"%.60s\": %s", path, word, wanted);

@@ -129,7 +129,7 @@ gwtf_status gwtf_hdf_create(const char *path, uint64_t reserve_bytes, struct gwt
     gwtf_status status = gwtf_file_temporary(path, made->temporary, &made->descriptor, error);
     if (status != GWTF_OK) {
         free(bytes);
-        return status == GWTF_ERROR_MISSING ? GWTF_ERROR_IO : status;
+        return status;
     }
     int code = reserve(made->descriptor, reserve_bytes + size);
     if (code == 0)

@@ -34,7 +34,8 @@ struct gwtf_hdf_new {
 /*
  * Makes a temporary file beside PATH with RESERVE_BYTES of disk set aside for it. HDF5 cannot give
  * up a file that it fails to write: it crashes when the process ends. So the space is taken before
- * the library sees the file. Errors: IO (disk full, no permission), MEMORY; nothing is left then.
+ * the library sees the file. Errors: MISSING (no such directory), IO (disk full, no
+ * permission), MEMORY; nothing is left then.
  */
 gwtf_status gwtf_hdf_create(const char *path, uint64_t reserve_bytes, struct gwtf_hdf_new *made,
                             struct gwtf_error *error);

@@ -153,7 +153,7 @@ gwtf_status gwtf_snapshot_write_stage(const char *snapshots,
     if (status == GWTF_OK)
         status = gwtf_file_make_directories(directory, error);
     if (status != GWTF_OK)
-        return status;
+        return status == GWTF_ERROR_MISSING ? GWTF_ERROR_IO : status;
     gwtf_snapshot_stage_path(directory, stage->stage, path);
     gwtf_snapshot_manifest_path(directory, manifest);
     if (unlink(manifest) != 0 && errno != ENOENT)
@@ -162,7 +162,7 @@ gwtf_status gwtf_snapshot_write_stage(const char *snapshots,
     struct gwtf_hdf_new made;
     status = gwtf_hdf_create(path, space_for(stage), &made, error);
     if (status != GWTF_OK)
-        return status;
+        return status == GWTF_ERROR_MISSING ? GWTF_ERROR_IO : status;
     if (!write_attributes(made.file, stage) || !write_tensors(made.file, stage))
         status = gwtf_hdf_error(error, GWTF_ERROR_IO, "write", path, NULL);
     struct gwtf_snapshot_file written;

@@ -1,7 +1,15 @@
-/* The subcommands of `gwtf`. argv[0] is the subcommand's name; the result is the exit code. */
+/*
+ * The subcommands of `gwtf`. Each takes its own argument list, argv[0] being the subcommand's name,
+ * prints its result to stdout and errors to stderr, and returns the exit code of the program: 0 on
+ * success, 2 on bad usage or configuration, 1 otherwise. A new one is a function here, a line in
+ * the table of main.c and a source in CMakeLists.txt.
+ */
 #ifndef GWTF_LAUNCHER_COMMANDS_H
 #define GWTF_LAUNCHER_COMMANDS_H
 
 int gwtf_command_train(int argc, char **argv);
+int gwtf_command_tokenize(int argc, char **argv);
+int gwtf_command_status(int argc, char **argv);
+int gwtf_command_inspect(int argc, char **argv);
 
 #endif

@@ -1,22 +1,69 @@
-/* The `gwtf` command. */
+/* The command `gwtf`: finds the subcommand and runs it. */
+#include "io/nearest.h"
 #include "launcher/commands.h"
-#include "share/base/log.h"
+#include "launcher/options.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-static const struct {
+static const struct command {
     const char *name;
     int (*run)(int argc, char **argv);
+    const char *summary;
 } commands[] = {
-    {"train", gwtf_command_train},
+    {"tokenize", gwtf_command_tokenize, "make token files from a text"},
+    {"train", gwtf_command_train, "train a model, on many machines or in one process"},
+    {"status", gwtf_command_status, "what a run does: progress, nodes, events"},
+    {"inspect", gwtf_command_inspect, "what a snapshot holds: stages and tensors"},
 };
+#define COMMANDS_COUNT (sizeof commands / sizeof commands[0])
 
-int main(int argc, char **argv)
-{
-    for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof commands[0]; i++)
+static void print_help(void) {
+    printf("usage: gwtf COMMAND ARGUMENT...\n\n"
+           "Trains language models together on machines that come and go.\n\n");
+    for (size_t i = 0; i < COMMANDS_COUNT; i++)
+        printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+    printf("\n  --help     print this; after a command: its options and an example\n"
+           "  --version  print the version\n\n"
+           "example:\n"
+           "  gwtf tokenize --help\n");
+}
+
+static int unknown(const char *name) {
+    const char *nearest = commands[0].name;
+    for (size_t i = 1; i < COMMANDS_COUNT; i++)
+        if (gwtf_nearest_distance(name, commands[i].name) < gwtf_nearest_distance(name, nearest))
+            nearest = commands[i].name;
+    if (gwtf_nearest_is_close(name, nearest))
+        return gwtf_fail(GWTF_ERROR_USAGE, "unknown command '%s': did you mean 'gwtf %s'?", name,
+                         nearest);
+    return gwtf_fail(GWTF_ERROR_USAGE, "unknown command '%s': see gwtf --help", name);
+}
+
+static int run(int argc, char **argv) {
+    if (argc < 2)
+        return gwtf_fail(GWTF_ERROR_USAGE, "no command is given: see gwtf --help");
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        print_help();
+        return 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("gwtf %s\n", GWTF_VERSION);
+        return 0;
+    }
+    for (size_t i = 0; i < COMMANDS_COUNT; i++)
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);
-    gwtf_log(GWTF_LOG_ERROR, "unknown command: see gwtf train --help");
-    return 2;
+    return unknown(argv[1]);
+}
+
+int main(int argc, char **argv) {
+    int code = run(argc, argv);
+    /* A script that asked for the output must learn that it is cut. */
+    errno = 0;
+    if ((ferror(stdout) || fclose(stdout) != 0) && code == 0)
+        code = gwtf_fail(GWTF_ERROR_IO, "cannot write the output: %s: check where it goes",
+                         errno == 0 ? "it failed before" : strerror(errno));
+    return code;
 }

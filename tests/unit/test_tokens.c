@@ -223,7 +223,7 @@ static void wrong_requests_to_tokenize_are_refused_and_leave_nothing(void) {
         {{.input = directory, .output = output}, GWTF_ERROR_USAGE, "not a file"},
         {{.input = empty, .output = output}, GWTF_ERROR_USAGE, "is empty"},
         {{.input = text, .output = text}, GWTF_ERROR_USAGE, "the text itself"},
-        {{.input = text, .output = "/none/out.h5"}, GWTF_ERROR_IO, "/none/out.h5"},
+        {{.input = text, .output = "/none/out.h5"}, GWTF_ERROR_MISSING, "/none/out.h5"},
         {{.input = text, .output = output, .validation_share = 0.5}, GWTF_ERROR_USAGE, "no file"},
         {{.input = text, .output = output, .validation_share = 0.5, .validation_output = output},
          GWTF_ERROR_USAGE,
@@ -241,7 +241,7 @@ static void wrong_requests_to_tokenize_are_refused_and_leave_nothing(void) {
           .output = output,
           .validation_share = 0.5,
           .validation_output = "/none/v.h5"},
-         GWTF_ERROR_IO,
+         GWTF_ERROR_MISSING,
          "/none/v.h5"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -1,0 +1,123 @@
+#include "launcher/options.h"
+
+#include "io/nearest.h"
+#include "share/base/assert.h"
+#include "share/base/log.h"
+
+#include <getopt.h>
+#include <stdarg.h>
+#include <string.h>
+
+int gwtf_fail(gwtf_status status, const char *format, ...) {
+    char text[GWTF_ERROR_TEXT_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    gwtf_log(GWTF_LOG_ERROR, "%s", text);
+    return gwtf_status_exit_code(status == GWTF_ERROR_MISSING ? GWTF_ERROR_USAGE : status);
+}
+
+static void print_help(const struct gwtf_usage *usage, const struct gwtf_option *options) {
+    printf("usage: gwtf %s %s\n\n%s\n", usage->command, usage->arguments, usage->summary);
+    int width = (int)strlen("--help");
+    for (size_t i = 0; options[i].name != NULL; i++) {
+        const char *argument = options[i].argument;
+        int length =
+            (int)strlen(options[i].name) + 2 + (argument == NULL ? 0 : (int)strlen(argument) + 1);
+        width = length > width ? length : width;
+    }
+    for (size_t i = 0; options[i].name != NULL; i++) {
+        const char *argument = options[i].argument;
+        int length = printf("  --%s%s%s", options[i].name, argument == NULL ? "" : " ",
+                            argument == NULL ? "" : argument);
+        printf("%*s%s\n", width + 4 - length, "", options[i].help);
+    }
+    printf("  %-*s  print this\n\nexample:\n%s", width, "--help", usage->example);
+}
+
+/* ARGUMENT is what getopt did not understand. */
+static int complain_unknown(const struct gwtf_usage *usage, const struct gwtf_option *options,
+                            const char *argument) {
+    char name[64];
+    const char *start = argument + strspn(argument, "-");
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(start, "="), start);
+    const char *nearest = "help";
+    for (size_t i = 0; options[i].name != NULL; i++) {
+        if (strcmp(options[i].name, name) == 0)
+            return gwtf_fail(GWTF_ERROR_USAGE,
+                             "option '--%s' takes no value: leave out what follows the '='", name);
+        if (gwtf_nearest_distance(name, options[i].name) < gwtf_nearest_distance(name, nearest))
+            nearest = options[i].name;
+    }
+    if (gwtf_nearest_is_close(name, nearest))
+        return gwtf_fail(GWTF_ERROR_USAGE, "unknown option '%s': did you mean '--%s'?", argument,
+                         nearest);
+    return gwtf_fail(GWTF_ERROR_USAGE, "unknown option '%s': see gwtf %s --help", argument,
+                     usage->command);
+}
+
+/* Puts the value of an option where the table says. Returns 0 or the exit code. */
+static int take(const struct gwtf_option *option, const char *value) {
+    if (option->flag != NULL)
+        *option->flag = true;
+    if (option->value != NULL) {
+        if (*option->value != NULL)
+            return gwtf_fail(GWTF_ERROR_USAGE, "option '--%s' is given twice: keep one",
+                             option->name);
+        *option->value = value;
+    }
+    if (option->list != NULL) {
+        if (option->list->count == GWTF_OPTION_LIST_MAX)
+            return gwtf_fail(GWTF_ERROR_USAGE,
+                             "option '--%s' is given more than %d times: leave some out",
+                             option->name, GWTF_OPTION_LIST_MAX);
+        option->list->items[option->list->count++] = value;
+    }
+    return 0;
+}
+
+static int check_count(const struct gwtf_usage *usage, int given, char **rest) {
+    if (given < usage->arguments_least)
+        return gwtf_fail(GWTF_ERROR_USAGE, "%s: an argument is missing: usage: gwtf %s %s",
+                         usage->command, usage->command, usage->arguments);
+    if (given > usage->arguments_most)
+        return gwtf_fail(GWTF_ERROR_USAGE, "%s: '%s' is one argument too many: usage: gwtf %s %s",
+                         usage->command, rest[usage->arguments_most], usage->command,
+                         usage->arguments);
+    return 0;
+}
+
+bool gwtf_options_parse(const struct gwtf_usage *usage, const struct gwtf_option *options, int argc,
+                        char **argv, int *code) {
+    enum { HELP = 256, FIRST = 257 };
+    struct option known[GWTF_OPTIONS_MAX + 2] = {{"help", no_argument, NULL, HELP}};
+    for (int i = 0; options[i].name != NULL; i++) {
+        GWTF_ASSERT(i < GWTF_OPTIONS_MAX);
+        known[i + 1] = (struct option){
+            options[i].name, options[i].argument == NULL ? no_argument : required_argument, NULL,
+            FIRST + i};
+    }
+    optind = 0; /* getopt starts anew */
+    opterr = 0;
+    *code = 0;
+    while (*code == 0) {
+        int found = getopt_long(argc, argv, ":h", known, NULL);
+        if (found == -1)
+            break;
+        if (found == HELP || found == 'h') {
+            print_help(usage, options);
+            return false;
+        }
+        if (found == ':')
+            *code = gwtf_fail(GWTF_ERROR_USAGE, "option '%s' needs a value: see gwtf %s --help",
+                              argv[optind - 1], usage->command);
+        else if (found >= FIRST)
+            *code = take(&options[found - FIRST], optarg);
+        else
+            *code = complain_unknown(usage, options, argv[optind - 1]);
+    }
+    if (*code == 0)
+        *code = check_count(usage, argc - optind, argv + optind);
+    return *code == 0;
+}

@@ -1,0 +1,179 @@
+#!/bin/sh
+# The commands tokenize, status and inspect as a user has them: what they print, where, and with
+# which exit code.
+#
+# usage: sh test_commands.sh GWTF MAKE_RUN
+set -u
+
+gwtf=$1
+make_run=$2
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+cd "$scratch" || exit 1
+failed=0
+checked=0
+
+fail() {
+    echo "FAILED: $1"
+    sed 's/^/    stdout: /' out
+    sed 's/^/    stderr: /' err
+    failed=$((failed + 1))
+}
+
+run() {
+    "$gwtf" "$@" >out 2>err
+    code=$?
+    checked=$((checked + 1))
+}
+
+# bad CODE TEXT ARGUMENT...: ends with CODE, says one line on stderr that holds TEXT, and nothing on
+# stdout.
+bad() {
+    expected=$1 text=$2
+    shift 2
+    run "$@"
+    [ "$code" -eq "$expected" ] || fail "gwtf $*: exit code $code in place of $expected"
+    [ "$(wc -l <err)" -eq 1 ] || fail "gwtf $*: not one line on stderr"
+    grep -q '^gwtf: .*: ' err || fail "gwtf $*: the line does not start with gwtf:"
+    grep -qF -- "$text" err || fail "gwtf $*: the line does not hold '$text'"
+    [ ! -s out ] || fail "gwtf $*: something on stdout"
+}
+
+# good TEXT ARGUMENT...: ends with 0, says nothing on stderr, and TEXT on stdout.
+good() {
+    text=$1
+    shift
+    run "$@"
+    [ "$code" -eq 0 ] || fail "gwtf $*: exit code $code"
+    [ ! -s err ] || fail "gwtf $*: something on stderr"
+    grep -qF -- "$text" out || fail "gwtf $*: no '$text' on stdout"
+}
+
+holds() {
+    grep -qF -- "$1" out || fail "no '$1' on stdout"
+}
+
+# The last output is JSON, for which the Python expression is true.
+json() {
+    command -v python3 >/dev/null || return 0
+    python3 -c "import json,sys; j=json.load(open('out')); sys.exit(not ($1))" ||
+        fail "the JSON is not as expected: $1"
+}
+
+# gwtf itself
+good 'usage: gwtf COMMAND' --help
+holds 'tokenize'
+good 'gwtf 0.' --version
+bad 2 'no command'
+bad 2 "did you mean 'gwtf tokenize'?" tokenzie
+bad 2 'see gwtf --help' xyzzy
+bad 2 'see gwtf --help' ''
+for command in tokenize status inspect; do
+    good 'example:' "$command" --help
+    holds "usage: gwtf $command"
+    bad 2 'an argument is missing' "$command"
+    bad 2 "did you mean '--json'?" "$command" --jsn x
+    bad 2 'unknown option' "$command" -z x
+    bad 2 'takes no value' "$command" --json=yes x
+done
+bad 2 'one argument too many' status a b
+"$gwtf" --help >/dev/full 2>err
+[ $? -eq 1 ] || fail 'a full output is not noticed'
+
+# tokenize
+printf 'In the beginning God created the heaven and the earth. ' >text
+for i in 1 2 3 4 5; do cat text text >more && mv more text; done
+: >empty
+mkdir folder
+bad 2 '--output is missing' tokenize text
+bad 2 "option '--output' needs a value" tokenize text --output
+bad 2 'is given twice' tokenize text --output a.h5 --output b.h5
+bad 2 "cannot open 'absent'" tokenize absent --output a.h5
+bad 2 "'empty' is empty" tokenize empty --output a.h5
+bad 2 "'folder' is not a file" tokenize folder --output a.h5
+bad 2 "'text' is the text itself" tokenize text --output text
+bad 2 "cannot write 'none/a.h5'" tokenize text --output none/a.h5
+bad 2 'without a file' tokenize text --output a.h5 --validation-share 0.1
+bad 2 'without a share' tokenize text --output a.h5 --validation-output b.h5
+for share in 0 1 -0.5 1.5 x '' nan 0.1x; do
+    bad 2 "--validation-share is '$share'" \
+        tokenize text --output a.h5 --validation-share "$share" --validation-output b.h5
+done
+bad 2 'two names' tokenize text --output a.h5 --validation-share 0.1 --validation-output a.h5
+[ "$(ls)" = "$(printf 'empty\nerr\nfolder\nout\ntext')" ] || fail 'files are left behind'
+good 'a.h5: 1584 tokens' \
+    tokenize text --output a.h5 --validation-share 0.1 --validation-output b.h5
+holds 'b.h5: 176 tokens (bytes, vocabulary 256)'
+good '"tokens": 1760' tokenize --json text --output a.h5
+json 'j["tokenizer"] == "bytes" and j["vocabulary"] == 256 and len(j["sha256"]) == 64'
+json 'j["sha256"] == __import__("hashlib").sha256(open("text","rb").read()).hexdigest()'
+json 'j["files"] == [{"path": "a.h5", "tokens": 1760, "largest": 118}]'
+
+# status
+for phase in waiting starting training failed stopped finished; do
+    "$make_run" "$phase" "$phase" || fail "make_run $phase"
+    good "phase       $phase: " status "$phase"
+    good "\"phase\": \"$phase\"" status "$phase" --json
+    json 'j["iterations"] == 100'
+done
+good 'iteration   40 of 100 (40 %)' status training
+holds 'loss        4.6000, validation 4.7500 after iteration 30'
+holds 'speed       64 tokens/s'
+# 60 iterations of two seconds.
+holds 'time left   2 min 0 s'
+holds 'snapshot    step 40: training/snapshots/step-000040'
+holds '   1  stage 1  training         40         4  uni1  '
+holds '   0  data     training         40         4  uni0  '
+holds 'lost             40     2  silent for 2 s'
+good 'node 1 says: the disk is full' status failed
+good 'snapshot    none yet' status waiting
+good '"seconds_left": 120' status training --json
+json 'len(j["nodes"]) == 3 and j["nodes"][2]["host"] == "uni2" and j["snapshot"]["step"] == 40'
+json '[e["event"] for e in j["events"]] == ["started", "snapshot", "snapshot", "lost"]'
+# A state file from long ago: nobody works on it any more.
+cp -r training stale
+for file in stale/nodes/*.json; do
+    sed 's/"updated_unix_us": [0-9]*/"updated_unix_us": 1700000000000000/' "$file" >edited &&
+        mv edited "$file"
+done
+good 'phase       stale: no node has been heard of for' status stale
+holds 'ago, silent'
+# A line that is being written does not hide the others.
+printf '{"iteration":41,"lo' >>training/metrics.jsonl
+good 'iteration   40 of 100' status training
+bad 2 "'none' is not a run's directory" status none
+bad 2 "'folder' is not a run's directory" status folder
+bad 2 "'text' is not a run's directory" status text
+
+# inspect
+good 'step        40' inspect training
+holds '    1  h.0.bias     32       float32'
+holds '    0  wte.weight   10 x 32  float32'
+holds 'parameters  1024'
+good 'step        20' inspect training/snapshots/step-000020
+good 'step        40' inspect training/snapshots
+good '"step": 20' inspect --json training/snapshots/step-000020/
+json '[t["name"] for t in j["tensors"]] == ["wte.weight", "ln_f.weight", "h.1.weight", "h.0.bias", "h.2.weight"]'
+json 'j["tensors"][0]["shape"] == [10, 32] and j["tensors"][3]["shape"] == [32]'
+json 'abs(j["tensors"][0]["deviation"] - 1) < 0.2 and j["tensors"][0]["largest"] > 2'
+bad 2 "cannot open 'none'" inspect none
+bad 2 "'text' is a file" inspect text
+bad 2 "'folder' is neither a snapshot nor a run" inspect folder
+bad 2 'no whole snapshot' inspect waiting
+cp -r training damaged
+newest=damaged/snapshots/step-000040
+printf x | dd of=$newest/stage-01.h5 bs=1 seek=3000 conv=notrunc 2>/dev/null
+bad 1 "'$newest/stage-01.h5' is damaged" inspect $newest
+run inspect damaged
+[ "$code" -eq 0 ] || fail 'the older snapshot is not used'
+grep -qF "gwtf: warning: '$newest/stage-01.h5' is damaged" err || fail 'the damage is not said'
+holds 'step        20'
+rm $newest/manifest.cfg
+bad 1 'never finished' inspect $newest
+: >$newest/manifest.cfg
+bad 1 "manifest.cfg' is cut or damaged" inspect $newest
+rm $newest/stage-00.h5
+bad 1 'manifest.cfg' inspect $newest
+
+echo "commands: $checked commands, $failed failures"
+[ "$failed" -eq 0 ] && [ "$checked" -gt 70 ]
