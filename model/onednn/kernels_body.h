@@ -126,7 +126,8 @@ static void gelu(float *y, const float *x, size_t count) {
     for (size_t i = 0; i < count; i++) {
         float v = x[i];
         float twice_u = TWO_SQRT_2_OVER_PI * v * (1.0f + CUBIC * v * v);
-        y[i] = v / (1.0f + exponential(-twice_u));
+        /* As gelu_backward rounds it. */
+        y[i] = v * (1.0f / (1.0f + exponential(-twice_u)));
     }
 }
 
@@ -136,10 +137,12 @@ static void gelu_backward(float *dx, float *y, const float *x, size_t count) {
         float v = x[i];
         float twice_u = TWO_SQRT_2_OVER_PI * v * (1.0f + CUBIC * v * v);
         float twice_du = TWO_SQRT_2_OVER_PI * (1.0f + 3.0f * CUBIC * v * v);
-        float gate = 1.0f / (1.0f + exponential(-twice_u));
+        float e = exponential(-twice_u);
+        float gate = 1.0f / (1.0f + e);
         float value = v * gate;
         y[i] = value;
-        dx[i] *= gate + value * (1.0f - gate) * twice_du;
+        /* e * gate is 1 - gate, but keeps its digits where gate is near 1. */
+        dx[i] *= gate + value * (e * gate) * twice_du;
     }
 }
 
