@@ -9,9 +9,9 @@
  * since a slot comes free only when somebody has computed. */
 #define PAUSE_LEAST_US 1000
 #define PAUSE_MOST_US 2000000
-/* Without any route for this long, and four times the way round at the slowest neighbour's pace,
- * microbatches go without one. */
-#define ROUTELESS_US 2000000
+/* Without any route for this long, for as long again for each stage that flows are built through,
+ * and for four times the way round at the slowest neighbour's pace, microbatches go without one. */
+#define ROUTELESS_US 500000
 
 static bool was_tried(const struct protocol_slot *slot, uint32_t rank) {
     return slot->tried[rank / 8] >> (rank % 8) & 1;
@@ -154,7 +154,16 @@ static gwtf_time_us routeless_until_us(const gwtf_protocol *p) {
     for (uint32_t i = 0; i < p->neighbours_count; i++)
         if (p->neighbours[i].round_trip_us > round_trip_us)
             round_trip_us = p->neighbours[i].round_trip_us;
-    return p->source.routeless_us + ROUTELESS_US + 4 * (p->config.stages + 1) * round_trip_us;
+    int64_t hops = (int64_t)p->config.stages + 1;
+    return p->source.routeless_us + hops * (ROUTELESS_US + 4 * round_trip_us);
+}
+
+/* A microbatch of this data node has not found a taker yet. */
+static bool is_one_leaving(const gwtf_protocol *p) {
+    for (uint32_t i = 0; i < p->config.capacity; i++)
+        if (p->slots[i].state >= SLOT_FORWARD_READY && p->slots[i].state <= SLOT_ROUTING)
+            return true;
+    return false;
 }
 
 static void start_microbatches(gwtf_protocol *p) {
@@ -181,7 +190,7 @@ static void start_microbatches(gwtf_protocol *p) {
         source->routeless_us = p->now_us;
     if (routeless_until_us(p) > p->now_us)
         return;
-    for (; slot && source->started < source->total; slot = protocol_slot_unused(p))
+    if (!is_one_leaving(p))
         start_microbatch(p, slot, GWTF_FLOW_NONE);
 }
 
