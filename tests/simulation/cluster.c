@@ -12,9 +12,10 @@ static struct gwtf_simulation_link link_between(const void *context, gwtf_node_i
     uint64_t key = gwtf_random_key(cluster->config.seed, low);
     double latency = gwtf_random_unit_at(key, 2 * high);
     double slower = gwtf_random_unit_at(key, 2 * high + 1) * cluster->bandwidth_spread;
+    double rate = (double)cluster->bytes_per_second * (1 - slower);
     return (struct gwtf_simulation_link){
         .latency_us = cluster->latency_us + (int64_t)(latency * (double)cluster->latency_spread_us),
-        .bytes_per_second = (int64_t)((double)cluster->bytes_per_second * (1 - slower)) + 1};
+        .bytes_per_second = rate < 1 ? 1 : (int64_t)rate};
 }
 
 static void add_node(struct cluster *cluster, uint32_t stage, uint32_t capacity) {
@@ -141,8 +142,10 @@ bool cluster_run(const struct cluster *cluster, gwtf_simulation *simulation, gwt
     }
     for (size_t i = 0; i < cluster->config.nodes_count; i++) {
         gwtf_status ended = GWTF_OK;
-        if (gwtf_simulation_finished(simulation, cluster->nodes[i].node, &ended, NULL) &&
-            ended == status)
+        bool finished = gwtf_simulation_finished(simulation, cluster->nodes[i].node, &ended, NULL);
+        if (finished && status == CLUSTER_ANY_END)
+            status = ended;
+        if (finished && ended == status)
             continue;
         fprintf(stderr, "seed %llu: node %u ended with %s\n", (unsigned long long)seed,
                 cluster->nodes[i].node, gwtf_status_name(ended));

@@ -5,6 +5,7 @@
 #include "worker/simulation/simulation.h"
 
 #define CLUSTER_NODES_MAX 1100
+#define CLUSTER_ANY_END ((gwtf_status)-1)
 
 struct cluster {
     struct gwtf_simulation_node nodes[CLUSTER_NODES_MAX];
@@ -32,7 +33,7 @@ void cluster_init_random(struct cluster *cluster, uint64_t seed);
 gwtf_simulation *cluster_start(struct cluster *cluster);
 
 /* Runs to the end; false, with a line on stderr that has SEED, when a promise was broken or a node
- * did not finish with STATUS. */
+ * did not finish with STATUS; with CLUSTER_ANY_END: when the nodes ended differently. */
 bool cluster_run(const struct cluster *cluster, gwtf_simulation *simulation, gwtf_status status,
                  uint64_t seed);
 

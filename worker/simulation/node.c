@@ -105,6 +105,10 @@ static void finish(gwtf_simulation *simulation, uint32_t index, const struct gwt
     simulation->totals.finished++;
     if (action->status == GWTF_OK && node->stepped != simulation->config.last_iteration)
         simulation_fail(simulation, index, "finishes well after iteration %u", node->stepped);
+    bool is_good = action->status == GWTF_OK || action->status == GWTF_ERROR_INTERRUPTED;
+    if (is_good && (node->stepped != simulation->manifested || node->hashed != node->stepped))
+        simulation_fail(simulation, index, "finishes at iteration %u without its snapshot",
+                        node->stepped);
 }
 
 static void carry_out(gwtf_simulation *simulation, uint32_t index, const struct gwtf_action *action,
@@ -185,8 +189,7 @@ void simulation_step(gwtf_simulation *simulation, uint32_t index, struct gwtf_ev
     event->now_us = simulation->now_us;
     trace(simulation, (uint64_t)simulation->now_us);
     trace(simulation, (uint64_t)event->kind << 32 | index);
-    struct gwtf_update update = {.actions = simulation->actions,
-                                 .actions_max = node->actions_max};
+    struct gwtf_update update = {.actions = simulation->actions, .actions_max = node->actions_max};
     (void)gwtf_protocol_step(node->protocol, event, &update);
     for (size_t i = 0; i < update.actions_count; i++) {
         if (node->finished)
