@@ -1,25 +1,54 @@
 #include "launcher/signals.h"
 
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stddef.h>
+#include <string.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t signals_count;
+static atomic_int signals_count;
+static int signals_last;
+static const char *first_words;
+static sigset_t watched, before;
 
-static void on_signal(int number) {
-    (void)number;
-    if (++signals_count > 2)
-        _exit(1);
+static void *take_signals(void *argument) {
+    (void)argument;
+    for (;;) {
+        int number;
+        if (sigwait(&watched, &number) != 0)
+            continue;
+        int count = atomic_fetch_add(&signals_count, 1) + 1;
+        if (count >= signals_last)
+            _exit(1);
+        if (count == 1 && first_words != NULL &&
+            write(STDERR_FILENO, first_words, strlen(first_words)) < 0)
+            first_words = NULL;
+    }
+    return NULL;
 }
 
-void gwtf_signals_watch(void) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
+gwtf_status gwtf_signals_watch(int last, const char *words) {
+    signals_last = last;
+    first_words = words;
+    pthread_t thread;
+    sigemptyset(&watched);
+    sigaddset(&watched, SIGINT);
+    sigaddset(&watched, SIGTERM);
+    sigaddset(&watched, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &watched, &before);
+    if (pthread_create(&thread, NULL, take_signals, NULL) != 0) {
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        return GWTF_ERROR_MEMORY;
+    }
+    pthread_detach(thread);
+    return GWTF_OK;
 }
 
 int gwtf_signals_count(void) {
-    return signals_count;
+    return atomic_load(&signals_count);
+}
+
+void gwtf_signals_restore(void) {
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }

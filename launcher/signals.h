@@ -1,11 +1,26 @@
-/* Ctrl+C and its kin, as counts that a loop looks at: the first asks, the second insists. */
+/*
+ * Ctrl+C and its kin, as a count that a loop looks at: the first asks, the second insists.
+ *
+ * The signals are blocked in every thread and taken by one of their own: code that computes is
+ * never interrupted. (Measured: with a handler, a SIGINT that came while oneDNN 2.6's generated
+ * kernels ran left a damaged heap behind.)
+ */
 #ifndef GWTF_LAUNCHER_SIGNALS_H
 #define GWTF_LAUNCHER_SIGNALS_H
 
-/* Counts SIGINT, SIGTERM and SIGHUP from now on. A third one ends this process at once. */
-void gwtf_signals_watch(void);
+#include "share/base/status.h"
+
+/*
+ * Counts SIGINT, SIGTERM and SIGHUP from now on; number LAST ends this process at once with exit
+ * code 1. At the first, WORDS (may be NULL) are written to stderr. Call it before any other thread
+ * is made. Errors: GWTF_ERROR_MEMORY when the thread cannot be made.
+ */
+gwtf_status gwtf_signals_watch(int last, const char *words);
 
 /* How many have come. */
 int gwtf_signals_count(void);
+
+/* In a child, before exec: signals as they were before _watch. */
+void gwtf_signals_restore(void);
 
 #endif

@@ -78,6 +78,7 @@ static void become_mpirun(const struct supervisor *supervisor, int output) {
     const struct gwtf_supervise_options *options = supervisor->options;
     gwtf_mpirun_build(options->mpirun, options->job, &command);
     gwtf_mpirun_set_environment(supervisor->temporary);
+    gwtf_signals_restore();
     /* A group of its own: Ctrl+C at the terminal is for the supervisor, mpirun would end the job at
      * once. */
     setpgid(0, 0);
@@ -352,7 +353,8 @@ gwtf_status gwtf_supervise(const struct gwtf_supervise_options *options, struct 
                                     .directory = options->setup->config.run.directory};
     gwtf_run_clear_request(supervisor.directory, "stop");
     skip_old_lines(&supervisor);
-    gwtf_signals_watch();
+    if (gwtf_signals_watch(3, NULL) != GWTF_OK)
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "cannot start a thread");
     gwtf_status status = start(&supervisor, error);
     if (status == GWTF_OK) {
         watch(&supervisor);

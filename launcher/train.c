@@ -1,5 +1,6 @@
 #include "launcher/commands.h"
 #include "launcher/mpirun.h"
+#include "launcher/options.h"
 #include "launcher/progress.h"
 #include "launcher/signals.h"
 #include "launcher/supervise.h"
@@ -8,7 +9,6 @@
 #include "worker/runtime/local.h"
 #include "worker/runtime/setup.h"
 
-#include <getopt.h>
 #include <libgen.h>
 #include <math.h>
 #include <stdio.h>
@@ -16,40 +16,19 @@
 #include <string.h>
 #include <unistd.h>
 
-#define OVERRIDES_MAX 256
 #define STATE_INTERVAL_US 1000000
 
-static const char help[] =
-    "usage: gwtf train CONFIG [options]\n"
-    "\n"
-    "Trains the model that CONFIG describes, on workers that mpirun starts, or in this process.\n"
-    "\n"
-    "  --local             the whole model in one process, without MPI\n"
-    "  --resume            go on from the newest whole snapshot of the run\n"
-    "  --set PATH=VALUE    overrides a value of CONFIG; may be given many times\n"
-    "  --dry-run           check everything, print the mpirun command, start nothing\n"
-    "  --json              print the lines of metrics.jsonl in place of progress\n"
-    "  --quiet             no progress\n"
-    "  --help              this text\n"
-    "\n"
-    "Ctrl+C once: finish the iteration, write a snapshot, leave. Twice: now.\n"
-    "GWTF_MPIRUN names another mpirun than the first in PATH.\n"
-    "\n"
-    "examples:\n"
-    "  gwtf train share/config/quickstart.cfg\n"
-    "  gwtf train share/config/quickstart.cfg --resume --set run.iterations=600\n"
-    "  gwtf train share/config/quickstart.cfg --local --set run.directory=runs/local\n";
+static const char stopping_words[] =
+    "stopping: finishing this iteration and writing a snapshot (once more to stop at once)\n";
 
 struct train {
     const char *config_path;
-    const char *overrides[OVERRIDES_MAX];
-    size_t overrides_count;
+    struct gwtf_option_list overrides;
     bool local;
     bool resume;
     bool dry_run;
     bool json;
     bool quiet;
-    bool helped;
     struct gwtf_setup setup;
     struct gwtf_snapshot_info snapshot; /* path "" for a fresh start */
     uint32_t first_iteration;
@@ -59,53 +38,42 @@ struct train {
     uint64_t json_line; /* --local */
 };
 
-static gwtf_status parse_options(int argc, char **argv, struct train *train,
-                                 struct gwtf_error *error) {
-    static const struct option options[] = {
-        {"local", no_argument, NULL, 'l'},     {"resume", no_argument, NULL, 'r'},
-        {"set", required_argument, NULL, 's'}, {"dry-run", no_argument, NULL, 'd'},
-        {"json", no_argument, NULL, 'j'},      {"quiet", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},      {0}};
-    int option;
-    opterr = 0;
-    optind = 1;
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        switch (option) {
-        case 'l':
-            train->local = true;
-            break;
-        case 'r':
-            train->resume = true;
-            break;
-        case 's':
-            if (train->overrides_count == OVERRIDES_MAX)
-                return gwtf_error_set(error, GWTF_ERROR_USAGE,
-                                      "more than %d --set: put them into the file", OVERRIDES_MAX);
-            train->overrides[train->overrides_count++] = optarg;
-            break;
-        case 'd':
-            train->dry_run = true;
-            break;
-        case 'j':
-            train->json = true;
-            break;
-        case 'q':
-            train->quiet = true;
-            break;
-        case 'h':
-            train->helped = true;
-            return GWTF_OK;
-        default:
-            return gwtf_error_set(error, GWTF_ERROR_USAGE,
-                                  "unknown or incomplete option '%s': see gwtf train --help",
-                                  argv[optind - 1]);
-        }
-    }
-    if (optind != argc - 1)
-        return gwtf_error_set(error, GWTF_ERROR_USAGE,
-                              "give one configuration file: see gwtf train --help");
+/* False when the command ends here, with *CODE. */
+static bool parse_options(int argc, char **argv, struct train *train, int *code) {
+    const struct gwtf_option options[] = {
+        {.name = "local",
+         .help = "the whole model in one process, without MPI",
+         .flag = &train->local},
+        {.name = "resume",
+         .help = "go on from the newest whole snapshot of the run",
+         .flag = &train->resume},
+        {.name = "set",
+         .argument = "PATH=VALUE",
+         .help = "override a value of CONFIG; may be given again",
+         .list = &train->overrides},
+        {.name = "dry-run",
+         .help = "check everything, print the mpirun command, start nothing",
+         .flag = &train->dry_run},
+        {.name = "json",
+         .help = "print the lines of metrics.jsonl in place of progress",
+         .flag = &train->json},
+        {.name = "quiet", .help = "print no progress", .flag = &train->quiet},
+        {0}};
+    const struct gwtf_usage usage = {
+        .command = "train",
+        .arguments = "CONFIG [--local] [--resume] [--set PATH=VALUE]...",
+        .summary = "Trains the model that CONFIG describes, on workers that mpirun starts, or in "
+                   "this process.\n"
+                   "Ctrl+C once: finish the iteration, write a snapshot, leave. Twice: now.\n"
+                   "GWTF_MPIRUN names another mpirun than the first in PATH.\n",
+        .example = "gwtf train share/config/quickstart.cfg --resume --set run.iterations=600",
+        .arguments_least = 1,
+        .arguments_most = 1,
+    };
+    if (!gwtf_options_parse(&usage, options, argc, argv, code))
+        return false;
     train->config_path = argv[optind];
-    return GWTF_OK;
+    return true;
 }
 
 static void snapshot_skipped(void *context, const char *line) {
@@ -118,8 +86,8 @@ static gwtf_status check(struct train *train, struct gwtf_error *error) {
     struct gwtf_config *config = calloc(1, sizeof *config);
     if (config == NULL)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
-    gwtf_status status = gwtf_config_load(train->config_path, train->overrides,
-                                          train->overrides_count, config, error);
+    gwtf_status status = gwtf_config_load(train->config_path, train->overrides.items,
+                                          train->overrides.count, config, error);
     if (status == GWTF_OK)
         status = gwtf_setup_open(config, &train->setup, error);
     free(config);
@@ -238,11 +206,35 @@ static bool local_stops(void *context) {
     return gwtf_signals_count() > 0;
 }
 
+/*
+ * Threads that wait for each other at a barrier must sleep, not spin: when another program takes
+ * one of the cores, spinning makes each barrier as long as a time slice. OpenMP reads its setting
+ * when it is loaded, so this process starts anew.
+ */
+static void wait_passively(void) {
+    static char bytes[1 << 16];
+    static char *arguments[GWTF_OPTION_LIST_MAX * 2 + 64];
+    size_t count = 0, length = 0;
+    FILE *file = getenv("OMP_WAIT_POLICY") == NULL ? fopen("/proc/self/cmdline", "r") : NULL;
+    if (file == NULL)
+        return;
+    length = fread(bytes, 1, sizeof bytes - 1, file);
+    fclose(file);
+    for (size_t at = 0; at < length && count < sizeof arguments / sizeof arguments[0] - 1;
+         at += strlen(bytes + at) + 1)
+        arguments[count++] = bytes + at;
+    arguments[count] = NULL;
+    setenv("OMP_WAIT_POLICY", "passive", 0);
+    if (length < sizeof bytes - 1)
+        execv("/proc/self/exe", arguments);
+}
+
 static gwtf_status train_local(struct train *train, struct gwtf_error *error) {
     struct gwtf_local_callbacks callbacks = {
         .iteration = on_local_iteration, .stop = local_stops, .context = train};
     const char *directory = train->setup.config.run.directory;
-    gwtf_signals_watch();
+    if (gwtf_signals_watch(2, stopping_words) != GWTF_OK)
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "cannot start a thread");
     train->json_line = train->first_iteration - 1;
     write_local_state(train, GWTF_NODE_TRAINING, train->first_iteration - 1, "");
     gwtf_status status = gwtf_local_train(&train->setup, train->first_iteration,
@@ -321,39 +313,39 @@ static void conclude(struct train *train, gwtf_status status) {
                            directory);
 }
 
+static gwtf_status run(struct train *train, struct gwtf_error *error) {
+    gwtf_progress_init(&train->progress, train->setup.config.run.iterations,
+                       train->quiet || train->json);
+    if (!train->local)
+        return train_distributed(train, error);
+    if (train->dry_run)
+        return GWTF_OK;
+    gwtf_status status = prepare_directory(train, error);
+    if (status != GWTF_OK)
+        return status;
+    announce(train);
+    return train_local(train, error);
+}
+
 int gwtf_command_train(int argc, char **argv) {
     static struct train train;
     struct gwtf_error error = {""};
+    int code;
     train.lock = -1;
-    gwtf_status status = parse_options(argc, argv, &train, &error);
-    if (status == GWTF_OK && train.helped) {
-        fputs(help, stdout);
-        return 0;
-    }
-    if (status == GWTF_OK)
-        status = check(&train, &error);
-    bool open = status == GWTF_OK;
+    if (!parse_options(argc, argv, &train, &code))
+        return code;
+    if (train.local && !train.dry_run)
+        wait_passively();
+    gwtf_status status = check(&train, &error);
     if (status == GWTF_OK) {
-        gwtf_progress_init(&train.progress, train.setup.config.run.iterations,
-                           train.quiet || train.json);
-        if (train.local && !train.dry_run) {
-            status = prepare_directory(&train, &error);
-            if (status == GWTF_OK) {
-                announce(&train);
-                status = train_local(&train, &error);
-            }
-        } else if (!train.local) {
-            status = train_distributed(&train, &error);
-        }
+        status = run(&train, &error);
         if (!train.dry_run)
             conclude(&train, status);
-    }
-    if (open)
         gwtf_setup_close(&train.setup);
+    }
     if (train.lock >= 0)
         gwtf_run_unlock(train.lock);
     if (status == GWTF_OK || status == GWTF_ERROR_INTERRUPTED)
         return 0;
-    gwtf_log(GWTF_LOG_ERROR, "%s", error.text);
-    return gwtf_status_exit_code(status);
+    return gwtf_fail(status, "%s", error.text);
 }

@@ -72,7 +72,7 @@ static bool are_members_sound(const struct gwtf_protocol_config *config) {
 static bool is_sound(const struct gwtf_protocol_config *config) {
     return config->members && config->members_count > 0 && config->members_count < PROTOCOL_NONE &&
            config->stages >= 1 && config->stages <= GWTF_STAGES_MAX && are_members_sound(config) &&
-           config->capacity >= 1 && config->capacity <= PROTOCOL_CAPACITY_MAX &&
+           config->capacity >= 1 && config->capacity <= GWTF_CAPACITY_MAX &&
            config->compute_us >= 0 && config->first_iteration >= 1 &&
            config->first_iteration <= config->last_iteration &&
            config->last_iteration < UINT32_MAX - 1 && config->microbatches >= 1 &&

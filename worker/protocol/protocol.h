@@ -41,6 +41,7 @@
 
 #define GWTF_REPLICAS_MAX 1024 /* of one stage */
 #define GWTF_STAGES_MAX 255
+#define GWTF_CAPACITY_MAX 4096 /* slots of one node */
 
 struct gwtf_member {
     gwtf_node_id node;

@@ -15,7 +15,6 @@
 #define PROTOCOL_WORKS_MAX 2        /* under way at one time */
 #define PROTOCOL_OUTPUT_SENDS_MAX 4 /* of one slot: refused ones may still be leaving */
 #define PROTOCOL_SNAPSHOTS_MAX 4    /* open at the recorder; back-pressure allows three */
-#define PROTOCOL_CAPACITY_MAX 4096
 
 struct protocol_member {
     gwtf_node_id node;

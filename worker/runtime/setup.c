@@ -1,6 +1,6 @@
 #include "worker/runtime/setup.h"
 
-#include "share/base/assert.h"
+#include "worker/protocol/protocol.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -249,7 +249,12 @@ gwtf_status gwtf_setup_place(const struct gwtf_setup *setup, struct gwtf_placeme
     uint64_t microbatches = (uint64_t)setup->data_nodes * setup->config.batch.microbatches;
     for (uint32_t i = 0; i < count && status == GWTF_OK; i++) {
         uint64_t useful = (microbatches + replicas[made[i].stage] - 1) / replicas[made[i].stage];
-        made[i].capacity_useful = useful > UINT32_MAX ? UINT32_MAX : (uint32_t)useful;
+        made[i].capacity_useful = useful > GWTF_CAPACITY_MAX ? GWTF_CAPACITY_MAX : (uint32_t)useful;
+        if (made[i].capacity > GWTF_CAPACITY_MAX)
+            status = gwtf_error_set(error, GWTF_ERROR_USAGE,
+                                    "nodes: a capacity of %u is more than the %d that a node can "
+                                    "hold: take less, or 0 for what fits",
+                                    made[i].capacity, GWTF_CAPACITY_MAX);
     }
     free(replicas);
     if (status == GWTF_OK)
