@@ -3,9 +3,11 @@
 #define GWTF_TESTS_UNIT_TEMPORARY_H
 
 #include <ftw.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -49,6 +51,15 @@ static inline const char *temporary_below(const char *directory, const char *nam
 /* NAME in the test's own directory. */
 static inline const char *temporary_path(const char *name) {
     return temporary_below(temporary_directory, name);
+}
+
+/* fork, for a child that must not outlive the test. */
+static inline pid_t temporary_fork(void) {
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return child;
 }
 
 /* Writes a file; true when it is there whole. */

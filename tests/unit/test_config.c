@@ -288,7 +288,7 @@ static bool equal(const struct gwtf_config *a, const struct gwtf_config *b) {
 }
 
 static void the_written_text_reads_back_equal(void) {
-    const char *const overrides[] = {"run.directory=\"a \\\"b\\\" \\\\ \\x01 c\"",
+    const char *const overrides[] = {"run.directory=\"a \\\"b\\\" \\\\new \\x01 c\"",
                                      "optimizer.learning_rate=0.1234567890123456789",
                                      "optimizer.epsilon=1.7e-300",
                                      "run.seed=9223372036854775807",
@@ -305,7 +305,7 @@ static void the_written_text_reads_back_equal(void) {
     memset(&other, 0, sizeof other);
     CU_ASSERT_EQUAL(gwtf_config_parse(text, "written", NULL, 0, &other, &error), GWTF_OK);
     CU_ASSERT_TRUE(equal(&config, &other));
-    CU_ASSERT_STRING_EQUAL(other.run.directory, "a \"b\" \\ \x01 c");
+    CU_ASSERT_STRING_EQUAL(other.run.directory, "a \"b\" \\new \x01 c");
     CU_ASSERT_EQUAL(other.run.seed, INT64_MAX);
     CU_ASSERT_EQUAL(other.run.iterations, UINT32_MAX);
     CU_ASSERT_EQUAL(other.optimizer.epsilon, 1.7e-300);

@@ -150,6 +150,18 @@ static void a_cut_last_line_is_skipped_and_does_not_spoil_the_next(void) {
     CU_ASSERT_EQUAL(seen.metrics[1].iteration, 3);
 }
 
+static void a_line_that_is_being_written_is_read_when_it_is_whole(void) {
+    const char *directory = new_run("growing");
+    uint64_t offset = 0;
+    append_raw(directory, "metrics.jsonl", "{\"iteration\":1}\n{\"iterat");
+    CU_ASSERT_EQUAL(gwtf_run_read_metrics(directory, &offset, see, &seen, &error), GWTF_OK);
+    CU_ASSERT_EQUAL(seen.count, 1);
+    append_raw(directory, "metrics.jsonl", "ion\":2}\n");
+    CU_ASSERT_EQUAL(gwtf_run_read_metrics(directory, &offset, see, &seen, &error), GWTF_OK);
+    CU_ASSERT_EQUAL_FATAL(seen.count, 2);
+    CU_ASSERT_EQUAL(seen.metrics[1].iteration, 2);
+}
+
 static void lines_that_are_no_metrics_are_skipped(void) {
     const char *directory = new_run("noise");
     append_raw(directory, "metrics.jsonl",
@@ -264,8 +276,7 @@ static void a_run_is_locked_by_one_and_free_when_its_process_is_gone(void) {
     const char *directory = new_run("lock");
     int ready[2];
     CU_ASSERT_EQUAL_FATAL(pipe(ready), 0);
-    fflush(stdout);
-    pid_t child = fork();
+    pid_t child = temporary_fork();
     if (child == 0) {
         int lock = -1;
         char word = gwtf_run_lock(directory, &lock, NULL) == GWTF_OK ? 'y' : 'n';
@@ -299,6 +310,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_metrics_line_has_its_keys_in_order),
         GWTF_TEST(a_loss_that_is_not_finite_is_left_out),
         GWTF_TEST(a_cut_last_line_is_skipped_and_does_not_spoil_the_next),
+        GWTF_TEST(a_line_that_is_being_written_is_read_when_it_is_whole),
         GWTF_TEST(lines_that_are_no_metrics_are_skipped),
         GWTF_TEST(a_resumed_run_drops_what_lies_beyond),
         GWTF_TEST(events_are_read_back_as_written),

@@ -186,6 +186,8 @@ static void a_cut_or_flipped_file_is_refused(const char *name, const char *file)
     /* Appended bytes are damage too. */
     bytes[size] = '\n';
     CU_ASSERT_TRUE(refused_with(path, file, bytes, size + 1));
+    bytes[size] = '\0';
+    CU_ASSERT_TRUE(refused_with(path, file, bytes, size + 1));
     free(bytes);
 }
 
@@ -223,8 +225,9 @@ static void a_missing_or_foreign_file_is_refused(void) {
 
 static void stages_of_different_models_are_no_snapshot(void) {
     /* Each file and the manifest are good; together they are no model. */
-    static const char *const holds[] = {"another model", "does not go on", "another step"};
-    for (int which = 0; which < 3; which++) {
+    static const char *const holds[] = {"another model", "does not go on", "another step",
+                                        "another step"};
+    for (int which = 0; which < 4; which++) {
         struct gwtf_snapshot_file files[3];
         const char *snapshots = temporary_path("mixed");
         sample_init(&sample, 1);
@@ -235,6 +238,15 @@ static void stages_of_different_models_are_no_snapshot(void) {
             facts.stages += which == 2 && stage == 2;
             CU_ASSERT_EQUAL(gwtf_snapshot_write_stage(snapshots, &facts, &files[stage], &error),
                             GWTF_OK);
+        }
+        if (which == 3) { /* stage 1 twice */
+            size_t size = 0;
+            char *bytes =
+                temporary_read(temporary_below(snapshots, "step-000007/stage-01.h5"), &size);
+            const char *second = temporary_below(snapshots, "step-000007/stage-02.h5");
+            CU_ASSERT_TRUE(temporary_write(second, bytes, size));
+            files[2] = files[1];
+            free(bytes);
         }
         CU_ASSERT_EQUAL(gwtf_snapshot_write_manifest(snapshots, 7, 2, files, 0, &error), GWTF_OK);
         CU_ASSERT_EQUAL(
@@ -327,6 +339,63 @@ static void old_and_half_written_snapshots_are_removed(void) {
     CU_ASSERT_EQUAL(gwtf_snapshot_newest(snapshots, &info, NULL, NULL, &error), GWTF_OK);
 }
 
+static void a_snapshot_that_is_being_replaced_is_not_whole(void) {
+    const char *snapshots = snapshots_of("replaced", one_step, 1);
+    const char *path = temporary_below(snapshots, "step-000050");
+    struct gwtf_snapshot_file file;
+    struct sample newer;
+    sample_init(&newer, 51);
+    struct gwtf_snapshot_stage facts = sample_stage(&newer, 50, 1);
+    CU_ASSERT_EQUAL(gwtf_snapshot_write_stage(snapshots, &facts, &file, &error), GWTF_OK);
+    CU_ASSERT_EQUAL(gwtf_snapshot_verify(path, &info, &error), GWTF_ERROR_MISSING);
+    CU_ASSERT_EQUAL(sample_write(&newer, snapshots, 50, 1, &error), GWTF_OK);
+    load_and_expect(path, 51);
+}
+
+/* Puts the manifest back whenever it is gone, until it is killed. */
+static void restore_forever(const char *path, const char *bytes, size_t size) {
+    const char *manifest = temporary_below(path, "manifest.cfg");
+    const char *other = temporary_below(path, "manifest.other");
+    for (;;)
+        if (access(manifest, F_OK) != 0 && temporary_write(other, bytes, size))
+            rename(other, manifest);
+}
+
+static void a_writer_that_comes_too_late_leaves_the_whole_snapshot_alone(void) {
+    const char *path = temporary_below(snapshots_of("late", one_step, 1), "step-000050");
+    const char *snapshots = temporary_path("late");
+    size_t size = 0;
+    char *bytes = temporary_read(temporary_below(path, "manifest.cfg"), &size);
+    pid_t child = temporary_fork();
+    if (child == 0)
+        restore_forever(path, bytes, size);
+    struct gwtf_snapshot_file file;
+    struct sample late;
+    sample_init(&late, 51);
+    /* Large enough that the manifest is back before the stage is complete. */
+    const size_t count = 4000000;
+    float *values = calloc(count, sizeof *values);
+    struct gwtf_snapshot_tensor tensor = {.name = "large",
+                                          .rank = 1,
+                                          .dims = {count, 1},
+                                          .weights = values,
+                                          .first_moments = values,
+                                          .second_moments = values};
+    struct gwtf_snapshot_stage facts = sample_stage(&late, 50, 1);
+    facts.tensors = &tensor;
+    facts.tensors_count = 1;
+    CU_ASSERT_EQUAL(gwtf_snapshot_write_stage(snapshots, &facts, &file, &error), GWTF_OK);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    remove(temporary_below(path, "manifest.other"));
+    CU_ASSERT_EQUAL(gwtf_snapshot_verify(path, &info, &error), GWTF_OK);
+    CU_ASSERT_PTR_NOT_NULL(strstr(bytes, file.sha256));
+    CU_ASSERT_EQUAL(temporary_entries(path), 4);
+    load_and_expect(path, 50);
+    free(values);
+    free(bytes);
+}
+
 static void a_manifest_without_its_files_is_not_written(void) {
     const char *snapshots = temporary_path("early");
     struct gwtf_snapshot_file files[3] = {{0}};
@@ -361,8 +430,7 @@ static void a_killed_writer_leaves_whole_snapshots_or_none(void) {
         const char *snapshots = temporary_path(name);
         int ready[2];
         CU_ASSERT_EQUAL_FATAL(pipe(ready), 0);
-        fflush(stdout);
-        pid_t child = fork();
+        pid_t child = temporary_fork();
         if (child == 0)
             write_forever(snapshots, ready[1]);
         char word;
@@ -407,8 +475,7 @@ static int write_under_limit(const char *snapshots, unsigned long bytes) {
 static void a_full_disk_is_one_line_and_the_older_snapshot_stays(void) {
     const char *snapshots = snapshots_of("full", one_step, 1);
     for (unsigned long bytes = 0; bytes <= 20000; bytes += 5000) {
-        fflush(stdout);
-        pid_t child = fork();
+        pid_t child = temporary_fork();
         if (child == 0)
             exit(write_under_limit(snapshots, bytes));
         int status = 0;
@@ -547,6 +614,8 @@ int main(int argc, char **argv) {
         GWTF_TEST(the_newest_whole_snapshot_is_used_instead),
         GWTF_TEST(a_renamed_snapshot_is_not_taken_for_another_step),
         GWTF_TEST(old_and_half_written_snapshots_are_removed),
+        GWTF_TEST(a_snapshot_that_is_being_replaced_is_not_whole),
+        GWTF_TEST(a_writer_that_comes_too_late_leaves_the_whole_snapshot_alone),
         GWTF_TEST(a_manifest_without_its_files_is_not_written),
         GWTF_TEST(a_killed_writer_leaves_whole_snapshots_or_none),
         GWTF_TEST(a_full_disk_is_one_line_and_the_older_snapshot_stays),

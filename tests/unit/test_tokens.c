@@ -167,6 +167,61 @@ static void files_that_are_no_token_files_are_refused(void) {
     expect_refused(empty, "not an HDF5 file");
 }
 
+/* Makes PATH with h5py: a good file, with CHANGE made to it before it is closed. */
+static const char *python_file(const char *name, const char *type, const char *change) {
+    const char *path = temporary_path(name);
+    char command[2048];
+    snprintf(command, sizeof command,
+             "python3 -c 'import h5py, numpy, sys\n"
+             "f = h5py.File(sys.argv[1], \"w\")\n"
+             "d = f.create_dataset(\"tokens\", data=numpy.arange(1000).astype(\"%s\"))\n"
+             "d.attrs[\"tokenizer\"] = \"own\"; d.attrs[\"vocabulary\"] = 1000\n"
+             "d.attrs[\"source\"] = \"web\"; d.attrs[\"sha256\"] = \"00\"\n"
+             "%s' '%s'",
+             type, change, path);
+    CU_ASSERT_EQUAL(system(command), 0);
+    return path;
+}
+
+static void token_files_of_other_programs_are_read_or_refused(void) {
+    if (system("python3 -c 'import h5py' 2>/dev/null") != 0) {
+        printf("skipped: python3 has no h5py ");
+        return;
+    }
+    struct gwtf_tokens *tokens;
+    uint32_t ids[2];
+    const char *path = python_file("u4.h5", "uint32", "");
+    CU_ASSERT_EQUAL_FATAL(gwtf_tokens_open(path, &tokens, &error), GWTF_OK);
+    struct gwtf_tokens_info info = gwtf_tokens_get_info(tokens);
+    CU_ASSERT_EQUAL(info.count, 1000);
+    CU_ASSERT_EQUAL(info.bytes_per_token, 4);
+    CU_ASSERT_EQUAL(info.largest, 999);
+    CU_ASSERT_STRING_EQUAL(info.tokenizer, "own");
+    CU_ASSERT_EQUAL(gwtf_tokens_read(tokens, 998, 2, ids), GWTF_OK);
+    CU_ASSERT(ids[0] == 998 && ids[1] == 999);
+    gwtf_tokens_close(tokens);
+    expect_refused(python_file("u1.h5", "uint8", ""), "neither uint16 nor uint32");
+    expect_refused(python_file("big.h5", ">u2", ""), "neither uint16 nor uint32");
+    expect_refused(python_file("a1.h5", "uint16", "del d.attrs[\"sha256\"]"), "sha256");
+    expect_refused(python_file("a2.h5", "uint16", "d.attrs[\"vocabulary\"] = \"x\""), "vocabulary");
+    expect_refused(python_file("a3.h5", "uint16", "d.attrs[\"vocabulary\"] = 999"),
+                   "not below its vocabulary");
+    expect_refused(python_file("a4.h5", "uint16", "d.attrs[\"largest\"] = 1000"),
+                   "not below its vocabulary");
+    expect_refused(python_file("name.h5", "uint16", "f.move(\"tokens\", \"ids\")"),
+                   "no dataset /tokens");
+    expect_refused(python_file("chunks.h5", "uint16",
+                               "a = dict(d.attrs); del f[\"tokens\"]\n"
+                               "d = f.create_dataset(\"tokens\", data=numpy.arange(9).astype("
+                               "\"uint16\"), chunks=(4,)); d.attrs.update(a)"),
+                   "h5repack");
+    expect_refused(python_file("rank.h5", "uint16",
+                               "a = dict(d.attrs); del f[\"tokens\"]\n"
+                               "d = f.create_dataset(\"tokens\", data=numpy.zeros((3, 3)).astype("
+                               "\"uint16\")); d.attrs.update(a)"),
+                   "one dimension");
+}
+
 static void a_cut_token_file_is_refused_at_every_length(void) {
     const char *whole = token_file("whole.h5", 3000), *cut = temporary_path("cut.h5");
     size_t size = 0;
@@ -275,8 +330,7 @@ static void a_full_disk_is_one_line_and_leaves_nothing(void) {
     char *text = calloc(1, 90000);
     CU_ASSERT_TRUE(temporary_write(input, text, 90000));
     free(text);
-    fflush(stdout);
-    pid_t child = fork();
+    pid_t child = temporary_fork();
     if (child == 0)
         exit(tokenize_under_limit(input, output)); /* with HDF5's own clean-up, which may crash */
     int status = 0;
@@ -292,6 +346,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(training_windows_are_uniform_and_depend_on_their_address_alone),
         GWTF_TEST(validation_sequences_are_spread_without_overlap),
         GWTF_TEST(files_that_are_no_token_files_are_refused),
+        GWTF_TEST(token_files_of_other_programs_are_read_or_refused),
         GWTF_TEST(a_cut_token_file_is_refused_at_every_length),
         GWTF_TEST(a_damaged_token_is_noticed_when_it_is_read),
         GWTF_TEST(wrong_requests_to_tokenize_are_refused_and_leave_nothing),
