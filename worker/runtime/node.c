@@ -313,7 +313,8 @@ static void handle_time(struct node *node) {
         peer_down(node, (gwtf_node_id)silent, "it is silent");
     if (now_us - node->state_written_us >= STATE_INTERVAL_US)
         write_state(node, now_us);
-    if (node->stage == 0 && !node->stop_told && !node->look_under_way && now_us - node->looked_us >= LOOK_INTERVAL_US) {
+    if (node->stage == 0 && !node->stop_told && !node->look_under_way &&
+        now_us - node->looked_us >= LOOK_INTERVAL_US) {
         struct gwtf_writer_job job = {.kind = GWTF_WRITER_LOOK};
         node->looked_us = now_us;
         node->look_under_way = gwtf_writer_push(node->writer, &job) == GWTF_OK;

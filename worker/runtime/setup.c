@@ -240,12 +240,6 @@ gwtf_status gwtf_setup_place(const struct gwtf_setup *setup, struct gwtf_placeme
     fill_placements(setup, made);
     assign_stages(setup, made, replicas);
     gwtf_status status = GWTF_OK;
-    for (uint32_t stage = 1; stage <= stages && status == GWTF_OK; stage++)
-        if (replicas[stage] == 0)
-            status = gwtf_error_set(error, GWTF_ERROR_USAGE,
-                                    "nodes: stage %u of %u has no relay: add relays or take fewer "
-                                    "pipeline.stages",
-                                    stage, stages);
     uint64_t microbatches = (uint64_t)setup->data_nodes * setup->config.batch.microbatches;
     for (uint32_t i = 0; i < count && status == GWTF_OK; i++) {
         uint64_t useful = (microbatches + replicas[made[i].stage] - 1) / replicas[made[i].stage];
