@@ -62,14 +62,15 @@ struct gwtf_kernels {
     size_t tile_rows, tile_columns;
 
     /*
-     * A panel of LANES floats for each of DEPTH steps, zero from USED on; up to 64 floats after it
-     * are overwritten. Along: step p's floats lie side by side from VALUES + p * STRIDE. Across:
-     * lane i's floats lie side by side from VALUES + i * STRIDE.
+     * COLUMNS lanes of DEPTH floats each become panels of LANES (tile_rows or tile_columns) lanes:
+     * LANES floats for each of DEPTH steps, zero past the last lane. Up to 64 floats after the last
+     * panel are overwritten. Along: the floats of step p lie side by side from VALUES + p * STRIDE.
+     * Across: those of lane i lie side by side from VALUES + i * STRIDE.
      */
-    void (*pack_along)(float *panel, const float *values, size_t stride, size_t used, size_t lanes,
-                       size_t depth);
-    void (*pack_across)(float *panel, const float *values, size_t stride, size_t used, size_t lanes,
-                        size_t depth);
+    void (*pack_along)(float *packed, const float *values, size_t stride, size_t columns,
+                       size_t lanes, size_t depth);
+    void (*pack_across)(float *packed, const float *values, size_t stride, size_t columns,
+                        size_t lanes, size_t depth);
 };
 
 /* No tile is higher or wider. */

@@ -59,33 +59,29 @@ struct step {
     size_t n0, columns;
 };
 
-/* Panel NUMBER of the step's part of B. */
-static void pack_b(const struct step *step, float *packed, size_t number) {
+/* PANELS panels of the step's part of B, from the one with number FIRST. */
+static void pack_b(const struct step *step, float *packed, size_t first, size_t panels) {
     const struct gwtf_matrix *b = &step->product->b;
-    size_t wide = step->kernels->tile_columns, first = step->n0 + number * wide;
-    size_t used = smaller(wide, step->n0 + step->columns - first);
-    float *panel = packed + number * wide * step->depth;
+    size_t wide = step->kernels->tile_columns, start = first * wide;
+    size_t columns = smaller(panels * wide, step->columns - start), column = step->n0 + start;
+    packed += start * step->depth;
     if (b->transposed)
-        step->kernels->pack_across(panel, b->values + first * b->stride + step->k0, b->stride, used,
-                                   wide, step->depth);
+        step->kernels->pack_across(packed, b->values + column * b->stride + step->k0, b->stride,
+                                   columns, wide, step->depth);
     else
-        step->kernels->pack_along(panel, b->values + step->k0 * b->stride + first, b->stride, used,
-                                  wide, step->depth);
+        step->kernels->pack_along(packed, b->values + step->k0 * b->stride + column, b->stride,
+                                  columns, wide, step->depth);
 }
 
-static void pack_a(const struct step *step, float *packed, size_t first_row, size_t rows) {
+static void pack_a(const struct step *step, float *packed, size_t row, size_t rows) {
     const struct gwtf_matrix *a = &step->product->a;
     size_t high = step->kernels->tile_rows;
-    for (size_t row = 0; row < rows; row += high) {
-        size_t first = first_row + row, used = smaller(high, rows - row);
-        float *panel = packed + row * step->depth;
-        if (a->transposed)
-            step->kernels->pack_along(panel, a->values + step->k0 * a->stride + first, a->stride,
-                                      used, high, step->depth);
-        else
-            step->kernels->pack_across(panel, a->values + first * a->stride + step->k0, a->stride,
-                                       used, high, step->depth);
-    }
+    if (a->transposed)
+        step->kernels->pack_along(packed, a->values + step->k0 * a->stride + row, a->stride, rows,
+                                  high, step->depth);
+    else
+        step->kernels->pack_across(packed, a->values + row * a->stride + step->k0, a->stride, rows,
+                                   high, step->depth);
 }
 
 /* The tile of C at (ROW, COLUMN), of which USED_ROWS and USED_COLUMNS exist. */
@@ -159,8 +155,11 @@ static void run_step(const struct gwtf_compute *compute, const struct step *step
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
 #pragma omp for schedule(static)
-        for (size_t panel = 0; panel < panels; panel++)
-            pack_b(step, packed_b, panel);
+        for (int t = 0; t < threads; t++) {
+            struct gwtf_share share = gwtf_share_of(panels, t, threads);
+            if (share.count > 0)
+                pack_b(step, packed_b, share.first, share.count);
+        }
 #pragma omp for schedule(static)
         for (int t = 0; t < threads; t++) {
             struct gwtf_share share = gwtf_share_of(by_columns ? panels : tiles, t, threads);
@@ -181,8 +180,7 @@ static void run_step_alone(const struct gwtf_compute *compute, const struct step
     struct packing packing = packing_of(compute, (size_t)omp_get_thread_num());
     struct part all = {.tiles = parts_of(step->product->m, step->kernels->tile_rows),
                        .panels = parts_of(step->columns, step->kernels->tile_columns)};
-    for (size_t panel = 0; panel < all.panels; panel++)
-        pack_b(step, packing.b, panel);
+    pack_b(step, packing.b, 0, all.panels);
     run_part(step, &all, packing.a, packing.b);
 }
 

@@ -58,21 +58,43 @@ static void tile(float *c, size_t stride, const float *a, const float *b, size_t
     }
 }
 
-static void pack_along(float *panel, const float *values, size_t stride, size_t used, size_t lanes,
-                       size_t depth) {
-    /*
-     * Whole vectors, and past the panel's lanes: what is read there belongs to the next row, what
-     * is written the next step overwrites. So the last step, and panels with zeros, go float by
-     * float.
-     */
-    size_t whole = used == lanes ? depth - 1 : 0;
-    for (size_t step = 0; step < whole; step++) {
-        for (size_t i = 0; i < lanes; i += LANES)
-            store(panel + step * lanes + i, load(values + step * stride + i));
+/*
+ * A step of PANELS panels side by side in VALUES, as whole vectors: what is read past a panel's
+ * lanes belongs to the next panel or row, what is written there the panel's next step overwrites.
+ */
+static inline void copy_step(float *packed, size_t panel_floats, const float *values, size_t panels,
+                             size_t lanes, size_t vectors) {
+    for (size_t panel = 0; panel < panels; panel++) {
+        for (size_t i = 0; i < vectors; i++)
+            store(packed + panel * panel_floats + i * LANES,
+                  load(values + panel * lanes + i * LANES));
     }
-    for (size_t step = whole; step < depth; step++) {
-        for (size_t i = 0; i < lanes; i++)
-            panel[step * lanes + i] = i < used ? values[step * stride + i] : 0.0f;
+}
+
+/* By rows, because memory is fetched by rows. The caller's number of lanes is a constant. */
+static inline void pack_whole(float *packed, const float *values, size_t stride, size_t panels,
+                              size_t lanes, size_t depth, size_t steps) {
+    for (size_t step = 0; step < steps; step++)
+        copy_step(packed + step * lanes, lanes * depth, values + step * stride, panels, lanes,
+                  (lanes + LANES - 1) / LANES);
+}
+
+static void pack_along(float *packed, const float *values, size_t stride, size_t columns,
+                       size_t lanes, size_t depth) {
+    size_t panels = columns / lanes;
+    if (lanes == TILE_COLUMNS)
+        pack_whole(packed, values, stride, panels, TILE_COLUMNS, depth, depth - 1);
+    else
+        pack_whole(packed, values, stride, panels, TILE_ROWS, depth, depth - 1);
+    /* Float by float: the last step, after which nothing may be read, and the last panel, if it
+     * needs zeros. */
+    for (size_t first = 0; first < columns; first += lanes) {
+        float *panel = packed + first * depth;
+        size_t used = columns - first < lanes ? columns - first : lanes;
+        for (size_t step = used == lanes ? depth - 1 : 0; step < depth; step++) {
+            for (size_t i = 0; i < lanes; i++)
+                panel[step * lanes + i] = i < used ? values[step * stride + first + i] : 0.0f;
+        }
     }
 }
 
@@ -94,8 +116,8 @@ static inline void transpose(vector rows[LANES]) {
     }
 }
 
-static void pack_across(float *panel, const float *values, size_t stride, size_t used, size_t lanes,
-                        size_t depth) {
+static void pack_panel_across(float *panel, const float *values, size_t stride, size_t used,
+                              size_t lanes, size_t depth) {
     for (size_t first = 0; first < lanes; first += LANES) {
         size_t step = 0;
         /* Whole squares; what a store writes past the panel's lanes, the next one overwrites. */
@@ -113,4 +135,11 @@ static void pack_across(float *panel, const float *values, size_t stride, size_t
                 panel[step * lanes + i] = i < used ? values[i * stride + step] : 0.0f;
         }
     }
+}
+
+static void pack_across(float *packed, const float *values, size_t stride, size_t columns,
+                        size_t lanes, size_t depth) {
+    for (size_t first = 0; first < columns; first += lanes)
+        pack_panel_across(packed + first * depth, values + first * stride, stride,
+                          columns - first < lanes ? columns - first : lanes, lanes, depth);
 }
