@@ -11,8 +11,8 @@
 #define ALIGNMENT_BYTES 64u
 #define HUGE_PAGE_BYTES ((uint64_t)2 << 20)
 
-/* Enough rows that a matrix product runs at full speed, few enough that a piece stays in cache. */
-#define PIECE_ROWS_PER_THREAD 512u
+/* Rows enough to pay for packing the weights; the workspace grows with them. */
+#define PIECE_ROWS_PER_THREAD 1024u
 /* Bounds the head's workspace where the vocabulary is large. */
 #define LOGITS_FLOATS_MAX ((size_t)16 << 20)
 #define HEAD_ROWS_MIN 64u

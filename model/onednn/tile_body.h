@@ -24,6 +24,12 @@ static inline void store(float *values, vector v) {
 static void tile(float *c, size_t stride, const float *a, const float *b, size_t depth,
                  const float *around, const float *bias) {
     vector sums[TILE_ROWS][TILE_VECTORS];
+    /* What the sums will meet at the end comes from far: ask for it now. */
+    const float *meets = around != NULL ? around : c;
+    for (size_t i = 0; i < TILE_ROWS; i++) {
+        for (size_t j = 0; j < TILE_VECTORS; j++)
+            __builtin_prefetch(meets + i * stride + j * LANES, 1);
+    }
 #pragma GCC unroll 16
     for (size_t i = 0; i < TILE_ROWS; i++) {
 #pragma GCC unroll 4
