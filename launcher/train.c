@@ -299,8 +299,8 @@ static void conclude(struct train *train, gwtf_status status) {
         return;
     if (status == GWTF_ERROR_INTERRUPTED)
         gwtf_progress_note(progress,
-                           "stopped after iteration %llu; go on with: gwtf train %s --resume",
-                           (unsigned long long)progress->last_iteration, train->config_path);
+                           "stopped after iteration %llu; go on with: gwtf train %s/config.cfg --resume",
+                           (unsigned long long)progress->last_iteration, directory);
     else if (status == GWTF_OK && !isnan(progress->last_validation_loss))
         gwtf_progress_note(progress,
                            "finished: validation loss %.4f nats per token after iteration %llu; "
