@@ -50,7 +50,8 @@ static void init_config(struct cluster *cluster, uint32_t stages) {
     cluster->config.write_us = 50000;
     cluster->config.manifest_us = 5000;
     cluster->config.check_every = 1;
-    cluster->config.events_max = 20000000;
+    /* Far above the slowest disk, the longest pause and the building of flows. */
+    cluster->config.stall_us = 120000000;
 }
 
 void cluster_init(struct cluster *cluster, uint32_t data_nodes, uint32_t stages, uint32_t replicas,
@@ -81,6 +82,7 @@ static void pick_run(struct cluster *cluster, struct gwtf_random *random) {
     config->write_us = pick(random, 0, 3) ? pick(random, 1, 200000) : 3000000;
     config->manifest_us = pick(random, 1, 100000);
     config->jitter_us = pick(random, 0, 1) ? pick(random, 0, 20000) : 0;
+    config->sent_us = pick(random, 0, 1) ? pick(random, 0, 20000) : 0;
     config->work_jitter = pick(random, 0, 1) ? 0.5 : 0;
     config->doubled = pick(random, 0, 1) ? 0.2 : 0;
     cluster->latency_us = pick(random, 0, 1) ? pick(random, 10, 1000) : pick(random, 1000, 150000);

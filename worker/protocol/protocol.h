@@ -151,7 +151,8 @@ enum gwtf_event_kind {
     GWTF_EVENT_MESSAGE,
     /* ticket of RECEIVE; status: GWTF_OK, or GWTF_ERROR_CORRUPT for a wrong checksum */
     GWTF_EVENT_PAYLOAD_RECEIVED,
-    /* ticket of SEND: the memory may be reused */
+    /* ticket of SEND: the memory may be reused. Best given before messages that came meanwhile: a
+     * slot whose gradient has left is free for the microbatch that takes its place */
     GWTF_EVENT_PAYLOAD_SENT,
     /* work, result */
     GWTF_EVENT_WORK_DONE,
@@ -212,8 +213,9 @@ enum gwtf_action_kind {
     GWTF_ACTION_HASHED,
     /* iteration, files: write the manifest; MANIFEST_WRITTEN follows */
     GWTF_ACTION_MANIFEST,
-    /* status: this node is done, all its sends first; nothing follows. GWTF_OK; INTERRUPTED after a
-     * STOP, with its snapshot whole; else what went wrong */
+    /* status: this node is done, all its sends first, but for those to nodes that have left;
+     * nothing follows. GWTF_OK; INTERRUPTED after a STOP, with its snapshot whole; else what went
+     * wrong */
     GWTF_ACTION_FINISH
 };
 struct gwtf_action {
@@ -250,7 +252,8 @@ size_t gwtf_protocol_actions_max(const struct gwtf_protocol_config *config);
 
 /*
  * One event. Messages that are late, doubled, unexpected or damaged are dropped or answered, never
- * asserted on. After FINISH further events give no actions. Returns GWTF_OK, or what FINISH says.
+ * asserted on. Before START and after FINISH events give no actions. Returns GWTF_OK, or what
+ * FINISH says.
  */
 gwtf_status gwtf_protocol_step(gwtf_protocol *protocol, const struct gwtf_event *event,
                                struct gwtf_update *update);

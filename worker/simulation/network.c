@@ -68,6 +68,13 @@ void simulation_end_transfer(gwtf_simulation *simulation, uint32_t index) {
     simulation->transfers_free[simulation->transfers_free_count++] = index;
 }
 
+/* Any time from none to MOST_US. */
+static int64_t up_to(gwtf_simulation *simulation, int64_t most_us) {
+    if (most_us == 0)
+        return 0;
+    return (int64_t)gwtf_random_below(&simulation->random, (uint64_t)most_us + 1);
+}
+
 /* The tensor of ACTION leaves when the link is free. */
 static uint32_t send_tensor(gwtf_simulation *simulation, uint32_t from, uint32_t to,
                             const struct gwtf_action *action, struct simulation_link *link,
@@ -90,6 +97,7 @@ static uint32_t send_tensor(gwtf_simulation *simulation, uint32_t from, uint32_t
     link->free_us += (int64_t)((double)bytes * 1e6 / (double)speed->bytes_per_second);
     struct simulation_event event = {
         .at_us = link->free_us, .kind = SIMULATION_SENT, .node = from, .transfer = index};
+    event.at_us += up_to(simulation, simulation->config.sent_us);
     simulation_push(simulation, &event);
     simulation->totals.tensors++;
     simulation->totals.tensor_bytes += bytes;
@@ -121,10 +129,7 @@ void simulation_send(gwtf_simulation *simulation, uint32_t from, const struct gw
         if (event.transfer == SIMULATION_NONE)
             return;
     }
-    event.at_us = simulation->now_us + speed.latency_us;
-    if (config->jitter_us > 0)
-        event.at_us +=
-            (int64_t)gwtf_random_below(&simulation->random, (uint64_t)config->jitter_us + 1);
+    event.at_us = simulation->now_us + speed.latency_us + up_to(simulation, config->jitter_us);
     if (event.at_us < link->arrived_us)
         event.at_us = link->arrived_us;
     link->arrived_us = event.at_us;

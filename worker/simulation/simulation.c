@@ -137,7 +137,8 @@ static bool is_sound(const struct gwtf_simulation_config *config) {
     if (!config->nodes || config->nodes_count == 0 || config->nodes_count >= SIMULATION_NONE ||
         !config->link || config->stages < 1 || config->stages > GWTF_STAGES_MAX ||
         config->first_iteration < 1 || config->last_iteration < config->first_iteration ||
-        config->jitter_us < 0 || config->work_jitter < 0 || config->work_jitter >= 1)
+        config->jitter_us < 0 || config->sent_us < 0 || config->work_jitter < 0 ||
+        config->work_jitter >= 1)
         return false;
     for (size_t i = 0; i < config->nodes_count; i++)
         if (config->nodes[i].stage > config->stages)
@@ -272,6 +273,7 @@ static void bring_worked(gwtf_simulation *simulation, const struct simulation_ev
         return;
     struct gwtf_event in = {.kind = GWTF_EVENT_WORK_DONE, .work = node->works[0]};
     in.result.compute_us = node->works_us[0];
+    simulation->worked_us = simulation->now_us;
     node->works_count--;
     node->works[0] = node->works[1];
     node->works_us[0] = node->works_us[1];
@@ -373,10 +375,12 @@ gwtf_status gwtf_simulation_run(gwtf_simulation *simulation, gwtf_time_us until_
         }
         GWTF_ASSERT(event.at_us >= simulation->now_us);
         simulation->now_us = event.at_us;
-        uint64_t events = ++simulation->totals.events;
+        simulation->totals.events++;
         bring(simulation, &event);
-        if (simulation->config.events_max > 0 && events >= simulation->config.events_max)
-            simulation_fail(simulation, 0, "the run takes too many events");
+        int64_t idle_us = simulation->now_us - simulation->worked_us;
+        if (simulation->config.stall_us > 0 && idle_us > simulation->config.stall_us)
+            simulation_fail(simulation, 0, "nothing gets on since %lld us",
+                            (long long)simulation->worked_us);
     }
     return simulation->out_of_memory ? GWTF_ERROR_MEMORY : GWTF_ERROR_RUN;
 }

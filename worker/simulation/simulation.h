@@ -13,7 +13,7 @@
  * gradient is a sum of 64-bit numbers, one a microbatch; weights are mixed from the gradients that
  * they were stepped with. The simulator knows what they should be, and ends the run with a failure
  * when they are not, when memory is overwritten while it is sent, when a contract of
- * worker/protocol/protocol.h is broken, or when nothing happens any more.
+ * worker/protocol/protocol.h is broken, or when nothing gets on any more.
  *
  * The same configuration and seed give the same trace.
  */
@@ -70,9 +70,10 @@ struct gwtf_simulation_config {
     int64_t jitter_us;  /* up to this is added to a message's latency */
     double work_jitter; /* a work takes up to this share more or less */
     double doubled;     /* chance that a message without payload comes twice */
+    int64_t sent_us;    /* up to this passes until a node knows that a tensor has left */
 
     uint32_t check_every; /* gwtf_protocol_check after each so many steps of a node; 0: never */
-    uint64_t events_max;  /* a run that takes more has failed; 0: no limit */
+    int64_t stall_us;     /* a run has failed in which no work ends for so long; 0: no limit */
 };
 
 enum gwtf_simulation_fault_kind {

@@ -121,7 +121,7 @@ struct gwtf_simulation {
     struct gwtf_action *actions;
     size_t actions_max;
     gwtf_time_us now_us;
-    bool started;
+    gwtf_time_us worked_us; /* the last work has ended */
     bool out_of_memory;
     char failure[SIMULATION_FAILURE_MAX];
     struct gwtf_simulation_totals totals;

@@ -1,0 +1,168 @@
+/* What nodes tell each other of their speed and their links. */
+#include "tests/support/suite.h"
+#include "tests/unit/protocol_node.h"
+
+#include <string.h>
+
+static struct gwtf_message hello(uint32_t stage, gwtf_time_us asked_us, bool reply) {
+    struct gwtf_message message = {.kind = GWTF_MESSAGE_HELLO};
+    message.body.figures.stage = stage;
+    message.body.figures.capacity = 2;
+    message.body.figures.compute_us = 1000;
+    message.body.figures.asked_us = asked_us;
+    message.body.figures.reply = reply;
+    return message;
+}
+
+static size_t count_sends(const struct story *story, enum gwtf_message_kind kind) {
+    size_t count = 0;
+    while (story_sends(story, kind, count))
+        count++;
+    return count;
+}
+
+static void a_node_greets_its_own_and_the_neighbouring_stages(void) {
+    static const struct gwtf_member members[] = {{0, 0},  {1, 0},  {10, 1}, {11, 1},
+                                                 {20, 2}, {30, 3}, {40, 4}};
+    static const struct {
+        gwtf_node_id self;
+        size_t count;
+        gwtf_node_id greeted[4];
+    } cases[] = {{10, 4, {0, 1, 11, 20}}, {30, 2, {20, 40}}, {0, 4, {1, 10, 11, 40}}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct story story;
+        story_init(&story, cases[i].self, false);
+        memcpy(story.members, members, sizeof members);
+        story.config.members_count = 7;
+        story.config.stages = 4;
+        story_start(&story);
+        CU_ASSERT_EQUAL(count_sends(&story, GWTF_MESSAGE_HELLO), cases[i].count);
+        for (size_t j = 0; j < cases[i].count; j++) {
+            const struct gwtf_action *sent = story_sends(&story, GWTF_MESSAGE_HELLO, j);
+            CU_ASSERT_PTR_NOT_NULL_FATAL(sent);
+            CU_ASSERT_EQUAL(sent->to, cases[i].greeted[j]);
+            CU_ASSERT_EQUAL(sent->message.body.figures.compute_us, 1000);
+            CU_ASSERT_EQUAL(sent->message.body.figures.capacity, 2);
+            CU_ASSERT_EQUAL(sent->message.body.figures.reply, 0);
+        }
+        story_end(&story);
+    }
+}
+
+static void a_greeting_is_answered_with_its_own_time(void) {
+    struct story story;
+    story_init(&story, 10, false);
+    story_start(&story);
+    struct gwtf_message message = hello(2, 12345, false);
+    story_message(&story, 20, &message);
+    const struct gwtf_action *sent = story_sends(&story, GWTF_MESSAGE_HELLO, 0);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(sent);
+    CU_ASSERT_EQUAL(sent->to, 20);
+    CU_ASSERT_EQUAL(sent->message.body.figures.reply, 1);
+    CU_ASSERT_EQUAL(sent->message.body.figures.asked_us, 12345);
+    /* An answer is not answered, and a node that says another stage than its own is not heard. */
+    message = hello(2, 1, true);
+    story_message(&story, 20, &message);
+    CU_ASSERT_PTR_NULL(story_sends(&story, GWTF_MESSAGE_HELLO, 0));
+    message = hello(1, 1, false);
+    story_message(&story, 21, &message);
+    CU_ASSERT_PTR_NULL(story_sends(&story, GWTF_MESSAGE_HELLO, 0));
+    story_end(&story);
+}
+
+/* The works of a microbatch in relay 10, at COMPUTE_US each. */
+static void train_in(struct story *story, uint32_t index, int64_t compute_us) {
+    struct gwtf_message forward = story_forward(1, 0, index), back = story_backward(1, 0, index);
+    story_message(story, 0, &forward);
+    story_received(story, story_action(story, GWTF_ACTION_RECEIVE, 0)->ticket, GWTF_OK);
+    struct gwtf_event done = {.kind = GWTF_EVENT_WORK_DONE,
+                              .work = story_action(story, GWTF_ACTION_WORK, 0)->work,
+                              .result = {.compute_us = compute_us}};
+    story_step(story, &done);
+    const struct gwtf_action *output = story_sends(story, GWTF_MESSAGE_FORWARD, 0);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(output);
+    uint64_t ticket = output->ticket;
+    story_message(story, output->to, &back);
+    story_received(story, story_action(story, GWTF_ACTION_RECEIVE, 0)->ticket, GWTF_OK);
+    done.work = story_action(story, GWTF_ACTION_WORK, 0)->work;
+    story_step(story, &done);
+    const struct gwtf_action *gradient = story_sends(story, GWTF_MESSAGE_BACKWARD, 0);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(gradient);
+    uint64_t gradient_ticket = gradient->ticket;
+    story_sent(story, ticket);
+    story_sent(story, gradient_ticket);
+}
+
+/* How many FIGURES the next AFTER_US bring, with a timer each millisecond. */
+static size_t figures_within(struct story *story, int64_t after_us, int64_t *compute_us) {
+    size_t count = 0;
+    for (int64_t us = 0; us < after_us; us += 1000) {
+        story_timer(story, 999);
+        count += count_sends(story, GWTF_MESSAGE_FIGURES);
+        const struct gwtf_action *sent = story_sends(story, GWTF_MESSAGE_FIGURES, 0);
+        if (sent)
+            *compute_us = sent->message.body.figures.compute_us;
+    }
+    return count;
+}
+
+static void figures_are_told_when_they_moved_by_a_tenth_and_once_a_second(void) {
+    struct story story;
+    story_init(&story, 10, true);
+    story.config.microbatches = 100;
+    story_start(&story);
+    int64_t compute_us = 0;
+    /* Rates of new links move at once: told a second after the greeting. */
+    train_in(&story, 0, 1050);
+    figures_within(&story, 2000000, &compute_us);
+    CU_ASSERT_EQUAL(compute_us, 1050);
+    /* 5 % more: an average of 1062 is no news. */
+    train_in(&story, 1, 1100);
+    CU_ASSERT_EQUAL(figures_within(&story, 1500000, &compute_us), 0);
+    /* Four times as long: forward is told at once, backward moves it again and has to wait. One
+     * goes to each of the four neighbours. */
+    train_in(&story, 2, 4000);
+    CU_ASSERT_EQUAL(figures_within(&story, 900000, &compute_us), 0);
+    CU_ASSERT_EQUAL(figures_within(&story, 150000, &compute_us), 4);
+    CU_ASSERT(compute_us > 1500 && compute_us < 2500);
+    CU_ASSERT_EQUAL(figures_within(&story, 2000000, &compute_us), 0);
+    story_end(&story);
+}
+
+/* 64 bytes in 32 us are 2 MB/s; the second tensor has the link from when the first was here. */
+static void a_rate_is_measured_from_header_to_payload(void) {
+    struct story story;
+    story_init(&story, 10, true);
+    story_start(&story);
+    struct gwtf_message first = story_forward(1, 0, 0), second = story_forward(1, 0, 1);
+    story_message(&story, 0, &first);
+    uint64_t tickets[2] = {story_action(&story, GWTF_ACTION_RECEIVE, 0)->ticket, 0};
+    story_message(&story, 0, &second);
+    tickets[1] = story_action(&story, GWTF_ACTION_RECEIVE, 0)->ticket;
+    story.now_us += 30;
+    story_received(&story, tickets[0], GWTF_OK);
+    story.now_us += 31;
+    story_received(&story, tickets[1], GWTF_OK);
+    int64_t rate = 0;
+    for (int i = 0; i < 100 && rate == 0; i++) {
+        story_timer(&story, 20000);
+        for (size_t j = 0; story_sends(&story, GWTF_MESSAGE_FIGURES, j); j++) {
+            const struct gwtf_action *sent = story_sends(&story, GWTF_MESSAGE_FIGURES, j);
+            if (sent->to == 0)
+                rate = sent->message.body.figures.bytes_per_second;
+        }
+    }
+    CU_ASSERT_EQUAL(rate, 2000000);
+    story_end(&story);
+}
+
+int main(int argc, char **argv) {
+    static const struct gwtf_test tests[] = {
+        GWTF_TEST(a_node_greets_its_own_and_the_neighbouring_stages),
+        GWTF_TEST(a_greeting_is_answered_with_its_own_time),
+        GWTF_TEST(figures_are_told_when_they_moved_by_a_tenth_and_once_a_second),
+        GWTF_TEST(a_rate_is_measured_from_header_to_payload),
+    };
+    return gwtf_suite_main(argc, argv, "protocol_links", tests, sizeof tests / sizeof tests[0],
+                           NULL, NULL);
+}
