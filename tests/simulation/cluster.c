@@ -83,6 +83,8 @@ static void pick_run(struct cluster *cluster, struct gwtf_random *random) {
     config->manifest_us = pick(random, 1, 100000);
     config->jitter_us = pick(random, 0, 1) ? pick(random, 0, 20000) : 0;
     config->sent_us = pick(random, 0, 1) ? pick(random, 0, 20000) : 0;
+    if (pick(random, 0, 7) == 0)
+        config->sent_us = 2000000;
     config->work_jitter = pick(random, 0, 1) ? 0.5 : 0;
     config->doubled = pick(random, 0, 1) ? 0.2 : 0;
     cluster->latency_us = pick(random, 0, 1) ? pick(random, 10, 1000) : pick(random, 1000, 150000);

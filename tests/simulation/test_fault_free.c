@@ -94,15 +94,17 @@ static void random_clusters_train_every_microbatch_once(void) {
 static void the_same_seed_gives_the_same_trace(void) {
     for (uint64_t seed = 1; seed <= 10; seed++) {
         uint64_t traces[3];
+        gwtf_simulation *simulations[3]; /* all alive, so that no address comes again */
         for (uint64_t run = 0; run < 3; run++) {
             cluster_init_random(cluster, seed);
             /* The third run differs in nothing but the seed of its chances. */
             cluster->config.jitter_us = 1000;
             cluster->config.seed += run == 2;
-            gwtf_simulation *simulation = run_cluster();
-            traces[run] = gwtf_simulation_get_totals(simulation).trace;
-            gwtf_simulation_destroy(simulation);
+            simulations[run] = run_cluster();
+            traces[run] = gwtf_simulation_get_totals(simulations[run]).trace;
         }
+        for (int run = 0; run < 3; run++)
+            gwtf_simulation_destroy(simulations[run]);
         CU_ASSERT_EQUAL(traces[0], traces[1]);
         CU_ASSERT_NOT_EQUAL(traces[0], traces[2]);
     }

@@ -129,6 +129,32 @@ static void a_stage_steps_once_when_all_replicas_have_everything(void) {
     story_end(&story);
 }
 
+static void a_share_is_not_overwritten_while_it_is_sent(void) {
+    struct story story;
+    uint64_t ticket = exchange(&story);
+    uint64_t share_ticket = story_sends(&story, GWTF_MESSAGE_REDUCED, 0)->ticket;
+    collect(&story);
+    struct gwtf_message ready = {.kind = GWTF_MESSAGE_READY, .iteration = 1};
+    story_sent(&story, ticket);
+    CU_ASSERT_EQUAL(story_count(&story, GWTF_ACTION_WORK), 0);
+    story_message(&story, 11, &ready);
+    struct gwtf_work work = begun(&story, GWTF_WORK_STEP);
+    story_worked(&story, &work);
+    /* Iteration 2, in which 11 trains everything. */
+    struct gwtf_message done = story_done(2, 2);
+    story_message(&story, 0, &done);
+    struct gwtf_message contribution = contribution_of_11();
+    contribution.iteration = 2;
+    contribution.body.contribution.microbatches = 2;
+    contribution.body.contribution.ids = ids_of(2, 0) + ids_of(2, 1);
+    story_message(&story, 11, &contribution);
+    story_received(&story, story_action(&story, GWTF_ACTION_RECEIVE, 0)->ticket, GWTF_OK);
+    CU_ASSERT_EQUAL(story_count(&story, GWTF_ACTION_WORK), 0);
+    story_sent(&story, share_ticket);
+    begun(&story, GWTF_WORK_REDUCE);
+    story_end(&story);
+}
+
 static void a_microbatch_counted_twice_ends_the_run(void) {
     struct story story;
     train_one(&story);
@@ -395,6 +421,7 @@ static void shares_cover_the_gradients_in_whole_lines(void) {
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(a_stage_steps_once_when_all_replicas_have_everything),
+        GWTF_TEST(a_share_is_not_overwritten_while_it_is_sent),
         GWTF_TEST(a_microbatch_counted_twice_ends_the_run),
         GWTF_TEST(a_microbatch_that_nobody_counts_ends_the_run),
         GWTF_TEST(an_idle_replica_contributes_without_a_tensor),

@@ -13,6 +13,7 @@
  */
 #include "worker/simulation/state.h"
 
+#include <math.h>
 #include <string.h>
 
 #define TOKENS_OF_A_MICROBATCH 64
@@ -39,6 +40,12 @@ static uint64_t backward(uint64_t output_gradient, uint64_t input, uint64_t weig
     return simulation_mix(output_gradient + input, weights);
 }
 
+/* What stands for the sum of squares of COUNT floats of a gradient: an integer below 2^53 for all
+ * of a model's, so that their sum does not depend on the order. */
+static double squares(uint64_t gradient, uint64_t count) {
+    return (double)(gradient >> 40) * (double)count;
+}
+
 static uint64_t *known_weights(gwtf_simulation *simulation, uint32_t iteration) {
     uint32_t row = iteration - (simulation->config.first_iteration - 1);
     return &simulation->weights[(size_t)row * (simulation->config.stages + 1)];
@@ -63,7 +70,8 @@ static void backward_chain(gwtf_simulation *simulation, uint32_t iteration, cons
             backward(g[stage], f[stage - 1], simulation_weights(simulation, stage, iteration - 1));
 }
 
-/* The weights after ITERATION, from those before it and all its microbatches. */
+/* The weights after ITERATION and the norm that leads to them, from those before it and all its
+ * microbatches. */
 static void learn_weights(gwtf_simulation *simulation, uint32_t iteration) {
     uint32_t stages = simulation->config.stages;
     uint64_t sums[GWTF_STAGES_MAX + 1] = {0};
@@ -83,8 +91,12 @@ static void learn_weights(gwtf_simulation *simulation, uint32_t iteration) {
     }
     const uint64_t *before = known_weights(simulation, iteration - 1);
     uint64_t *after = known_weights(simulation, iteration);
-    for (uint32_t stage = 0; stage <= stages; stage++)
+    double sum_of_squares = 0;
+    for (uint32_t stage = 0; stage <= stages; stage++) {
         after[stage] = simulation_mix(before[stage], sums[stage]);
+        sum_of_squares += squares(sums[stage], simulation->floats[stage]);
+    }
+    simulation->norms[iteration - simulation->config.first_iteration] = sqrt(sum_of_squares);
 }
 
 uint64_t simulation_weights(gwtf_simulation *simulation, uint32_t stage, uint32_t iteration) {
@@ -239,7 +251,7 @@ static void work_reduce(gwtf_simulation *simulation, uint32_t index, const struc
     }
     node->reduced[node->rank] = sum;
     node->reduced_here[node->rank] = true;
-    result->sum_of_squares = (double)(sum.value >> 40) * (double)work->count;
+    result->sum_of_squares = squares(sum.value, work->count);
 }
 
 /* Every share must be here and of the same sum, the one that the iteration should have. */
@@ -273,14 +285,13 @@ static void work_step(gwtf_simulation *simulation, uint32_t index, const struct 
         simulation_fail(simulation, index, "steps iteration %u after %u", work->iteration,
                         node->stepped);
     check_reduced(simulation, index, work->iteration);
-    uint32_t row = work->iteration - simulation->config.first_iteration;
-    if (simulation->norms_here[row] && simulation->norms[row] != work->gradient_norm)
-        simulation_fail(simulation, index, "steps with another norm than the others");
-    simulation->norms[row] = work->gradient_norm;
-    simulation->norms_here[row] = true;
     node->stepped = work->iteration;
     node->gradient = 0;
     node->weights = simulation_weights(simulation, node->config.stage, work->iteration);
+    double norm = simulation->norms[work->iteration - simulation->config.first_iteration];
+    if (work->gradient_norm != norm)
+        simulation_fail(simulation, index, "steps with the norm %g instead of %g",
+                        work->gradient_norm, norm);
 }
 
 struct gwtf_stage_file simulation_file(uint32_t stage, uint64_t weights) {

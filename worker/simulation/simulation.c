@@ -101,6 +101,7 @@ static gwtf_status create_nodes(gwtf_simulation *simulation) {
         members[i].node = simulation->nodes[i].config.node;
         members[i].stage = simulation->nodes[i].config.stage;
         simulation->nodes[i].rank = simulation->stage_sizes[members[i].stage]++;
+        simulation->floats[members[i].stage] = simulation->nodes[i].config.gradient_floats;
     }
     gwtf_status status = GWTF_OK;
     for (uint32_t i = 0; i < config->nodes_count && status == GWTF_OK; i++)
@@ -118,9 +119,9 @@ static gwtf_status create_tables(gwtf_simulation *simulation) {
     simulation->weights =
         calloc((iterations + 1) * (config->stages + 1), sizeof *simulation->weights);
     simulation->norms = calloc(iterations, sizeof *simulation->norms);
-    simulation->norms_here = calloc(iterations, sizeof *simulation->norms_here);
+    simulation->floats = calloc(config->stages + 1, sizeof *simulation->floats);
     if (!simulation->nodes || !simulation->stage_sizes || !simulation->reports ||
-        !simulation->weights || !simulation->norms || !simulation->norms_here)
+        !simulation->weights || !simulation->norms || !simulation->floats)
         return GWTF_ERROR_MEMORY;
     for (size_t i = 0; i < config->nodes_count; i++)
         simulation->nodes[i].config = config->nodes[i];
@@ -186,7 +187,7 @@ void gwtf_simulation_destroy(gwtf_simulation *simulation) {
     free(simulation->reports);
     free(simulation->weights);
     free(simulation->norms);
-    free(simulation->norms_here);
+    free(simulation->floats);
     free(simulation);
 }
 

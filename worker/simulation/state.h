@@ -130,10 +130,9 @@ struct gwtf_simulation {
      */
     uint64_t *weights;
     uint32_t weights_known; /* iterations */
-    /* By iteration from the first: the norm that the first node stepped with. */
-    double *norms;
-    bool *norms_here;
-    uint32_t manifested; /* the newest */
+    double *norms;          /* by iteration from the first: of the whole gradient */
+    uint64_t *floats;       /* by stage */
+    uint32_t manifested;    /* the newest */
 };
 
 /* simulation.c */
