@@ -68,6 +68,22 @@ static void microbatches_take_turns_on_fewer_flows(void) {
     gwtf_simulation_destroy(simulation);
 }
 
+/* Three data nodes and room for one flow: the others neither starve nor wait for a time to run out
+ * when the relays are idle. */
+static void data_nodes_without_a_flow_get_their_turn(void) {
+    cluster_init(cluster, 3, 2, 1, 1);
+    cluster->config.last_iteration = 5;
+    gwtf_simulation *simulation = run_cluster();
+    size_t count;
+    const struct gwtf_report *reports = gwtf_simulation_reports(simulation, &count);
+    /* One after the other a microbatch takes 75 ms: EMBED, LOSS and EMBED_BACKWARD of 1 ms, two
+     * stages of 30 ms, six hops of 2 ms. Twice that for refusals, pauses and flows in the first
+     * iteration; a wait for time to run out would be 1.5 s more. */
+    for (size_t i = 0; i < count; i++)
+        CU_ASSERT(reports[i].duration_us <= 2 * 12 * 75000);
+    gwtf_simulation_destroy(simulation);
+}
+
 /* Random clusters of 1 to 3 data nodes, 1 to 8 stages, 1 to 5 replicas; FIRST..LAST are seeds. */
 static void run_random(uint64_t first, uint64_t last) {
     uint32_t wrong = 0;
@@ -368,6 +384,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_data_node_and_one_relay_are_enough),
         GWTF_TEST(a_slot_in_every_node_is_enough),
         GWTF_TEST(microbatches_take_turns_on_fewer_flows),
+        GWTF_TEST(data_nodes_without_a_flow_get_their_turn),
         GWTF_TEST(random_clusters_train_every_microbatch_once),
         GWTF_TEST(the_same_seed_gives_the_same_trace),
         GWTF_TEST(messages_that_come_twice_change_nothing),

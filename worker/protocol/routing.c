@@ -131,7 +131,6 @@ void protocol_routing_begin(gwtf_protocol *p) {
     source->completed = 0;
     source->told = false;
     source->tokens = 0;
-    source->routeless_us = GWTF_TIME_NEVER;
 }
 
 static void start_microbatch(gwtf_protocol *p, struct protocol_slot *slot, gwtf_flow_id flow) {
@@ -166,6 +165,14 @@ static bool is_one_leaving(const gwtf_protocol *p) {
     return false;
 }
 
+/* Without any route for too long, this phase or an earlier one; or another data node is done, so
+ * that its flows' relays are idle. */
+static bool may_go_without_route(gwtf_protocol *p) {
+    if (p->source.routeless_us != GWTF_TIME_NEVER && routeless_until_us(p) <= p->now_us)
+        return true;
+    return protocol_round_of(p, p->iteration)->dones_here[p->phase] > 0;
+}
+
 static void start_microbatches(gwtf_protocol *p) {
     struct protocol_source *source = &p->source;
     if (p->stage > 0 || p->ended || source->started == source->total)
@@ -182,15 +189,11 @@ static void start_microbatches(gwtf_protocol *p) {
         start_microbatch(p, slot, p->routes[i].flow);
         slot = protocol_slot_unused(p);
     }
-    if (count > 0) {
+    if (count > 0)
         source->routeless_us = GWTF_TIME_NEVER;
-        return;
-    }
-    if (source->routeless_us == GWTF_TIME_NEVER)
+    else if (source->routeless_us == GWTF_TIME_NEVER)
         source->routeless_us = p->now_us;
-    if (routeless_until_us(p) > p->now_us)
-        return;
-    if (!is_one_leaving(p))
+    if (slot && source->started < source->total && may_go_without_route(p) && !is_one_leaving(p))
         start_microbatch(p, slot, GWTF_FLOW_NONE);
 }
 
