@@ -1,0 +1,24 @@
+#!/bin/sh
+# A worker that dies ends the run with a message that says so, soon, and leaves nothing behind; from
+# the last snapshot the run goes on.
+. "$(dirname "$0")/lib.sh"
+
+make_data_and_config
+set -- --set snapshot.every=10
+
+train_behind run "$@" --set run.iterations=100000
+wait_until 30 has_reached run 12 || fail 'the run does not come to iteration 12'
+victim=$(node_values run pid | sed -n 's/^node-0*3\.json //p')
+[ -n "$victim" ] || fail 'nodes/node-0003.json has no pid'
+processes | grep -qx "$victim" || fail "pid $victim of node 3 is no process of this run"
+kill -9 "$victim"
+wait_for_end run 40
+[ "$status" -eq 1 ] || fail "the run ended with exit code $status, not 1"
+grep -q '^gwtf: .*node 3' "$scratch/run.log" || fail 'no line says which node was lost'
+expect_nothing_left 'the death of a worker'
+
+step=$(newest_step run)
+[ "$step" -ge 10 ] || fail 'there is no snapshot from before'
+train_whole run "$@" --resume --set run.iterations=$((step + 20))
+expect_iterations run $((step + 20))
+expect_nothing_left 'resuming'
