@@ -13,7 +13,7 @@ ends_in_order() {
     step=$(newest_step "$name")
     [ "$step" -eq "$(last_iteration "$name")" ] ||
         fail "the snapshot of $name is of $step, not $(last_iteration "$name")"
-    "$gwtf" inspect "$(step_folder "$name" "$step")" >"$scratch/inspect.log" 2>&1 ||
+    "$gwtf" inspect "$(step_folder "$name" "$step")" >/dev/null 2>"$scratch/inspect.log" ||
         fail "the snapshot of $name is not whole"
     expect_nothing_left "Ctrl+C in $name"
 }
