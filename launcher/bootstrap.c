@@ -22,6 +22,7 @@
 
 /* Workers on slow file systems take their time to load libraries. */
 #define ARRIVAL_WAIT_US 180000000
+#define SPAWN_WAIT_S 240
 #define CHARTER_WAIT_US 60000000
 
 struct bootstrap {
@@ -343,6 +344,17 @@ static gwtf_status watch(struct bootstrap *bootstrap) {
     return worst;
 }
 
+/* A spawn whose workers die before they have met never returns. */
+static void on_alarm(int number) {
+    static const char words[] =
+        "gwtf: the workers did not come up: see the run's log; are the hosts in `nodes` "
+        "reachable from each other?\n";
+    (void)number;
+    ssize_t written = write(STDERR_FILENO, words, sizeof words - 1);
+    (void)written;
+    _exit(1);
+}
+
 int main(int argc, char **argv) {
     struct bootstrap *bootstrap = calloc(1, sizeof *bootstrap);
     struct gwtf_error error = {""};
@@ -359,7 +371,10 @@ int main(int argc, char **argv) {
     MPI_Init(NULL, NULL);
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
+    signal(SIGALRM, on_alarm);
+    alarm(SPAWN_WAIT_S);
     status = spawn(bootstrap, &error);
+    alarm(0);
     if (status == GWTF_OK)
         status = await_arrivals(bootstrap, &error);
     if (status == GWTF_OK)

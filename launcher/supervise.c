@@ -42,6 +42,7 @@ struct supervisor {
     gwtf_time_us states_read_us;
     gwtf_time_us over_us; /* when the end was seen; 0: not yet */
     int stops_passed_on;
+    bool training; /* a node has begun */
     gwtf_status outcome;
     bool outcome_known;
     bool gone; /* mpirun has ended */
@@ -146,6 +147,7 @@ static void read_output(struct supervisor *supervisor) {
 
 static void on_metrics(void *context, const struct gwtf_metrics *metrics) {
     struct supervisor *supervisor = context;
+    supervisor->training = true;
     gwtf_progress_metrics(supervisor->options->progress, metrics);
 }
 
@@ -206,13 +208,15 @@ static void read_states(struct supervisor *supervisor) {
     supervisor->states_read_us = now_us;
     if (gwtf_run_read_nodes(supervisor->directory, &nodes, &count, NULL) != GWTF_OK)
         return;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        supervisor->training = supervisor->training || nodes[i].phase == GWTF_NODE_TRAINING;
         if (nodes[i].phase == GWTF_NODE_FAILED) {
             if (supervisor->over_us == 0)
                 supervisor->over_us = now_us;
             if (supervisor->reason[0] == '\0')
                 snprintf(supervisor->reason, sizeof supervisor->reason, "%s", nodes[i].error);
         }
+    }
     free(nodes);
 }
 
@@ -231,7 +235,10 @@ static void pass_signals_on(struct supervisor *supervisor) {
     if (count == supervisor->stops_passed_on)
         return;
     supervisor->stops_passed_on = count;
-    if (count == 1) {
+    if (!supervisor->training) {
+        supervisor->stops_passed_on = 2;
+        end_with(supervisor, GWTF_ERROR_RUN, "stopped before the first iteration");
+    } else if (count == 1) {
         struct gwtf_error error;
         gwtf_progress_note(supervisor->options->progress,
                            "stopping: finishing this iteration and writing a snapshot (once more "

@@ -252,6 +252,12 @@ static gwtf_status train_local(struct train *train, struct gwtf_error *error) {
     return status;
 }
 
+static bool is_this_host(const char *host) {
+    char name[256] = "";
+    gethostname(name, sizeof name - 1);
+    return host[0] == '\0' || strcmp(host, "localhost") == 0 || strcmp(host, name) == 0;
+}
+
 static gwtf_status train_distributed(struct train *train, struct gwtf_error *error) {
     static char bootstrap[4096], self[3072], config[GWTF_RUN_PATH_MAX];
     struct gwtf_mpirun mpirun;
@@ -267,7 +273,7 @@ static gwtf_status train_distributed(struct train *train, struct gwtf_error *err
     snprintf(config, sizeof config, "%s/config.cfg", train->setup.config.run.directory);
     bool one_host = true;
     for (size_t i = 0; i < train->setup.config.nodes_count; i++)
-        one_host = one_host && train->setup.config.nodes[i].host[0] == '\0';
+        one_host = one_host && is_this_host(train->setup.config.nodes[i].host);
     struct gwtf_mpirun_job job = {.bootstrap = bootstrap,
                                   .config = config,
                                   .snapshot = train->snapshot.path,
@@ -298,9 +304,9 @@ static void conclude(struct train *train, gwtf_status status) {
     if (train->json || train->quiet)
         return;
     if (status == GWTF_ERROR_INTERRUPTED)
-        gwtf_progress_note(progress,
-                           "stopped after iteration %llu; go on with: gwtf train %s/config.cfg --resume",
-                           (unsigned long long)progress->last_iteration, directory);
+        gwtf_progress_note(
+            progress, "stopped after iteration %llu; go on with: gwtf train %s/config.cfg --resume",
+            (unsigned long long)progress->last_iteration, directory);
     else if (status == GWTF_OK && !isnan(progress->last_validation_loss))
         gwtf_progress_note(progress,
                            "finished: validation loss %.4f nats per token after iteration %llu; "

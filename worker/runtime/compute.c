@@ -25,7 +25,7 @@ static void *run(void *argument) {
     while (gwtf_queue_pop(compute->works, &done.work)) {
         if (atomic_load(&compute->ends))
             continue;
-        gwtf_memory_execute(compute->memory, &done.work, &done.result);
+        done.status = gwtf_memory_execute(compute->memory, &done.work, &done.result);
         gwtf_queue_push(compute->done, &done);
     }
     return NULL;

@@ -9,6 +9,7 @@
 #include "worker/runtime/queue.h"
 
 struct gwtf_compute_done {
+    gwtf_status status; /* of gwtf_memory_execute */
     struct gwtf_work work;
     struct gwtf_work_result result;
 };

@@ -86,12 +86,23 @@ static void forward(struct local *local, bool keep) {
                            keep);
 }
 
-/* One microbatch, forward and backward; gradients are added up in the stages. Returns its loss in
- * nats. */
-static double train_microbatch(struct local *local, uint32_t iteration, uint32_t rank,
-                               uint32_t index) {
+static gwtf_status read_batch(struct local *local, bool validation, uint32_t iteration,
+                              uint32_t rank, uint32_t index, struct gwtf_error *error) {
+    gwtf_status status = gwtf_setup_batch(local->setup, validation, iteration, rank, index,
+                                          local->inputs, local->labels);
+    if (status != GWTF_OK)
+        gwtf_error_set(
+            error, status, "'%s' has changed or is damaged: make it again with gwtf tokenize",
+            validation ? local->setup->config.data.validation : local->setup->config.data.train);
+    return status;
+}
+
+/*
+ * Forward and backward of the microbatch in inputs and labels; gradients are added up in the
+ * stages. Returns its loss in nats.
+ */
+static double train_microbatch(struct local *local) {
     double loss;
-    gwtf_setup_batch(local->setup, false, iteration, rank, index, local->inputs, local->labels);
     forward(local, true);
     float *gradient = local->gradient[0], *next = local->gradient[1];
     gwtf_stage_loss(local->stage[0], local->activation[local->stages], local->labels,
@@ -120,34 +131,54 @@ static double step(struct local *local, uint32_t iteration) {
     return norm;
 }
 
-static double validate(struct local *local) {
+static gwtf_status validate(struct local *local, double *validation_loss,
+                            struct gwtf_error *error) {
     const struct gwtf_setup *setup = local->setup;
     double sum = 0;
     for (uint32_t rank = 0; rank < setup->data_nodes; rank++)
         for (uint32_t i = 0; i < gwtf_setup_validation_share(setup, rank); i++) {
             double loss;
-            gwtf_setup_batch(setup, true, 0, rank, i, local->inputs, local->labels);
+            gwtf_status status = read_batch(local, true, 0, rank, i, error);
+            if (status != GWTF_OK)
+                return status;
             forward(local, false);
             gwtf_stage_loss(local->stage[0], local->activation[local->stages], local->labels, 0,
                             &loss, NULL, NULL);
             sum += loss;
         }
-    return sum / ((double)setup->validation_windows * setup->model.context);
+    *validation_loss = sum / ((double)setup->validation_windows * setup->model.context);
+    return GWTF_OK;
 }
 
-static struct gwtf_metrics train_iteration(struct local *local, uint32_t iteration) {
+/* All microbatches of an iteration; LOSS gets their sum in nats. */
+static gwtf_status train_microbatches(struct local *local, uint32_t iteration, double *loss,
+                                      struct gwtf_error *error) {
+    const struct gwtf_setup *setup = local->setup;
+    *loss = 0;
+    for (uint32_t rank = 0; rank < setup->data_nodes; rank++)
+        for (uint32_t i = 0; i < setup->config.batch.microbatches; i++) {
+            gwtf_status status = read_batch(local, false, iteration, rank, i, error);
+            if (status != GWTF_OK)
+                return status;
+            *loss += train_microbatch(local);
+        }
+    return GWTF_OK;
+}
+
+static gwtf_status train_iteration(struct local *local, uint32_t iteration,
+                                   struct gwtf_metrics *metrics, struct gwtf_error *error) {
     const struct gwtf_setup *setup = local->setup;
     gwtf_time_us start_us = gwtf_clock_now_us();
-    double loss = 0;
-    for (uint32_t rank = 0; rank < setup->data_nodes; rank++)
-        for (uint32_t i = 0; i < setup->config.batch.microbatches; i++)
-            loss += train_microbatch(local, iteration, rank, i);
+    double loss;
+    gwtf_status status = train_microbatches(local, iteration, &loss, error);
+    if (status != GWTF_OK)
+        return status;
     double norm = step(local, iteration);
     double seconds = (double)(gwtf_clock_now_us() - start_us) * 1e-6;
     uint32_t microbatches = setup->data_nodes * setup->config.batch.microbatches;
     uint64_t tokens =
         (uint64_t)microbatches * setup->config.batch.microbatch * setup->model.context;
-    struct gwtf_metrics metrics = {
+    *metrics = (struct gwtf_metrics){
         .iteration = iteration,
         .loss = loss / (double)tokens,
         .validation_loss = NAN,
@@ -161,9 +192,9 @@ static struct gwtf_metrics train_iteration(struct local *local, uint32_t iterati
         .learning_rate = gwtf_schedule_at(&setup->schedule, iteration),
     };
     /* One process computes all stages, one after the other, all the time. */
-    for (uint32_t stage = 0; stage < metrics.stages && stage < GWTF_RUN_STAGES_MAX; stage++)
-        metrics.stage_utilisation[stage] = 1;
-    return metrics;
+    for (uint32_t stage = 0; stage < metrics->stages && stage < GWTF_RUN_STAGES_MAX; stage++)
+        metrics->stage_utilisation[stage] = 1;
+    return GWTF_OK;
 }
 
 static gwtf_status write_snapshot(struct local *local, uint32_t iteration,
@@ -199,20 +230,24 @@ static gwtf_status train_all(struct local *local, uint32_t first,
                              const struct gwtf_local_callbacks *callbacks,
                              struct gwtf_error *error) {
     const struct gwtf_config *config = &local->setup->config;
-    for (uint32_t iteration = first; iteration <= config->run.iterations; iteration++) {
-        struct gwtf_metrics metrics = train_iteration(local, iteration);
+    uint32_t last = config->run.iterations;
+    for (uint32_t iteration = first; iteration <= last; iteration++) {
+        struct gwtf_metrics metrics;
+        gwtf_status status = train_iteration(local, iteration, &metrics, error);
+        if (status != GWTF_OK)
+            return status;
         bool stop = callbacks->stop(callbacks->context);
         if (!stop && local->setup->validation != NULL &&
-            due(iteration, config->data.validate_every, config->run.iterations))
-            metrics.validation_loss = validate(local);
-        gwtf_status status = gwtf_run_append_metrics(config->run.directory, &metrics, error);
-        if (status == GWTF_OK &&
-            (stop || due(iteration, config->snapshot.every, config->run.iterations)))
+            due(iteration, config->data.validate_every, last))
+            status = validate(local, &metrics.validation_loss, error);
+        if (status == GWTF_OK)
+            status = gwtf_run_append_metrics(config->run.directory, &metrics, error);
+        if (status == GWTF_OK && (stop || due(iteration, config->snapshot.every, last)))
             status = write_snapshot(local, iteration, error);
         if (status != GWTF_OK)
             return status;
         callbacks->iteration(callbacks->context, &metrics);
-        if (stop && iteration < config->run.iterations)
+        if (stop && iteration < last)
             return GWTF_ERROR_INTERRUPTED;
     }
     return GWTF_OK;

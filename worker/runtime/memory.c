@@ -179,17 +179,16 @@ void *gwtf_memory_payload(gwtf_memory *memory, const struct gwtf_payload *payloa
     return NULL;
 }
 
-static void read_batch(struct gwtf_memory *memory, const struct gwtf_work *work) {
+static gwtf_status read_batch(struct gwtf_memory *memory, const struct gwtf_work *work) {
     /* Data nodes have the lowest ids: the id is the rank among them. */
-    gwtf_setup_batch(memory->setup, work->phase == GWTF_PHASE_VALIDATE, work->iteration,
-                     work->microbatch.data_node, work->microbatch.index, memory->inputs,
-                     memory->labels);
+    return gwtf_setup_batch(memory->setup, work->phase == GWTF_PHASE_VALIDATE, work->iteration,
+                            work->microbatch.data_node, work->microbatch.index, memory->inputs,
+                            memory->labels);
 }
 
 static void do_embed(struct gwtf_memory *memory, const struct gwtf_work *work,
                      struct gwtf_work_result *result) {
     (void)result;
-    read_batch(memory, work);
     gwtf_stage_embed(memory->stage, memory->inputs,
                      boundary(memory, work->slot, GWTF_BOUNDARY_OUTPUT));
 }
@@ -205,7 +204,6 @@ static void do_forward(struct gwtf_memory *memory, const struct gwtf_work *work,
 static void do_loss(struct gwtf_memory *memory, const struct gwtf_work *work,
                     struct gwtf_work_result *result) {
     bool trains = work->phase == GWTF_PHASE_TRAIN;
-    read_batch(memory, work);
     gwtf_stage_loss(memory->stage, boundary(memory, work->slot, GWTF_BOUNDARY_INPUT),
                     memory->labels, gwtf_setup_loss_scale(memory->setup), &result->loss_sum,
                     trains ? boundary(memory, work->slot, GWTF_BOUNDARY_INPUT_GRADIENT) : NULL,
@@ -226,7 +224,6 @@ static void do_backward(struct gwtf_memory *memory, const struct gwtf_work *work
 static void do_embed_backward(struct gwtf_memory *memory, const struct gwtf_work *work,
                               struct gwtf_work_result *result) {
     (void)result;
-    read_batch(memory, work);
     gwtf_stage_embed_backward(memory->stage, memory->inputs,
                               boundary(memory, work->slot, GWTF_BOUNDARY_OUTPUT_GRADIENT));
 }
@@ -303,8 +300,12 @@ gwtf_status gwtf_memory_write_snapshot(gwtf_memory *memory, uint32_t iteration,
     return status;
 }
 
-void gwtf_memory_execute(gwtf_memory *memory, const struct gwtf_work *work,
-                         struct gwtf_work_result *result) {
+static bool needs_tokens(enum gwtf_work_kind kind) {
+    return kind == GWTF_WORK_EMBED || kind == GWTF_WORK_LOSS || kind == GWTF_WORK_EMBED_BACKWARD;
+}
+
+gwtf_status gwtf_memory_execute(gwtf_memory *memory, const struct gwtf_work *work,
+                                struct gwtf_work_result *result) {
     static void (*const table[])(struct gwtf_memory *, const struct gwtf_work *,
                                  struct gwtf_work_result *) = {
         [GWTF_WORK_EMBED] = do_embed,
@@ -319,8 +320,11 @@ void gwtf_memory_execute(gwtf_memory *memory, const struct gwtf_work *work,
     GWTF_ASSERT((size_t)work->kind < sizeof table / sizeof table[0]);
     gwtf_time_us start_us = gwtf_clock_now_us();
     memset(result, 0, sizeof *result);
-    table[work->kind](memory, work, result);
+    gwtf_status status = needs_tokens(work->kind) ? read_batch(memory, work) : GWTF_OK;
+    if (status == GWTF_OK)
+        table[work->kind](memory, work, result);
     result->compute_us = gwtf_clock_now_us() - start_us;
+    return status;
 }
 
 static void probe_once(struct gwtf_memory *memory) {
@@ -332,7 +336,8 @@ static void probe_once(struct gwtf_memory *memory) {
          i < (is_data ? sizeof data / sizeof data[0] : sizeof relay / sizeof relay[0]); i++) {
         struct gwtf_work work = {.kind = kinds[i], .phase = GWTF_PHASE_TRAIN, .iteration = 1};
         struct gwtf_work_result result;
-        gwtf_memory_execute(memory, &work, &result);
+        gwtf_memory_execute(memory, &work,
+                            &result); /* tokens that cannot be read are met again in training */
     }
 }
 

@@ -43,9 +43,12 @@ uint64_t gwtf_memory_boundary_bytes(const struct gwtf_setup *setup);
 void *gwtf_memory_payload(gwtf_memory *memory, const struct gwtf_payload *payload,
                           uint64_t *size_bytes);
 
-/* Does one piece of work in the calling thread; result->compute_us is how long it took. */
-void gwtf_memory_execute(gwtf_memory *memory, const struct gwtf_work *work,
-                         struct gwtf_work_result *result);
+/*
+ * Does one piece of work in the calling thread; result->compute_us is how long it took. Errors:
+ * GWTF_ERROR_CORRUPT when the token file has been damaged; the work is then not done.
+ */
+gwtf_status gwtf_memory_execute(gwtf_memory *memory, const struct gwtf_work *work,
+                                struct gwtf_work_result *result);
 
 /*
  * Forward and backward of one microbatch of zeros, twice: warms the libraries up and returns the

@@ -257,6 +257,11 @@ static bool handle_compute(struct node *node) {
     bool any = false;
     while (!node->finished && gwtf_compute_try_done(node->compute, &done)) {
         any = true;
+        if (done.status != GWTF_OK) {
+            fail(node, done.status,
+                 "the token file has changed or is damaged: make it again with gwtf tokenize");
+            break;
+        }
         /* The copy is ready before the protocol hears of it, so the stage file is written from it
          * at once. */
         if (done.work.kind == GWTF_WORK_SNAPSHOT && done.work.writes) {

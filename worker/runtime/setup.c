@@ -140,22 +140,25 @@ uint32_t gwtf_setup_validation_share(const struct gwtf_setup *setup, uint32_t ra
     return all / setup->data_nodes + (rank < all % setup->data_nodes ? 1 : 0);
 }
 
-void gwtf_setup_batch(const struct gwtf_setup *setup, bool validation, uint32_t iteration,
-                      uint32_t rank, uint32_t index, uint32_t *inputs, uint32_t *labels) {
+gwtf_status gwtf_setup_batch(const struct gwtf_setup *setup, bool validation, uint32_t iteration,
+                             uint32_t rank, uint32_t index, uint32_t *inputs, uint32_t *labels) {
     const struct gwtf_config *config = &setup->config;
     uint32_t context = config->model.context;
     uint64_t number = validation ? (uint64_t)index * setup->data_nodes + rank
                                  : (uint64_t)rank * config->batch.microbatches + index;
     const struct gwtf_tokens *tokens = validation ? setup->validation : setup->train;
-    for (uint32_t b = 0; b < config->batch.microbatch; b++) {
+    gwtf_status status = GWTF_OK;
+    for (uint32_t b = 0; b < config->batch.microbatch && status == GWTF_OK; b++) {
         uint64_t sequence = number * config->batch.microbatch + b;
         uint64_t start =
             validation
                 ? gwtf_tokens_validation_start(tokens, sequence, setup->validation_windows, context)
                 : gwtf_tokens_train_start(tokens, config->run.seed, iteration, sequence, context);
-        gwtf_tokens_read(tokens, start, context, inputs + (size_t)b * context);
-        gwtf_tokens_read(tokens, start + 1, context, labels + (size_t)b * context);
+        status = gwtf_tokens_read(tokens, start, context, inputs + (size_t)b * context);
+        if (status == GWTF_OK)
+            status = gwtf_tokens_read(tokens, start + 1, context, labels + (size_t)b * context);
     }
+    return status;
 }
 
 float gwtf_setup_loss_scale(const struct gwtf_setup *setup) {

@@ -45,10 +45,12 @@ uint32_t gwtf_setup_validation_share(const struct gwtf_setup *setup, uint32_t ra
 /*
  * The tokens of one microbatch: INPUTS and LABELS, (B, T) each. In training, microbatch INDEX of
  * data node RANK is number RANK * microbatches + INDEX of the global batch of ITERATION; in
- * validation ITERATION does not matter.
+ * validation ITERATION does not matter. Errors: GWTF_ERROR_CORRUPT when the file has been damaged
+ * since it was opened (an id beyond its largest); what is in INPUTS and LABELS is then not to be
+ * used.
  */
-void gwtf_setup_batch(const struct gwtf_setup *setup, bool validation, uint32_t iteration,
-                      uint32_t rank, uint32_t index, uint32_t *inputs, uint32_t *labels);
+gwtf_status gwtf_setup_batch(const struct gwtf_setup *setup, bool validation, uint32_t iteration,
+                             uint32_t rank, uint32_t index, uint32_t *inputs, uint32_t *labels);
 
 /* One over the tokens of the global batch: what a microbatch's summed loss is multiplied by. */
 float gwtf_setup_loss_scale(const struct gwtf_setup *setup);
