@@ -115,7 +115,8 @@ static void a_peer_that_falls_silent_is_found_once(void) {
     gwtf_heartbeat_forget(heartbeat, 0);
     gwtf_heartbeat_heard(heartbeat, 1, 50);
     gwtf_heartbeat_heard(heartbeat, 2, 120);
-    CU_ASSERT_FALSE(gwtf_heartbeat_next_silent(heartbeat, 150, &peer));
+    for (gwtf_time_us now_us = 0; now_us <= 150; now_us += 10)
+        CU_ASSERT_FALSE(gwtf_heartbeat_next_silent(heartbeat, now_us, &peer));
     CU_ASSERT_TRUE(gwtf_heartbeat_next_silent(heartbeat, 151, &peer));
     CU_ASSERT_EQUAL(peer, 1);
     CU_ASSERT_FALSE(gwtf_heartbeat_next_silent(heartbeat, 151, &peer));
@@ -126,9 +127,24 @@ static void a_peer_that_falls_silent_is_found_once(void) {
 static void a_peer_that_never_spoke_gets_more_time(void) {
     gwtf_heartbeat *heartbeat = make_heartbeat();
     size_t peer;
-    CU_ASSERT_FALSE(gwtf_heartbeat_next_silent(heartbeat, 1000, &peer));
+    for (gwtf_time_us now_us = 0; now_us <= 1000; now_us += 10)
+        CU_ASSERT_FALSE(gwtf_heartbeat_next_silent(heartbeat, now_us, &peer));
     CU_ASSERT_TRUE(gwtf_heartbeat_next_silent(heartbeat, 1001, &peer));
     CU_ASSERT_EQUAL(peer, 0);
+    gwtf_heartbeat_destroy(heartbeat);
+}
+
+static void a_node_that_stood_still_does_not_blame_its_peers(void) {
+    gwtf_heartbeat *heartbeat = make_heartbeat();
+    size_t peer;
+    for (size_t i = 0; i < 3; i++)
+        gwtf_heartbeat_heard(heartbeat, i, 0);
+    for (gwtf_time_us now_us = 20; now_us <= 80; now_us += 20)
+        CU_ASSERT_FALSE(gwtf_heartbeat_next_silent(heartbeat, now_us, &peer));
+    CU_ASSERT_FALSE(gwtf_heartbeat_next_silent(heartbeat, 500, &peer));
+    CU_ASSERT_FALSE(gwtf_heartbeat_next_silent(heartbeat, 520, &peer));
+    /* 80 before and 20 after the 420 that it stood still. */
+    CU_ASSERT_TRUE(gwtf_heartbeat_next_silent(heartbeat, 521, &peer));
     gwtf_heartbeat_destroy(heartbeat);
 }
 
@@ -150,6 +166,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_cut_or_damaged_charter_is_refused),
         GWTF_TEST(a_peer_that_falls_silent_is_found_once),
         GWTF_TEST(a_peer_that_never_spoke_gets_more_time),
+        GWTF_TEST(a_node_that_stood_still_does_not_blame_its_peers),
         GWTF_TEST(heartbeats_are_due_once_an_interval),
     };
     return gwtf_suite_main(argc, argv, "runtime", tests, sizeof tests / sizeof tests[0], NULL,

@@ -13,6 +13,7 @@ struct peer {
 struct gwtf_heartbeat {
     struct gwtf_heartbeat_config config;
     gwtf_time_us next_us;
+    gwtf_time_us looked_us; /* last call of _next_silent */
     struct peer *peers;
 };
 
@@ -28,6 +29,7 @@ gwtf_status gwtf_heartbeat_create(const struct gwtf_heartbeat_config *config, gw
     }
     made->config = *config;
     made->next_us = now_us;
+    made->looked_us = now_us;
     for (size_t i = 0; i < config->peers; i++)
         made->peers[i] = (struct peer){.watched = true, .since_us = now_us};
     *heartbeat = made;
@@ -65,6 +67,11 @@ bool gwtf_heartbeat_watches(const gwtf_heartbeat *heartbeat, size_t peer) {
 }
 
 bool gwtf_heartbeat_next_silent(gwtf_heartbeat *heartbeat, gwtf_time_us now_us, size_t *peer) {
+    int64_t gap_us = now_us - heartbeat->looked_us;
+    heartbeat->looked_us = now_us;
+    if (gap_us > 2 * heartbeat->config.interval_us)
+        for (size_t i = 0; i < heartbeat->config.peers; i++)
+            heartbeat->peers[i].since_us += gap_us;
     for (size_t i = 0; i < heartbeat->config.peers; i++) {
         struct peer *at = &heartbeat->peers[i];
         int64_t limit_us =

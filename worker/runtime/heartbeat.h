@@ -35,7 +35,11 @@ bool gwtf_heartbeat_due(gwtf_heartbeat *heartbeat, gwtf_time_us now_us);
 
 bool gwtf_heartbeat_watches(const gwtf_heartbeat *heartbeat, size_t peer);
 
-/* The next peer that has become silent, and forgets it; false when there is none. */
+/*
+ * The next peer that has become silent, and forgets it; false when there is none. Call it often:
+ * when more than two intervals have passed since the last call, it was this node that stood still,
+ * and the time in between does not count against the peers.
+ */
 bool gwtf_heartbeat_next_silent(gwtf_heartbeat *heartbeat, gwtf_time_us now_us, size_t *peer);
 
 #endif

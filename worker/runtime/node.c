@@ -25,6 +25,10 @@
 #define HEARTBEAT_INTERVAL_US 500000
 #define HEARTBEAT_SILENCE_US 15000000
 #define HEARTBEAT_FIRST_SILENCE_US 120000000
+/* The loop turns at least every SLEEP_MAX_US, unless the system or MPI holds it. */
+#define STOOD_STILL_US 2000000
+/* Messages that a turn of the loop takes before it looks at work, files and the clock again. */
+#define ARRIVALS_A_TURN 64
 #define STATE_INTERVAL_US 1000000
 #define LOOK_INTERVAL_US 300000
 
@@ -52,7 +56,8 @@ struct node {
     struct gwtf_node_state state;
     gwtf_time_us state_written_us;
     gwtf_time_us looked_us;
-    bool state_under_way; /* one state file and one look at a time wait for the disk */
+    gwtf_time_us turned_us; /* last turn of the loop */
+    bool state_under_way;   /* one state file and one look at a time wait for the disk */
     bool look_under_way;
     bool stop_told;
     bool finished;
@@ -231,7 +236,9 @@ static void peer_down(struct node *node, gwtf_node_id peer, const char *found_by
 static bool handle_arrivals(struct node *node) {
     struct gwtf_arrival arrival;
     bool any = false;
-    while (!node->finished && gwtf_transport_poll(node->transport, &arrival)) {
+    for (int i = 0; i < ARRIVALS_A_TURN && !node->finished; i++) {
+        if (!gwtf_transport_poll(node->transport, &arrival))
+            break;
         struct gwtf_event event = {
             .peer = arrival.peer, .ticket = arrival.ticket, .status = arrival.status};
         any = true;
@@ -305,6 +312,10 @@ static bool handle_writer(struct node *node) {
 
 static void handle_time(struct node *node) {
     gwtf_time_us now_us = gwtf_clock_now_us();
+    if (node->turned_us != 0 && now_us - node->turned_us > STOOD_STILL_US)
+        gwtf_log(GWTF_LOG_WARNING, "this node stood still for %.1f s: is the machine overloaded?",
+                 (double)(now_us - node->turned_us) * 1e-6);
+    node->turned_us = now_us;
     if (now_us >= node->update.deadline_us) {
         struct gwtf_event event = {.kind = GWTF_EVENT_TIMER};
         feed(node, &event);
@@ -359,7 +370,7 @@ static void flush(struct node *node) {
     gwtf_time_us start_us = gwtf_clock_now_us(), sent_us = 0;
     for (;;) {
         gwtf_time_us now_us = gwtf_clock_now_us();
-        while (gwtf_transport_poll(node->transport, &arrival))
+        for (int i = 0; i < ARRIVALS_A_TURN && gwtf_transport_poll(node->transport, &arrival); i++)
             if (arrival.kind == GWTF_ARRIVAL_MESSAGE && arrival.message.payload_bytes > 0)
                 gwtf_transport_discard(node->transport, arrival.peer);
         if (sent_us == 0 &&
