@@ -212,7 +212,7 @@ static bool local_stops(void *context) {
  * when it is loaded, so this process starts anew.
  */
 static void wait_passively(void) {
-    static char bytes[1 << 16];
+    static char bytes[1 << 16], path[4096];
     static char *arguments[GWTF_OPTION_LIST_MAX * 2 + 64];
     size_t count = 0, length = 0;
     FILE *file = getenv("OMP_WAIT_POLICY") == NULL ? fopen("/proc/self/cmdline", "r") : NULL;
@@ -225,8 +225,12 @@ static void wait_passively(void) {
         arguments[count++] = bytes + at;
     arguments[count] = NULL;
     setenv("OMP_WAIT_POLICY", "passive", 0);
-    if (length < sizeof bytes - 1)
-        execv("/proc/self/exe", arguments);
+    /* By its path, so that it keeps its name in lists of processes. */
+    ssize_t path_length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length < sizeof bytes - 1 && path_length > 0) {
+        path[path_length] = '\0';
+        execv(path, arguments);
+    }
 }
 
 static gwtf_status train_local(struct train *train, struct gwtf_error *error) {
