@@ -3,6 +3,26 @@
 #include "flow/link.h"
 #include "flow/table.h"
 
+/* Policy gwtf: unused capacity is offered too, where there is a way on from here. */
+static void add_unused(const gwtf_flow *flow, uint32_t sink, struct flow_offer *offer) {
+    uint32_t reserved = flow_reserved(flow, FLOW_ROLE_RELAY);
+    if (reserved >= flow->capacity)
+        return;
+    int64_t least_us = FLOW_COST_NONE;
+    for (size_t i = 0; i < flow->peers_count; i++) {
+        const struct flow_peer *peer = &flow->peers[i];
+        const struct flow_offer *on = &peer->figures[sink].offer;
+        if (flow_is_usable(flow, peer) && on->count > 0 && on->cost_us != FLOW_COST_NONE &&
+            peer->link_us + on->cost_us < least_us)
+            least_us = peer->link_us + on->cost_us;
+    }
+    if (least_us == FLOW_COST_NONE)
+        return;
+    offer->count += flow->capacity - reserved;
+    if (least_us < offer->cost_us)
+        offer->cost_us = least_us;
+}
+
 struct flow_offer flow_get_offer(const gwtf_flow *flow, uint32_t sink) {
     struct flow_offer offer = {FLOW_COST_NONE, 0};
     if (flow->config.stage == 0) {
@@ -15,13 +35,15 @@ struct flow_offer flow_get_offer(const gwtf_flow *flow, uint32_t sink) {
     }
     for (size_t i = 0; i < flow->slots_count; i++) {
         const struct flow_slot *slot = &flow->slots[i];
-        if (slot->sink != sink || slot->in.state != FLOW_END_NONE ||
+        if (slot->sink != sink || flow_slot_is_locked(slot) || slot->in.state != FLOW_END_NONE ||
             slot->out.state != FLOW_END_HELD || flow_slot_cost(slot) == FLOW_COST_NONE)
             continue;
         offer.count++;
         if (flow_slot_cost(slot) < offer.cost_us)
             offer.cost_us = flow_slot_cost(slot);
     }
+    if (flow->config.policy == GWTF_FLOW_POLICY_GWTF)
+        add_unused(flow, sink, &offer);
     return offer;
 }
 
@@ -93,8 +115,15 @@ void flow_take_advertisement(gwtf_flow *flow, struct flow_peer *peer,
 }
 
 void flow_forget_figures(gwtf_flow *flow, struct flow_peer *peer) {
-    const struct flow_figures nothing = {
-        {FLOW_COST_NONE, 0}, FLOW_COST_NONE, {FLOW_COST_NONE, 0}, FLOW_COST_NONE};
+    const struct flow_offer none = {FLOW_COST_NONE, 0};
+    const struct flow_figures nothing = {.offer = none,
+                                         .distance_us = FLOW_COST_NONE,
+                                         .told = none,
+                                         .told_distance_us = FLOW_COST_NONE,
+                                         .potential_down_us = FLOW_COST_NONE,
+                                         .potential_up_us = FLOW_COST_NONE,
+                                         .told_down_us = FLOW_COST_NONE,
+                                         .told_up_us = FLOW_COST_NONE};
     for (size_t sink = 0; sink < flow->config.sinks_max; sink++)
         peer->figures[sink] = nothing;
 }

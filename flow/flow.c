@@ -2,7 +2,9 @@
 #include "flow/flow.h"
 
 #include "flow/advertise.h"
+#include "flow/cycle.h"
 #include "flow/link.h"
+#include "flow/potential.h"
 #include "flow/repair.h"
 #include "flow/request.h"
 #include "flow/table.h"
@@ -35,7 +37,7 @@ static struct gwtf_flow_config with_defaults(const struct gwtf_flow_config *give
 }
 
 static bool config_is_valid(const struct gwtf_flow_config *config) {
-    return config->policy == GWTF_FLOW_POLICY_GWTF_PAPER &&
+    return config->policy <= GWTF_FLOW_POLICY_GWTF &&
            config->objective <= GWTF_FLOW_OBJECTIVE_MAX && config->self != GWTF_NODE_NONE &&
            config->stages >= 1 && config->stage <= config->stages && config->capacity >= 1 &&
            config->capacity <= config->capacity_max && config->capacity_max <= CAPACITY_LIMIT &&
@@ -48,7 +50,9 @@ static bool allocate(gwtf_flow *flow) {
     flow->slots = calloc(flow->slots_count, sizeof *flow->slots);
     flow->sinks = calloc(config->sinks_max, sizeof *flow->sinks);
     flow->peers = calloc(config->neighbours_max, sizeof *flow->peers);
-    if (flow->slots == NULL || flow->sinks == NULL || flow->peers == NULL)
+    flow->potentials = calloc(config->sinks_max, sizeof *flow->potentials);
+    if (flow->potentials == NULL || flow->slots == NULL || flow->sinks == NULL ||
+        flow->peers == NULL)
         return false;
     for (size_t i = 0; i < config->neighbours_max; i++) {
         flow->peers[i].id = GWTF_NODE_NONE;
@@ -73,6 +77,7 @@ gwtf_status gwtf_flow_create(const struct gwtf_flow_config *config, gwtf_flow **
     }
     gwtf_random_init(&made->random, gwtf_random_key(complete.seed, complete.self));
     made->capacity = complete.capacity;
+    made->tell_at_us = made->refine_at_us = GWTF_TIME_NEVER;
     made->releases_left = FLOW_RELEASES_MAX;
     for (size_t i = 0; i < made->slots_count; i++) {
         made->slots[i].patience_at_us = GWTF_TIME_NEVER;
@@ -91,6 +96,7 @@ void gwtf_flow_destroy(gwtf_flow *flow) {
     for (size_t i = 0; flow->peers != NULL && i < flow->config.neighbours_max; i++)
         free(flow->peers[i].figures);
     free(flow->peers);
+    free(flow->potentials);
     free(flow->sinks);
     free(flow->slots);
     free(flow);
@@ -147,6 +153,7 @@ static gwtf_status take_link_cost(gwtf_flow *flow, const struct gwtf_flow_event 
     if (link_us != FLOW_COST_NONE && link_us > COST_US_LIMIT)
         link_us = COST_US_LIMIT;
     flow_set_link(flow, peer, link_us);
+    flow_schedule_tell(flow);
     return GWTF_OK;
 }
 
@@ -190,21 +197,49 @@ static void take_body(gwtf_flow *flow, struct flow_peer *peer,
     case FLOW_MESSAGE_VERIFY:
         flow_take_verify(flow, peer, message);
         break;
+    case FLOW_MESSAGE_POTENTIAL_DOWN:
+    case FLOW_MESSAGE_POTENTIAL_UP:
+        flow_take_potential(flow, peer, message);
+        break;
+    case FLOW_MESSAGE_SCAN_MORE:
+    case FLOW_MESSAGE_SCAN_LESS:
+        flow_take_scan(flow, message);
+        break;
+    case FLOW_MESSAGE_TRACE_MORE:
+    case FLOW_MESSAGE_TRACE_LESS:
+        flow_take_trace(flow, peer, message);
+        break;
+    case FLOW_MESSAGE_ABORT:
+        flow_take_abort(flow, peer, message);
+        break;
+    case FLOW_MESSAGE_ATTACH:
+    case FLOW_MESSAGE_DROP:
+        flow_take_commit(flow, peer, message);
+        break;
     default:
         break;
     }
+}
+
+/* Neighbours, links or capacity are not what they were: the request flow starts again. */
+static void note_news(gwtf_flow *flow) {
+    flow->releases_left = FLOW_RELEASES_MAX;
+    flow->ask_from_us = flow->now_us;
+    flow_note_unrest(flow);
 }
 
 static gwtf_status take_message(gwtf_flow *flow, const struct gwtf_flow_event *event) {
     struct flow_peer *peer = flow_find_peer(flow, event->peer);
     const struct gwtf_flow_message *message = &event->message;
     if (peer == NULL || message->kind >= FLOW_MESSAGE_KINDS || !figure_is_sane(message->cost_us) ||
-        !figure_is_sane(message->other_cost_us))
+        !(message->other_cost_us < 0 ? message->other_cost_us >= -COST_US_LIMIT
+                                     : figure_is_sane(message->other_cost_us)))
         return GWTF_OK;
     switch (flow_link_receive(flow, peer, message)) {
     case FLOW_LINK_NEW:
         flow_lose_peer(flow, peer);
         flow_forget_figures(flow, peer);
+        note_news(flow);
         break;
     case FLOW_LINK_BODY:
         take_body(flow, peer, message);
@@ -221,15 +256,15 @@ static gwtf_status take_event(gwtf_flow *flow, const struct gwtf_flow_event *eve
         flow->started = true;
         return GWTF_OK;
     case GWTF_FLOW_EVENT_PEER_UP:
-        flow->releases_left = FLOW_RELEASES_MAX;
+        note_news(flow);
         return take_peer_up(flow, event);
     case GWTF_FLOW_EVENT_PEER_DOWN:
-        flow->releases_left = FLOW_RELEASES_MAX;
+        note_news(flow);
         return take_peer_down(flow, event);
     case GWTF_FLOW_EVENT_LINK_COST:
         return take_link_cost(flow, event);
     case GWTF_FLOW_EVENT_CAPACITY:
-        flow->releases_left = FLOW_RELEASES_MAX;
+        note_news(flow);
         return take_capacity(flow, event);
     case GWTF_FLOW_EVENT_MESSAGE:
         return take_message(flow, event);
@@ -246,7 +281,12 @@ static gwtf_time_us get_deadline(const gwtf_flow *flow) {
         deadline = repair;
     if (flow->ask_from_us > flow->now_us && flow->ask_from_us < deadline)
         deadline = flow->ask_from_us;
-    return deadline;
+    if (flow->config.policy != GWTF_FLOW_POLICY_GWTF)
+        return deadline;
+    gwtf_time_us potential = flow_potential_deadline(flow), search = flow_search_deadline(flow);
+    if (potential < deadline)
+        deadline = potential;
+    return search < deadline ? search : deadline;
 }
 
 gwtf_status gwtf_flow_step(gwtf_flow *flow, const struct gwtf_flow_event *event,
@@ -261,6 +301,12 @@ gwtf_status gwtf_flow_step(gwtf_flow *flow, const struct gwtf_flow_event *event,
         flow_request_all(flow);
         flow_tell(flow);
         flow_advertise(flow);
+        if (flow->config.policy == GWTF_FLOW_POLICY_GWTF) {
+            flow_relax(flow);
+            flow_search(flow);
+            flow_refine(flow);
+            flow_tell_potentials(flow);
+        }
         flow_link_emit(flow, update);
     }
     update->deadline_us = flow->started ? get_deadline(flow) : GWTF_TIME_NEVER;

@@ -8,6 +8,11 @@
  * it is full. A flow is complete when the data node's own request has been accepted in stage 1; it
  * then is a route.
  *
+ * Policy gwtf builds from the source instead, along the cheapest way that has room, and then
+ * cancels negative cycles of the residual graph, which neighbours find by potentials
+ * (flow/potential.h, flow/cycle.h). With one data node it settles at the maximum flow of least
+ * cost, exactly; with several, at one that no change of a single data node's flows can better.
+ *
  * A flow id names one hop: the sender chose it when it asked the receiver, and a relay knows under
  * which id the flow goes on. So the tail of a flow can be exchanged without telling its head.
  *
@@ -27,7 +32,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum gwtf_flow_policy { GWTF_FLOW_POLICY_GWTF_PAPER };
+enum gwtf_flow_policy {
+    /* Request flow and repair as in the paper. */
+    GWTF_FLOW_POLICY_GWTF_PAPER,
+    /* Residual cycles: see above. */
+    GWTF_FLOW_POLICY_GWTF
+};
 enum gwtf_flow_objective { GWTF_FLOW_OBJECTIVE_SUM, GWTF_FLOW_OBJECTIVE_MAX };
 
 /* Fields with a default take it where they are 0. */
@@ -85,7 +95,9 @@ struct gwtf_flow_message {
     uint32_t sequence;
     uint32_t acknowledged;
     gwtf_node_id sink;
+    uint32_t limit; /* no padding: the bytes are the same again in the same run */
     gwtf_flow_id flow;
+    uint64_t token;
     int64_t cost_us;
     int64_t other_cost_us;
 };

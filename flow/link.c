@@ -82,7 +82,7 @@ enum flow_link_result flow_link_receive(gwtf_flow *flow, struct flow_peer *peer,
     if (message->sequence == 0)
         return FLOW_LINK_NOTHING;
     if (!peer->acknowledge)
-        peer->acknowledge_at_us = flow->now_us + flow->config.retry_us / 3;
+        peer->acknowledge_at_us = flow->now_us + flow->config.retry_us / 2;
     peer->acknowledge = true;
     if (message->sequence != peer->received + 1)
         return FLOW_LINK_NOTHING;

@@ -31,6 +31,24 @@ enum flow_message_kind {
     FLOW_MESSAGE_DIFFERS,
     /* I hold FLOW with you; answered by CANCEL when the receiver does not. */
     FLOW_MESSAGE_VERIFY,
+    /* Policy gwtf, see flow/potential.h. To the next stage: the potential of your inner half is at
+     * most other_cost_us for SINK. To the previous stage: mine is other_cost_us, and you have flows
+     * here that could be taken back. */
+    FLOW_MESSAGE_POTENTIAL_DOWN,
+    FLOW_MESSAGE_POTENTIAL_UP,
+    /* See flow/cycle.h. TOKEN: the node to come back to; count: hops since; limit: hops until
+     * another one is chosen. */
+    FLOW_MESSAGE_SCAN_MORE,
+    FLOW_MESSAGE_SCAN_LESS,
+    /* TOKEN names the search; other_cost_us: cost of the cycle so far; count:
+     * hops so far. The receiver would send one more flow to the sender, or one less: FLOW. */
+    FLOW_MESSAGE_TRACE_MORE,
+    FLOW_MESSAGE_TRACE_LESS,
+    FLOW_MESSAGE_ABORT,
+    /* Commit. I take a flow from you under the id FLOW; it costs cost_us from here. */
+    FLOW_MESSAGE_ATTACH,
+    /* Commit. I send you FLOW no longer. */
+    FLOW_MESSAGE_DROP,
     FLOW_MESSAGE_KINDS
 };
 

@@ -1,11 +1,12 @@
 #include "flow/repair.h"
 
 #include "flow/link.h"
+#include "flow/potential.h"
 #include "flow/table.h"
 
 static bool lacks_out(const struct flow_slot *slot) {
     return slot->role == FLOW_ROLE_RELAY && slot->in.state == FLOW_END_HELD &&
-           slot->out.state != FLOW_END_HELD;
+           slot->out.state != FLOW_END_HELD && !slot->answer_due;
 }
 
 static bool lacks_in(const struct flow_slot *slot) {
@@ -14,8 +15,11 @@ static bool lacks_in(const struct flow_slot *slot) {
 }
 
 void flow_set_patience(gwtf_flow *flow, struct flow_slot *slot) {
-    int64_t ticks = lacks_out(slot) ? FLOW_REPAIR_TICKS : FLOW_IDLE_TICKS;
-    if (!lacks_out(slot) && (!lacks_in(slot) || flow->releases_left == 0))
+    bool gwtf = flow->config.policy == GWTF_FLOW_POLICY_GWTF;
+    int64_t ticks = lacks_out(slot) ? FLOW_REPAIR_TICKS
+                    : gwtf          ? FLOW_IDLE_TICKS_GWTF
+                                    : FLOW_IDLE_TICKS;
+    if (!lacks_out(slot) && (!lacks_in(slot) || (!gwtf && flow->releases_left == 0)))
         slot->patience_at_us = GWTF_TIME_NEVER;
     else if (slot->patience_at_us == GWTF_TIME_NEVER)
         slot->patience_at_us = flow->now_us + ticks * flow->config.tick_us;
@@ -31,6 +35,7 @@ void flow_give_up_end(gwtf_flow *flow, struct flow_end *end) {
 void flow_give_up(gwtf_flow *flow, struct flow_slot *slot) {
     flow_give_up_end(flow, &slot->in);
     flow_give_up_end(flow, &slot->out);
+    slot->held = slot->answer_due = false;
     slot->patience_at_us = GWTF_TIME_NEVER;
 }
 
@@ -38,9 +43,12 @@ void flow_give_up(gwtf_flow *flow, struct flow_slot *slot) {
 static void open_end(gwtf_flow *flow, struct flow_slot *slot, struct flow_end *end) {
     end->state = FLOW_END_NONE;
     end->verify_due = false;
+    if (end == &slot->in)
+        slot->answer_due = false;
     slot->patience_at_us = GWTF_TIME_NEVER;
     flow_set_patience(flow, slot);
     flow->routes_changed = true;
+    flow_note_unrest(flow);
 }
 
 void flow_lose_peer(gwtf_flow *flow, const struct flow_peer *peer) {
@@ -170,7 +178,8 @@ void flow_take_verify(gwtf_flow *flow, struct flow_peer *peer,
 static void join(gwtf_flow *flow, struct flow_slot *open) {
     for (size_t i = 0; i < flow->slots_count; i++) {
         struct flow_slot *idle = &flow->slots[i];
-        if (!lacks_in(idle) || idle->sink != open->sink || open->out.state != FLOW_END_NONE)
+        if (!lacks_in(idle) || flow_slot_is_locked(idle) || idle->sink != open->sink ||
+            open->out.state != FLOW_END_NONE)
             continue;
         open->out = idle->out;
         open->link_us = idle->link_us;
@@ -187,6 +196,9 @@ static void lose_patience(gwtf_flow *flow, struct flow_slot *slot) {
     slot->patience_at_us = GWTF_TIME_NEVER;
     if (lacks_out(slot)) {
         flow_give_up(flow, slot);
+    } else if (lacks_in(slot) && flow->config.policy == GWTF_FLOW_POLICY_GWTF) {
+        /* From now on searches build flows where they fit; requests, when there is news. */
+        flow_give_up(flow, slot);
     } else if (lacks_in(slot) && flow->releases_left > 0) {
         flow->releases_left--;
         flow_give_up(flow, slot);
@@ -198,7 +210,7 @@ static void lose_patience(gwtf_flow *flow, struct flow_slot *slot) {
 void flow_repair(gwtf_flow *flow) {
     for (size_t i = 0; i < flow->slots_count; i++) {
         struct flow_slot *slot = &flow->slots[i];
-        if (lacks_out(slot) && slot->out.state == FLOW_END_NONE)
+        if (lacks_out(slot) && slot->out.state == FLOW_END_NONE && !flow_slot_is_locked(slot))
             join(flow, slot);
         if (slot->patience_at_us <= flow->now_us)
             lose_patience(flow, slot);

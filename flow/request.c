@@ -2,8 +2,13 @@
 
 #include "flow/advertise.h"
 #include "flow/link.h"
+#include "flow/potential.h"
 #include "flow/repair.h"
 #include "flow/table.h"
+
+/* Policy gwtf: flows that a data node builds at one time. More is quicker, but each then chooses
+ * its way by offers that the others are about to take. */
+#define SOURCE_ASKS 3
 
 struct choice {
     struct flow_peer *peer; /* NULL: none */
@@ -34,7 +39,7 @@ static struct choice choose(gwtf_flow *flow, uint32_t sink) {
 
 static void ask(gwtf_flow *flow, struct flow_slot *slot, const struct choice *choice) {
     struct flow_offer *offer = &choice->peer->figures[choice->sink].offer;
-    gwtf_flow_id id = ((gwtf_flow_id)flow->config.self + 1) << 32 | ++flow->ids;
+    gwtf_flow_id id = flow_new_id(flow);
     slot->sink = choice->sink;
     slot->out = (struct flow_end){FLOW_END_ASKED, choice->peer->id, id, false};
     slot->link_us = choice->peer->link_us;
@@ -52,8 +57,8 @@ static void ask(gwtf_flow *flow, struct flow_slot *slot, const struct choice *ch
 static void request_repairs(gwtf_flow *flow) {
     for (size_t i = 0; i < flow->slots_count; i++) {
         struct flow_slot *slot = &flow->slots[i];
-        if (slot->role != FLOW_ROLE_RELAY || slot->in.state != FLOW_END_HELD ||
-            slot->out.state != FLOW_END_NONE)
+        if (slot->role != FLOW_ROLE_RELAY || flow_slot_is_locked(slot) ||
+            slot->in.state != FLOW_END_HELD || slot->out.state != FLOW_END_NONE)
             continue;
         struct choice choice = choose(flow, slot->sink);
         if (choice.peer != NULL)
@@ -61,8 +66,55 @@ static void request_repairs(gwtf_flow *flow) {
     }
 }
 
+/* Policy gwtf: SLOT's previous hop has waited for this. */
+static void answer(gwtf_flow *flow, struct flow_slot *slot, bool accepted) {
+    struct flow_peer *peer = flow_find_peer(flow, slot->in.peer);
+    slot->answer_due = false;
+    if (peer == NULL || slot->in.state != FLOW_END_HELD || !flow_link_has_room_for_answer(peer))
+        return;
+    struct gwtf_flow_message body = {.kind = FLOW_MESSAGE_ACCEPT,
+                                     .sink = flow->sinks[slot->sink],
+                                     .flow = slot->in.id,
+                                     .cost_us = flow_slot_cost(slot)};
+    if (!accepted) {
+        slot->in.state = FLOW_END_NONE;
+        slot->patience_at_us = GWTF_TIME_NEVER;
+    }
+    struct flow_offer offer = flow_get_offer(flow, slot->sink);
+    flow_note_told(peer, slot->sink, offer);
+    body.count = offer.count;
+    if (accepted) {
+        body.other_cost_us = offer.cost_us;
+    } else {
+        body.kind = FLOW_MESSAGE_REJECT;
+        body.cost_us = offer.cost_us;
+    }
+    flow_link_send(flow, peer, &body);
+}
+
+/* Policy gwtf: requests that no next hop is left for. */
+static void reject_hopeless(gwtf_flow *flow) {
+    for (size_t i = 0; i < flow->slots_count; i++) {
+        struct flow_slot *slot = &flow->slots[i];
+        if (slot->answer_due && slot->out.state == FLOW_END_NONE)
+            answer(flow, slot, false);
+    }
+}
+
+static uint32_t count_all_asked(const gwtf_flow *flow) {
+    uint32_t count = 0;
+    for (size_t i = 0; i < flow->slots_count; i++)
+        count += flow->slots[i].out.state == FLOW_END_ASKED;
+    return count;
+}
+
 void flow_request_all(gwtf_flow *flow) {
     request_repairs(flow);
+    bool gwtf = flow->config.policy == GWTF_FLOW_POLICY_GWTF;
+    if (gwtf)
+        reject_hopeless(flow);
+    if (gwtf && flow->config.stage != 0)
+        return;
     bool offers = choose(flow, (uint32_t)flow->sinks_count).peer != NULL;
     if (offers && !flow->saw_offers && flow->ask_from_us <= flow->now_us)
         /* The first offer is seldom the best: the others are on their way. */
@@ -72,6 +124,8 @@ void flow_request_all(gwtf_flow *flow) {
         return;
     bool data = flow->config.stage == 0;
     for (uint32_t i = 0; i < flow->capacity; i++) {
+        if (gwtf && count_all_asked(flow) >= SOURCE_ASKS)
+            return;
         struct choice choice = choose(flow, (uint32_t)flow->sinks_count);
         if (choice.peer == NULL)
             return;
@@ -96,12 +150,30 @@ static struct flow_slot *grant(gwtf_flow *flow, uint32_t sink, int64_t cost_us) 
     struct flow_slot *best = NULL;
     for (size_t i = 0; i < flow->slots_count; i++) {
         struct flow_slot *slot = &flow->slots[i];
-        if (slot->sink == sink && slot->in.state == FLOW_END_NONE &&
+        if (slot->sink == sink && !flow_slot_is_locked(slot) && slot->in.state == FLOW_END_NONE &&
             slot->out.state == FLOW_END_HELD && flow_slot_cost(slot) <= cost_us &&
             (best == NULL || flow_slot_cost(slot) < flow_slot_cost(best)))
             best = slot;
     }
     return best;
+}
+
+/* Policy gwtf: unused capacity takes the request, and looks for a way on before it answers. */
+static bool take_on(gwtf_flow *flow, struct flow_peer *peer, uint32_t sink,
+                    const struct gwtf_flow_message *message) {
+    if (flow->config.policy != GWTF_FLOW_POLICY_GWTF || flow->config.stage == 0 ||
+        flow_get_offer(flow, sink).cost_us > message->cost_us)
+        return false;
+    struct flow_slot *slot = flow_take_slot(flow, FLOW_ROLE_RELAY);
+    if (slot == NULL)
+        return false;
+    slot->sink = sink;
+    slot->in = (struct flow_end){FLOW_END_HELD, peer->id, message->flow, false};
+    slot->answer_due = true;
+    slot->cost_due = false;
+    slot->patience_at_us = GWTF_TIME_NEVER;
+    flow_note_unrest(flow);
+    return true;
 }
 
 void flow_take_request(gwtf_flow *flow, struct flow_peer *peer,
@@ -114,12 +186,15 @@ void flow_take_request(gwtf_flow *flow, struct flow_peer *peer,
                  message->flow >> 32 == (gwtf_flow_id)peer->id + 1 &&
                  flow_find_in(flow, peer->id, message->flow) == NULL;
     struct flow_slot *slot = known ? grant(flow, sink, message->cost_us) : NULL;
+    if (known && slot == NULL && take_on(flow, peer, sink, message))
+        return;
     struct gwtf_flow_message body = {.sink = message->sink, .flow = message->flow};
     if (slot != NULL) {
         slot->in = (struct flow_end){FLOW_END_HELD, peer->id, message->flow, false};
         slot->patience_at_us = GWTF_TIME_NEVER;
         slot->cost_due = false;
         flow->routes_changed = true;
+        flow_note_unrest(flow);
     }
     struct flow_offer offer = {FLOW_COST_NONE, 0};
     if (known) {
@@ -157,8 +232,11 @@ void flow_take_answer(gwtf_flow *flow, struct flow_peer *peer,
     if (accepted) {
         slot->out.state = FLOW_END_HELD;
         slot->rest_us = message->cost_us;
-        slot->cost_due = slot->in.state == FLOW_END_HELD;
+        slot->cost_due = slot->in.state == FLOW_END_HELD && !slot->answer_due;
         flow->routes_changed = true;
+        flow_note_unrest(flow);
+        if (slot->answer_due)
+            answer(flow, slot, true);
     } else {
         slot->out.state = FLOW_END_NONE;
     }

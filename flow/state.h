@@ -19,6 +19,13 @@
 #define FLOW_COMPARE_TICKS 256
 /* How often outflows without inflow are given up before the node waits for news. */
 #define FLOW_RELEASES_MAX 3
+/* Policy gwtf: ticks that an outflow without inflow is kept (searches find a use for the capacity),
+ * and that a search may keep capacity locked. Searches that a node takes part in at one time. */
+#define FLOW_IDLE_TICKS_GWTF 2
+#define FLOW_LOCK_TICKS 4
+#define FLOW_VISITS_MAX 16
+/* What one more flow is worth: above the cost of any way. */
+#define FLOW_WORTH_US ((int64_t)1 << 40)
 
 struct flow_offer {
     int64_t cost_us; /* FLOW_COST_NONE: none */
@@ -31,6 +38,13 @@ struct flow_figures {
     int64_t distance_us;     /* the peer's; FLOW_COST_NONE: no way */
     struct flow_offer told;  /* this node's, as the peer knows it */
     int64_t told_distance_us;
+    /* Policy gwtf; FLOW_COST_NONE: nothing said yet. */
+    int64_t potential_down_us; /* the peer's, at this node's inner half */
+    int64_t potential_up_us;
+    uint32_t length_down; /* hops that they have come */
+    uint32_t length_up;
+    int64_t told_down_us;
+    int64_t told_up_us;
 };
 
 struct flow_peer {
@@ -85,9 +99,58 @@ struct flow_slot {
     struct flow_end out;
     int64_t link_us; /* of the hop out, as it was when asked or when last measured */
     int64_t rest_us; /* from the next hop to the sink */
+    bool answer_due; /* the previous hop waits for an answer until the next hop has given one */
     bool cost_due;   /* the previous hop does not know the cost yet */
     /* Without inflow: when the outflow is given up. Without outflow: when it is pushed back. */
     gwtf_time_us patience_at_us;
+    /* Kept for a search: unused capacity, the inflow, the outflow. */
+    bool held;
+    bool in_locked;
+    bool out_locked;
+};
+
+/* The arc by which a vertex of the residual graph got its potential. */
+enum flow_arc {
+    FLOW_ARC_NONE,
+    FLOW_ARC_INSIDE, /* in to out over unused capacity, or out to in over used */
+    FLOW_ARC_MORE,   /* one more flow from PEER */
+    FLOW_ARC_LESS    /* one less to PEER */
+};
+struct flow_vertex {
+    int64_t value_us; /* 0 at first, never rises */
+    enum flow_arc arc;
+    gwtf_node_id peer;
+    uint32_t length; /* hops that the value has come */
+};
+struct flow_potential {
+    struct flow_vertex in, out;
+    bool fresh; /* lowered since the last search from here */
+    gwtf_time_us search_from_us;
+    gwtf_time_us scanned_until_us; /* a scan has passed: no other before */
+};
+
+enum flow_visit_kind {
+    FLOW_VISIT_NONE,
+    FLOW_VISIT_OPEN,     /* the search began here: what it does here shows when it comes back */
+    FLOW_VISIT_NEW,      /* unused capacity is used */
+    FLOW_VISIT_MOVE_IN,  /* a flow comes from another node */
+    FLOW_VISIT_MOVE_OUT, /* a flow goes to another node */
+    FLOW_VISIT_REMOVE    /* capacity is freed */
+};
+/* A search's passage through this node. */
+struct flow_visit {
+    enum flow_visit_kind kind;
+    bool first;     /* the search began here */
+    bool committed; /* first only */
+    uint64_t token;
+    uint32_t sink;
+    gwtf_node_id successor;   /* on the cycle: who sent the search here */
+    gwtf_node_id predecessor; /* on the cycle: where the search went on */
+    struct flow_slot *in;     /* whose inflow changes, or NULL */
+    struct flow_slot *out;    /* whose outflow changes, or NULL */
+    gwtf_flow_id in_id;       /* the inflow that goes, or GWTF_FLOW_NONE */
+    gwtf_flow_id out_id;
+    gwtf_time_us until_us;
 };
 
 struct gwtf_flow {
@@ -102,6 +165,13 @@ struct gwtf_flow {
     bool routes_changed;
     uint32_t sessions;
     uint32_t ids;
+    uint32_t tokens;
+    gwtf_time_us calm_at_us;   /* the request flow is at work until then */
+    int64_t grain_us;          /* potentials are told when lowered by at least this */
+    gwtf_time_us refine_at_us; /* when the grain is made finer; GWTF_TIME_NEVER: it is fine */
+    gwtf_time_us tell_at_us;   /* when changed potentials are told */
+    struct flow_visit visits[FLOW_VISITS_MAX];
+    struct flow_potential *potentials; /* [sinks_max] */
 
     size_t peers_count; /* entries used at some time; some of them may be free */
     struct flow_peer *peers;

@@ -39,7 +39,11 @@ bool flow_end_is_live(const struct flow_end *end) {
 }
 
 bool flow_slot_is_reserved(const struct flow_slot *slot) {
-    return flow_end_is_live(&slot->in) || flow_end_is_live(&slot->out);
+    return flow_end_is_live(&slot->in) || flow_end_is_live(&slot->out) || slot->held;
+}
+
+bool flow_slot_is_locked(const struct flow_slot *slot) {
+    return slot->held || slot->in_locked || slot->out_locked;
 }
 
 bool flow_slot_is_complete(const struct flow_slot *slot) {
@@ -59,7 +63,7 @@ struct flow_slot *flow_take_slot(gwtf_flow *flow, enum flow_role role) {
         return NULL;
     for (size_t i = 0; i < flow->slots_count; i++) {
         struct flow_slot *slot = &flow->slots[i];
-        if (slot->role == role && slot->in.state == FLOW_END_NONE &&
+        if (slot->role == role && !slot->held && slot->in.state == FLOW_END_NONE &&
             slot->out.state == FLOW_END_NONE)
             return slot;
     }
@@ -90,4 +94,8 @@ int64_t flow_slot_cost(const struct flow_slot *slot) {
     if (slot->out.state != FLOW_END_HELD || slot->rest_us == FLOW_COST_NONE)
         return FLOW_COST_NONE;
     return slot->link_us + slot->rest_us;
+}
+
+gwtf_flow_id flow_new_id(gwtf_flow *flow) {
+    return ((gwtf_flow_id)flow->config.self + 1) << 32 | ++flow->ids;
 }

@@ -18,6 +18,8 @@ uint32_t flow_sink_index(gwtf_flow *flow, gwtf_node_id id);
 
 /* Was used, is used: an end that is asked or held. */
 bool flow_end_is_live(const struct flow_end *end);
+/* Part of a search. */
+bool flow_slot_is_locked(const struct flow_slot *slot);
 bool flow_slot_is_reserved(const struct flow_slot *slot);
 /* Both neighbours, as far as the role has them. */
 bool flow_slot_is_complete(const struct flow_slot *slot);
@@ -33,5 +35,8 @@ struct flow_slot *flow_find_out(const gwtf_flow *flow, gwtf_node_id peer, gwtf_f
 
 /* From this node to the sink along the slot; FLOW_COST_NONE without outflow. */
 int64_t flow_slot_cost(const struct flow_slot *slot);
+
+/* An id that was not given before. */
+gwtf_flow_id flow_new_id(gwtf_flow *flow);
 
 #endif

@@ -60,6 +60,7 @@ void cluster_init(struct cluster *cluster, uint64_t seed, uint32_t stages, uint3
     GWTF_ASSERT(nodes <= CLUSTER_NODES_MAX);
     memset(cluster, 0, sizeof *cluster);
     cluster->seed = seed;
+    cluster->policy = CLUSTER_POLICY;
     cluster->stages = stages;
     cluster->nodes_count = nodes;
     cluster->link_us = malloc((size_t)nodes * nodes * sizeof *cluster->link_us);
@@ -108,6 +109,7 @@ static void deliver(struct cluster *cluster, gwtf_node_id from, const struct gwt
     struct gwtf_flow_event event = {.kind = GWTF_FLOW_EVENT_MESSAGE, .peer = from};
     event.message = send->message;
     cluster->messages++;
+    cluster->kinds[send->message.kind % CLUSTER_KINDS]++;
     struct {
         gwtf_time_us at_us;
         gwtf_node_id from, to;
@@ -205,8 +207,12 @@ void cluster_run(struct cluster *cluster, double ticks) {
            cluster->fault == NULL) {
         struct cluster_event event = pop(cluster);
         cluster->now_us = event.at_us;
-        if (event.event.kind == GWTF_FLOW_EVENT_TIMER)
-            cluster->nodes[event.node].deadline_us = GWTF_TIME_NEVER;
+        if (event.event.kind == GWTF_FLOW_EVENT_TIMER) {
+            struct cluster_node *node = &cluster->nodes[event.node];
+            if (event.at_us < node->deadline_us || !node->up)
+                continue; /* put off meanwhile */
+            node->deadline_us = GWTF_TIME_NEVER;
+        }
         cluster_tell(cluster, event.node, &event.event);
     }
     cluster->now_us = until_us;

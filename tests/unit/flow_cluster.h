@@ -11,6 +11,10 @@
 
 #define CLUSTER_NODES_MAX 512
 #define CLUSTER_MESSAGE_US 1000
+#define CLUSTER_KINDS 32
+#ifndef CLUSTER_POLICY
+#define CLUSTER_POLICY GWTF_FLOW_POLICY_GWTF
+#endif
 #define CLUSTER_TICK_US (40 * CLUSTER_MESSAGE_US)
 
 struct cluster_node {
@@ -25,7 +29,7 @@ struct cluster_node {
 struct cluster {
     /* Set before cluster_start. */
     uint64_t seed;
-    enum gwtf_flow_policy policy;
+    enum gwtf_flow_policy policy; /* CLUSTER_POLICY */
     uint32_t stages;
     uint32_t nodes_count;
     uint32_t neighbours_max; /* 0: as many as nodes */
@@ -40,7 +44,8 @@ struct cluster {
     gwtf_time_us now_us;
     gwtf_time_us changed_us; /* last change of any flow table */
     uint64_t messages;
-    uint64_t trace; /* hash over all messages in order */
+    uint64_t kinds[CLUSTER_KINDS]; /* messages by enum flow_message_kind */
+    uint64_t trace;                /* hash over all messages in order */
     const char *fault;
     gwtf_node_id fault_node;
 

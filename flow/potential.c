@@ -1,0 +1,267 @@
+#include "flow/potential.h"
+
+#include "flow/link.h"
+#include "flow/table.h"
+
+/* Changes within this part of a retry time are told together. */
+#define TELL_PARTS 3
+/* The grain starts at the mean cost of a link and is halved in every half tick without news, down
+ * to this part of it; the last step is to 1. */
+#define GRAIN_PARTS 128
+#define REFINE_PARTS 2
+
+void flow_schedule_tell(gwtf_flow *flow) {
+    if (flow->config.policy == GWTF_FLOW_POLICY_GWTF && flow->tell_at_us == GWTF_TIME_NEVER)
+        flow->tell_at_us = flow->now_us + flow->config.retry_us / TELL_PARTS;
+}
+
+static int64_t get_mean_link(const gwtf_flow *flow) {
+    int64_t sum_us = 0, count = 0;
+    for (size_t i = 0; i < flow->peers_count; i++)
+        if (flow_is_usable(flow, &flow->peers[i])) {
+            sum_us += flow->peers[i].link_us;
+            count++;
+        }
+    return count > 0 ? sum_us / count : 0;
+}
+
+void flow_note_unrest(gwtf_flow *flow) {
+    if (flow->config.policy != GWTF_FLOW_POLICY_GWTF)
+        return;
+    flow->calm_at_us = flow->now_us + flow->config.tick_us;
+    flow->refine_at_us = flow->calm_at_us + flow->config.tick_us / REFINE_PARTS;
+    flow->grain_us = get_mean_link(flow) + 1;
+    flow_schedule_tell(flow);
+}
+
+void flow_refine(gwtf_flow *flow) {
+    if (flow->now_us < flow->refine_at_us || flow->now_us < flow->calm_at_us)
+        return;
+    flow->grain_us /= 2;
+    bool fine = flow->grain_us <= 1 || flow->grain_us < get_mean_link(flow) / GRAIN_PARTS;
+    if (fine)
+        flow->grain_us = 1;
+    flow->refine_at_us =
+        fine ? GWTF_TIME_NEVER : flow->now_us + flow->config.tick_us / REFINE_PARTS;
+    flow_schedule_tell(flow);
+}
+
+static bool is_own(const gwtf_flow *flow, uint32_t sink) {
+    return flow->config.stage != 0 || flow->sinks[sink] == flow->config.self;
+}
+
+struct flow_slot *flow_find_outflow(const gwtf_flow *flow, uint32_t sink, gwtf_node_id peer) {
+    for (size_t i = 0; i < flow->slots_count; i++) {
+        struct flow_slot *slot = &flow->slots[i];
+        if (slot->out.state == FLOW_END_HELD && slot->out.peer == peer && slot->sink == sink &&
+            !slot->held && !slot->out_locked)
+            return slot;
+    }
+    return NULL;
+}
+
+/* As flow_find_outflow, but a search may hold it: its end is near. */
+static bool has_outflow(const gwtf_flow *flow, uint32_t sink, gwtf_node_id peer) {
+    for (size_t i = 0; i < flow->slots_count; i++) {
+        const struct flow_slot *slot = &flow->slots[i];
+        if (slot->out.state == FLOW_END_HELD && slot->out.peer == peer && slot->sink == sink)
+            return true;
+    }
+    return false;
+}
+
+static bool has_inflow(const gwtf_flow *flow, uint32_t sink, gwtf_node_id peer) {
+    for (size_t i = 0; i < flow->slots_count; i++) {
+        const struct flow_slot *slot = &flow->slots[i];
+        if (slot->in.state == FLOW_END_HELD && slot->sink == sink && slot->in.peer == peer)
+            return true;
+    }
+    return false;
+}
+
+/* HELD: capacity that a search holds counts as unused. */
+static bool has_spare(const gwtf_flow *flow, uint32_t sink, bool held) {
+    bool data = flow->config.stage == 0;
+    uint32_t first = flow_reserved(flow, data ? FLOW_ROLE_SOURCE : FLOW_ROLE_RELAY);
+    uint32_t second = data ? flow_reserved(flow, FLOW_ROLE_SINK) : first;
+    for (size_t i = 0; held && i < flow->slots_count; i++) {
+        const struct flow_slot *slot = &flow->slots[i];
+        bool unused = slot->held && !flow_end_is_live(&slot->in) && !flow_end_is_live(&slot->out);
+        first -= unused && slot->role != FLOW_ROLE_SINK;
+        second -= unused && slot->role != FLOW_ROLE_SOURCE;
+    }
+    return is_own(flow, sink) && first < flow->capacity && second < flow->capacity;
+}
+
+bool flow_has_spare(const gwtf_flow *flow, uint32_t sink) {
+    return has_spare(flow, sink, false);
+}
+
+/* Is there a flow whose capacity could be freed? A data node never gives up a flow for nothing. */
+static bool has_used(const gwtf_flow *flow, uint32_t sink) {
+    for (size_t i = 0; i < flow->slots_count && flow->config.stage != 0; i++)
+        if (flow->slots[i].sink == sink && flow_slot_is_complete(&flow->slots[i]))
+            return true;
+    return false;
+}
+
+static void lower(gwtf_flow *flow, uint32_t sink, struct flow_vertex *vertex, int64_t value_us,
+                  enum flow_arc arc, gwtf_node_id peer, uint32_t length) {
+    if (value_us >= vertex->value_us)
+        return;
+    vertex->value_us = value_us;
+    vertex->arc = arc;
+    vertex->peer = peer;
+    vertex->length = length;
+    flow->potentials[sink].fresh = true;
+    flow_schedule_tell(flow);
+    if (flow->refine_at_us != GWTF_TIME_NEVER)
+        flow->refine_at_us = flow->now_us + flow->config.tick_us / REFINE_PARTS;
+}
+
+/* By taking a flow back from PEER. Its potential is 0 at most, before it has said anything. */
+static int64_t get_less_value(const struct flow_peer *peer, uint32_t sink) {
+    int64_t up_us = peer->figures[sink].potential_up_us;
+    return (up_us == FLOW_COST_NONE ? 0 : up_us) - peer->link_us;
+}
+
+static void relax_outside(gwtf_flow *flow, uint32_t sink) {
+    struct flow_potential *potential = &flow->potentials[sink];
+    for (size_t i = 0; i < flow->peers_count; i++) {
+        const struct flow_peer *peer = &flow->peers[i];
+        if (peer->id == GWTF_NODE_NONE || peer->peer_session == 0)
+            continue;
+        const struct flow_figures *figures = &peer->figures[sink];
+        if (figures->potential_down_us != FLOW_COST_NONE)
+            lower(flow, sink, &potential->in, figures->potential_down_us, FLOW_ARC_MORE, peer->id,
+                  figures->length_down);
+        if (peer->link_us != FLOW_COST_NONE &&
+            get_less_value(peer, sink) < potential->out.value_us &&
+            has_outflow(flow, sink, peer->id))
+            lower(flow, sink, &potential->out, get_less_value(peer, sink), FLOW_ARC_LESS, peer->id,
+                  figures->length_up);
+    }
+}
+
+static bool arc_is_there(const gwtf_flow *flow, uint32_t sink, const struct flow_vertex *vertex,
+                         bool inner) {
+    const struct flow_peer *peer = flow_find_peer(flow, vertex->peer);
+    switch (vertex->arc) {
+    case FLOW_ARC_NONE:
+        return true;
+    case FLOW_ARC_INSIDE:
+        return inner ? has_used(flow, sink) : has_spare(flow, sink, true);
+    case FLOW_ARC_MORE:
+        return peer != NULL && peer->figures[sink].potential_down_us <= vertex->value_us;
+    case FLOW_ARC_LESS:
+        return peer != NULL && has_outflow(flow, sink, peer->id) &&
+               get_less_value(peer, sink) <= vertex->value_us;
+    }
+    return false;
+}
+
+static void relax_sink(gwtf_flow *flow, uint32_t sink) {
+    struct flow_potential *potential = &flow->potentials[sink];
+    struct flow_vertex *in = &potential->in, *out = &potential->out;
+    if (!arc_is_there(flow, sink, in, true))
+        in->arc = FLOW_ARC_NONE;
+    if (!arc_is_there(flow, sink, out, false))
+        out->arc = FLOW_ARC_NONE;
+    relax_outside(flow, sink);
+    int64_t worth_us = flow->config.stage == 0 ? FLOW_WORTH_US : 0;
+    if (in->value_us - worth_us < out->value_us && has_spare(flow, sink, true))
+        lower(flow, sink, out, in->value_us - worth_us, FLOW_ARC_INSIDE, GWTF_NODE_NONE,
+              in->length);
+    if (out->value_us < in->value_us && has_used(flow, sink))
+        lower(flow, sink, in, out->value_us, FLOW_ARC_INSIDE, GWTF_NODE_NONE, out->length);
+}
+
+void flow_relax(gwtf_flow *flow) {
+    if (flow->now_us < flow->calm_at_us)
+        return;
+    for (uint32_t sink = 0; sink < flow->sinks_count; sink++)
+        if (is_own(flow, sink))
+            relax_sink(flow, sink);
+}
+
+static bool is_news(const gwtf_flow *flow, int64_t value_us, int64_t told_us, int64_t untold_us) {
+    if (told_us == FLOW_COST_NONE)
+        told_us = untold_us;
+    return told_us - value_us >= flow->grain_us || (value_us > told_us && told_us < 0);
+}
+
+/* True when nothing is left to be told. */
+static bool tell_peer(gwtf_flow *flow, struct flow_peer *peer, uint32_t sink) {
+    const struct flow_potential *potential = &flow->potentials[sink];
+    struct flow_figures *figures = &peer->figures[sink];
+    struct gwtf_flow_message body = {.sink = flow->sinks[sink]};
+    if (flow_is_usable(flow, peer) && (peer->stage != 0 || peer->id == flow->sinks[sink])) {
+        body.other_cost_us = potential->out.value_us + peer->link_us;
+        body.kind = FLOW_MESSAGE_POTENTIAL_DOWN;
+        body.count = potential->out.length + 1;
+        if (is_news(flow, body.other_cost_us, figures->told_down_us, peer->link_us)) {
+            if (!flow_link_has_room(peer))
+                return false;
+            flow_link_send(flow, peer, &body);
+            figures->told_down_us = body.other_cost_us;
+        }
+    }
+    if (flow_is_previous(flow, peer) && peer->peer_session != 0 &&
+        is_news(flow, potential->in.value_us, figures->told_up_us, 0) &&
+        has_inflow(flow, sink, peer->id)) {
+        if (!flow_link_has_room(peer))
+            return false;
+        body.other_cost_us = potential->in.value_us;
+        body.kind = FLOW_MESSAGE_POTENTIAL_UP;
+        body.count = potential->in.length + 1;
+        flow_link_send(flow, peer, &body);
+        figures->told_up_us = potential->in.value_us;
+    }
+    return true;
+}
+
+/* While a cycle through this node is being looked for or changed, telling would only make it go
+ * on lowering its vertices. */
+static bool is_in_search(const gwtf_flow *flow, uint32_t sink) {
+    if (flow->potentials[sink].scanned_until_us > flow->now_us)
+        return true;
+    for (size_t i = 0; i < FLOW_VISITS_MAX; i++)
+        if (flow->visits[i].kind != FLOW_VISIT_NONE && flow->visits[i].sink == sink)
+            return true;
+    return false;
+}
+
+void flow_tell_potentials(gwtf_flow *flow) {
+    if (flow->now_us < flow->tell_at_us || flow->now_us < flow->calm_at_us)
+        return;
+    bool all = true;
+    for (uint32_t sink = 0; sink < flow->sinks_count; sink++)
+        for (size_t i = 0; i < flow->peers_count && is_own(flow, sink); i++)
+            if (flow->peers[i].id != GWTF_NODE_NONE && is_in_search(flow, sink))
+                all = false;
+            else if (flow->peers[i].id != GWTF_NODE_NONE)
+                all = tell_peer(flow, &flow->peers[i], sink) && all;
+    /* Room comes with an acknowledgement, and so with an event. */
+    flow->tell_at_us = all ? GWTF_TIME_NEVER : flow->now_us + flow->config.retry_us / TELL_PARTS;
+}
+
+void flow_take_potential(gwtf_flow *flow, struct flow_peer *peer,
+                         const struct gwtf_flow_message *message) {
+    uint32_t sink = flow_sink_index(flow, message->sink);
+    if (sink == flow->config.sinks_max || !is_own(flow, sink))
+        return;
+    if (message->kind == FLOW_MESSAGE_POTENTIAL_DOWN && flow_is_previous(flow, peer)) {
+        peer->figures[sink].potential_down_us = message->other_cost_us;
+        peer->figures[sink].length_down = message->count;
+    }
+    if (message->kind == FLOW_MESSAGE_POTENTIAL_UP && flow_is_next(flow, peer)) {
+        peer->figures[sink].potential_up_us = message->other_cost_us;
+        peer->figures[sink].length_up = message->count;
+    }
+}
+
+gwtf_time_us flow_potential_deadline(const gwtf_flow *flow) {
+    if (flow->now_us < flow->calm_at_us)
+        return flow->calm_at_us;
+    return flow->tell_at_us < flow->refine_at_us ? flow->tell_at_us : flow->refine_at_us;
+}
