@@ -81,6 +81,7 @@ refused_with 'config.cfg:1:.*iterations' 's/iterations = 50/iterations = 3000000
 refused_with 'config.cfg:1:.*seed' 's/seed = 7/seed = -1/'
 refused_with 'config.cfg:8:.*learning_rate' 's/learning_rate = 3e-3/learning_rate = -1.0/'
 refused_with 'config.cfg:5:.*microbatch' 's/microbatch = 2/microbatch = 0/'
+refused_with 'capacity' 's/capacity = 3/capacity = 5000/'
 refused_with 'config.cfg:2:.*family' 's/gpt2/gpt3/'
 refused_with 'config.cfg:7:.*role' 's/"relay"/"relais"/'
 # Impossible shapes

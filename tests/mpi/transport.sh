@@ -1,0 +1,20 @@
+#!/bin/sh
+# Four ranks send each other messages and tensors through the worker's transport, over the very
+# mpirun command that training would use.
+. "$(dirname "$0")/lib.sh"
+
+make_data_and_config
+command=$("$gwtf" train "$scratch/config.cfg" --dry-run)
+case $command in
+*' -n 1 '*) ;;
+*) fail "the command of mpirun has changed: $command" ;;
+esac
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export PRTE_ALLOW_RUN_AS_ROOT=1 PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1
+program=$(dirname "$gwtf")/test_transport
+[ -x "$program" ] || fail "$program is not built" # mpirun would wait for it
+# shellcheck disable=SC2086 # words of a command
+timeout -k 5 "$seconds_max" ${command%% -n 1 *} -n 4 "$program" \
+    >"$scratch/transport.log" 2>&1 </dev/null || fail "it ended with exit code $?"
+rm -rf "${TMPDIR:?}"/* # mpirun's own folder: without the launcher nobody else removes it
+expect_nothing_left 'the exchange'
