@@ -69,21 +69,17 @@ while [ -e "$run" ]; do
 done
 
 echo "[4/4] training: $config into $run"
-# Ctrl+C reaches gwtf too, which ends the run in order; this script waits for it to say how.
+# Ctrl+C reaches gwtf too, which ends the run in order and says how to go on; this script waits.
 stopped=
 trap 'stopped=yes' INT
 status=0
 "$gwtf" train "$config" --set "run.directory=\"$run\"" "$@" || status=$?
 trap 'exit 130' INT
 
-newest=$(find "$run/snapshots" -name manifest.cfg 2>/dev/null | sort | tail -n 1)
-if [ -n "$stopped" ]; then
-    echo
-    [ -z "$newest" ] || echo "stopped. Go on with: $gwtf train $run/config.cfg --resume"
-    exit 130
-fi
 [ "$status" -eq 0 ] || exit "$status"
+[ -z "$stopped" ] || exit 130
 
+newest=$(find "$run/snapshots" -name manifest.cfg | sort | tail -n 1)
 cat <<NEXT
 
 The model is trained. What to look at next:

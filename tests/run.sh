@@ -105,6 +105,9 @@ count() {
         return
     fi
     all=$(total_of "$file" tests)
+    if [ "$all" -eq 0 ] && [ -z "$label" ]; then
+        complain "$part: no test ran"
+    fi
     bad=$(total_of "$file" failures)
     left_out=$(($(total_of "$file" skipped) + $(total_of "$file" disabled)))
     passed=$((passed + all - bad - left_out))
