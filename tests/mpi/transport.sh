@@ -13,8 +13,8 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 export PRTE_ALLOW_RUN_AS_ROOT=1 PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1
 program=$(dirname "$gwtf")/test_transport
 [ -x "$program" ] || fail "$program is not built" # mpirun would wait for it
-# shellcheck disable=SC2086 # words of a command
-timeout -k 5 "$seconds_max" ${command%% -n 1 *} -n 4 "$program" \
+eval "set -- ${command%% -n 1 *}" # as a person would paste it: it is quoted for a shell
+timeout -k 5 "$seconds_max" "$@" -n 4 "$program" \
     >"$scratch/transport.log" 2>&1 </dev/null || fail "it ended with exit code $?"
 rm -rf "${TMPDIR:?}"/* # mpirun's own folder: without the launcher nobody else removes it
 expect_nothing_left 'the exchange'
