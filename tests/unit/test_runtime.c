@@ -148,6 +148,18 @@ static void a_node_that_stood_still_does_not_blame_its_peers(void) {
     gwtf_heartbeat_destroy(heartbeat);
 }
 
+static void a_peer_heard_behind_a_standstill_gets_no_more_time_than_others(void) {
+    gwtf_heartbeat *heartbeat = make_heartbeat();
+    size_t peer;
+    gwtf_heartbeat_forget(heartbeat, 0);
+    gwtf_heartbeat_forget(heartbeat, 2);
+    gwtf_heartbeat_heard(heartbeat, 1, 500);
+    for (gwtf_time_us now_us = 500; now_us <= 600; now_us += 20)
+        CU_ASSERT_FALSE(gwtf_heartbeat_next_silent(heartbeat, now_us, &peer));
+    CU_ASSERT_TRUE(gwtf_heartbeat_next_silent(heartbeat, 601, &peer));
+    gwtf_heartbeat_destroy(heartbeat);
+}
+
 static void heartbeats_are_due_once_an_interval(void) {
     gwtf_heartbeat *heartbeat = make_heartbeat();
     CU_ASSERT_TRUE(gwtf_heartbeat_due(heartbeat, 0));
@@ -167,6 +179,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_peer_that_falls_silent_is_found_once),
         GWTF_TEST(a_peer_that_never_spoke_gets_more_time),
         GWTF_TEST(a_node_that_stood_still_does_not_blame_its_peers),
+        GWTF_TEST(a_peer_heard_behind_a_standstill_gets_no_more_time_than_others),
         GWTF_TEST(heartbeats_are_due_once_an_interval),
     };
     return gwtf_suite_main(argc, argv, "runtime", tests, sizeof tests / sizeof tests[0], NULL,

@@ -70,8 +70,11 @@ bool gwtf_heartbeat_next_silent(gwtf_heartbeat *heartbeat, gwtf_time_us now_us, 
     int64_t gap_us = now_us - heartbeat->looked_us;
     heartbeat->looked_us = now_us;
     if (gap_us > 2 * heartbeat->config.interval_us)
-        for (size_t i = 0; i < heartbeat->config.peers; i++)
-            heartbeat->peers[i].since_us += gap_us;
+        for (size_t i = 0; i < heartbeat->config.peers; i++) {
+            /* One that was heard behind the gap has lost nothing by it. */
+            gwtf_time_us since_us = heartbeat->peers[i].since_us + gap_us;
+            heartbeat->peers[i].since_us = since_us < now_us ? since_us : now_us;
+        }
     for (size_t i = 0; i < heartbeat->config.peers; i++) {
         struct peer *at = &heartbeat->peers[i];
         int64_t limit_us =
