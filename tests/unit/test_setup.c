@@ -32,6 +32,20 @@ static void data_that_does_not_fit_is_refused_with_a_reason(void) {
     CU_ASSERT_PTR_NOT_NULL(strstr(complaint("nodes.1.capacity=4097"), "4097"));
 }
 
+/* More than the protocol's tables hold: 255 stages, 1024 replicas of one. */
+static void a_run_too_large_for_the_protocol_is_refused_before_it_starts(void) {
+    CU_ASSERT_PTR_NOT_NULL(strstr(complaint("nodes.1.count=2049"), "stage 1 has 1025 nodes"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(complaint("nodes.0.count=1025"), "stage 0 has 1025 nodes"));
+    const char *overrides[] = {"model.layers=256", "nodes.1.count=256", "pipeline.stages=256"};
+    struct gwtf_tiny_run run;
+    struct gwtf_setup setup;
+    struct gwtf_error error = {""};
+    gwtf_tiny_run_init(&run, overrides, 3);
+    CU_ASSERT_EQUAL(gwtf_setup_open(&run.config, &setup, &error), GWTF_ERROR_USAGE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "pipeline.stages"));
+    gwtf_tiny_run_deinit(&run);
+}
+
 static void relays_are_spread_evenly_over_the_stages(void) {
     const char *overrides[] = {"nodes.0.count=2", "nodes.1.count=7", "pipeline.stages=3"};
     struct gwtf_tiny_run run;
@@ -107,6 +121,7 @@ static void validation_is_shared_out_once(void) {
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(data_that_does_not_fit_is_refused_with_a_reason),
+        GWTF_TEST(a_run_too_large_for_the_protocol_is_refused_before_it_starts),
         GWTF_TEST(relays_are_spread_evenly_over_the_stages),
         GWTF_TEST(the_global_batch_does_not_depend_on_the_number_of_data_nodes),
         GWTF_TEST(validation_is_shared_out_once),

@@ -230,9 +230,35 @@ static void fill_placements(const struct gwtf_setup *setup, struct gwtf_placemen
     }
 }
 
+/* What the protocol's tables can hold. */
+static gwtf_status check_limits(const struct gwtf_setup *setup,
+                                const struct gwtf_placement *placements, const uint32_t *replicas,
+                                struct gwtf_error *error) {
+    uint32_t stages = setup->config.pipeline.stages;
+    for (uint32_t stage = 0; stage <= stages; stage++)
+        if (replicas[stage] > GWTF_REPLICAS_MAX)
+            return gwtf_error_set(
+                error, GWTF_ERROR_USAGE,
+                "nodes: stage %u has %u nodes, more than the %d that can hold one "
+                "stage: take fewer nodes, or more stages",
+                stage, replicas[stage], GWTF_REPLICAS_MAX);
+    for (uint32_t i = 0; i < setup->data_nodes + setup->relays; i++)
+        if (placements[i].capacity > GWTF_CAPACITY_MAX)
+            return gwtf_error_set(error, GWTF_ERROR_USAGE,
+                                  "nodes: a capacity of %u is more than the %d that a node can "
+                                  "hold: take less, or 0 for what fits",
+                                  placements[i].capacity, GWTF_CAPACITY_MAX);
+    return GWTF_OK;
+}
+
 gwtf_status gwtf_setup_place(const struct gwtf_setup *setup, struct gwtf_placement **placements,
                              struct gwtf_error *error) {
     uint32_t count = setup->data_nodes + setup->relays, stages = setup->config.pipeline.stages;
+    if (stages > GWTF_STAGES_MAX)
+        return gwtf_error_set(
+            error, GWTF_ERROR_USAGE,
+            "pipeline.stages is %u, more than the %d that a run can have: lower it", stages,
+            GWTF_STAGES_MAX);
     struct gwtf_placement *made = calloc(count, sizeof *made);
     uint32_t *replicas = calloc((size_t)stages + 1, sizeof *replicas);
     if (made == NULL || replicas == NULL) {
@@ -242,16 +268,11 @@ gwtf_status gwtf_setup_place(const struct gwtf_setup *setup, struct gwtf_placeme
     }
     fill_placements(setup, made);
     assign_stages(setup, made, replicas);
-    gwtf_status status = GWTF_OK;
+    gwtf_status status = check_limits(setup, made, replicas, error);
     uint64_t microbatches = (uint64_t)setup->data_nodes * setup->config.batch.microbatches;
-    for (uint32_t i = 0; i < count && status == GWTF_OK; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         uint64_t useful = (microbatches + replicas[made[i].stage] - 1) / replicas[made[i].stage];
         made[i].capacity_useful = useful > GWTF_CAPACITY_MAX ? GWTF_CAPACITY_MAX : (uint32_t)useful;
-        if (made[i].capacity > GWTF_CAPACITY_MAX)
-            status = gwtf_error_set(error, GWTF_ERROR_USAGE,
-                                    "nodes: a capacity of %u is more than the %d that a node can "
-                                    "hold: take less, or 0 for what fits",
-                                    made[i].capacity, GWTF_CAPACITY_MAX);
     }
     free(replicas);
     if (status == GWTF_OK)
