@@ -20,6 +20,9 @@
 
 #define LOOK_INTERVAL_MS 100
 #define STATES_INTERVAL_US 1000000
+/* Looks that must find no worker alive: one that ends says so in its state file, but the file may
+ * have been read just before. */
+#define LOOKS_WITHOUT_WORKERS 3
 
 /* After the run has said how it ended: mpirun's time to go by itself, then after a request, then no
  * more asking. */
@@ -43,6 +46,7 @@ struct supervisor {
     gwtf_time_us over_us; /* when the end was seen; 0: not yet */
     int stops_passed_on;
     bool training; /* a node has begun */
+    int looks_without_workers;
     gwtf_status outcome;
     bool outcome_known;
     bool gone; /* mpirun has ended */
@@ -198,7 +202,44 @@ static void copy_json(struct supervisor *supervisor) {
     close(file);
 }
 
-/* A node that has failed ends the run, whether or not the others have noticed. */
+/* True when the process of NODE is a worker of this build and runs on this machine. */
+static bool is_our_worker(const struct gwtf_node_state *node, const char *host) {
+    if (node->pid <= 1 || strcmp(node->host, host) != 0)
+        return false;
+    char link[64], of_self[4096], of_worker[4096];
+    ssize_t self_length = readlink("/proc/self/exe", of_self, sizeof of_self - 1);
+    snprintf(link, sizeof link, "/proc/%lld/exe", (long long)node->pid);
+    ssize_t worker_length = readlink(link, of_worker, sizeof of_worker - 1);
+    if (self_length < 0 || worker_length < 0)
+        return false;
+    of_self[self_length] = '\0';
+    of_worker[worker_length] = '\0';
+    char *slash = strrchr(of_self, '/');
+    size_t directory = slash == NULL ? 0 : (size_t)(slash - of_self) + 1;
+    return strncmp(of_self, of_worker, directory) == 0 &&
+           strcmp(of_worker + directory, "gwtf-worker") == 0;
+}
+
+/*
+ * True when nodes have begun and not ended, all of them on this machine, and not one of their
+ * processes is there: then nobody is left to notice it.
+ */
+static bool all_are_gone(const struct gwtf_node_state *nodes, size_t count) {
+    char host[256] = "";
+    size_t open = 0;
+    gethostname(host, sizeof host - 1);
+    for (size_t i = 0; i < count; i++) {
+        if (nodes[i].phase == GWTF_NODE_FINISHED || nodes[i].phase == GWTF_NODE_FAILED)
+            continue;
+        if (strcmp(nodes[i].host, host) != 0 || is_our_worker(&nodes[i], host))
+            return false;
+        open++;
+    }
+    return open > 0;
+}
+
+/* A node that has failed ends the run, whether or not the others have noticed; so does the death
+ * of all. */
 static void read_states(struct supervisor *supervisor) {
     struct gwtf_node_state *nodes = NULL;
     size_t count = 0;
@@ -217,6 +258,12 @@ static void read_states(struct supervisor *supervisor) {
                 snprintf(supervisor->reason, sizeof supervisor->reason, "%s", nodes[i].error);
         }
     }
+    supervisor->looks_without_workers =
+        all_are_gone(nodes, count) ? supervisor->looks_without_workers + 1 : 0;
+    if (supervisor->looks_without_workers >= LOOKS_WITHOUT_WORKERS)
+        end_with(supervisor, GWTF_ERROR_RUN,
+                 "all workers have died: see train.log in the run's directory, and whether the "
+                 "machine ran out of memory; go on with --resume");
     free(nodes);
 }
 
@@ -285,22 +332,6 @@ static bool await_end(struct supervisor *supervisor, int64_t wait_us) {
     return supervisor->gone;
 }
 
-/* True when PID is a worker of this build on this machine. */
-static bool is_our_worker(pid_t pid) {
-    char link[64], of_self[4096], of_worker[4096];
-    ssize_t self_length = readlink("/proc/self/exe", of_self, sizeof of_self - 1);
-    snprintf(link, sizeof link, "/proc/%ld/exe", (long)pid);
-    ssize_t worker_length = readlink(link, of_worker, sizeof of_worker - 1);
-    if (self_length < 0 || worker_length < 0)
-        return false;
-    of_self[self_length] = '\0';
-    of_worker[worker_length] = '\0';
-    char *slash = strrchr(of_self, '/');
-    size_t directory = slash == NULL ? 0 : (size_t)(slash - of_self) + 1;
-    return strncmp(of_self, of_worker, directory) == 0 &&
-           strcmp(of_worker + directory, "gwtf-worker") == 0;
-}
-
 /* Workers end with mpirun's daemon; this is for one that did not hear. */
 static void end_workers(struct supervisor *supervisor) {
     struct gwtf_node_state *nodes = NULL;
@@ -309,11 +340,9 @@ static void end_workers(struct supervisor *supervisor) {
     gethostname(host, sizeof host - 1);
     if (gwtf_run_read_nodes(supervisor->directory, &nodes, &count, NULL) != GWTF_OK)
         return;
-    for (size_t i = 0; i < count; i++) {
-        pid_t pid = (pid_t)nodes[i].pid;
-        if (pid > 1 && strcmp(nodes[i].host, host) == 0 && is_our_worker(pid))
-            kill(pid, SIGKILL);
-    }
+    for (size_t i = 0; i < count; i++)
+        if (is_our_worker(&nodes[i], host))
+            kill((pid_t)nodes[i].pid, SIGKILL);
     free(nodes);
 }
 

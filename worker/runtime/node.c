@@ -41,6 +41,7 @@ struct node {
     const struct gwtf_charter *charter;
     struct gwtf_setup setup;
     bool setup_open;
+    char directory[GWTF_CONFIG_PATH_MAX]; /* of the run; "": not known yet */
     uint32_t stage;
     uint32_t replicas;
     uint32_t rank; /* among the stage's replicas */
@@ -401,8 +402,12 @@ static gwtf_status open_setup(struct node *node, struct gwtf_error *error) {
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     gwtf_status status =
         gwtf_config_parse(node->charter->config, "charter", NULL, 0, config, error);
-    if (status == GWTF_OK)
+    if (status == GWTF_OK) {
+        /* From now on whoever watches the run knows of this process. */
+        snprintf(node->directory, sizeof node->directory, "%s", config->run.directory);
+        gwtf_run_write_node(node->directory, &node->state, NULL);
         status = gwtf_setup_open(config, &node->setup, error);
+    }
     node->setup_open = status == GWTF_OK;
     free(config);
     return status;
@@ -559,8 +564,8 @@ static void write_last_state(struct node *node) {
     node->state.phase = good ? GWTF_NODE_FINISHED : GWTF_NODE_FAILED;
     if (!good)
         snprintf(node->state.error, sizeof node->state.error, "%s", node->error->text);
-    if (node->setup_open)
-        gwtf_run_write_node(node->setup.config.run.directory, &node->state, NULL);
+    if (node->directory[0] != '\0')
+        gwtf_run_write_node(node->directory, &node->state, NULL);
 }
 
 static void unmake(struct node *node) {
