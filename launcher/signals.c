@@ -12,6 +12,14 @@ static int signals_last;
 static const char *first_words;
 static sigset_t watched, before;
 
+/* Nobody reads what this process prints any more. It comes at each write: it counts once. */
+static void on_broken_pipe(int number) {
+    static atomic_flag counted = ATOMIC_FLAG_INIT;
+    (void)number;
+    if (!atomic_flag_test_and_set(&counted))
+        atomic_fetch_add(&signals_count, 1);
+}
+
 static void *take_signals(void *argument) {
     (void)argument;
     for (;;) {
@@ -42,6 +50,9 @@ gwtf_status gwtf_signals_watch(int last, const char *words) {
         return GWTF_ERROR_MEMORY;
     }
     pthread_detach(thread);
+    struct sigaction pipe;
+    if (sigaction(SIGPIPE, NULL, &pipe) == 0 && pipe.sa_handler == SIG_DFL)
+        signal(SIGPIPE, on_broken_pipe);
     return GWTF_OK;
 }
 

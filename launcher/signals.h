@@ -10,10 +10,15 @@
 
 #include "share/base/status.h"
 
+/* What a person is told at the first, on stderr: stdout may be for a program. */
+#define GWTF_STOPPING_WORDS                                                                        \
+    "stopping: finishing this iteration and writing a snapshot (once more to stop at once)\n"
+
 /*
  * Counts SIGINT, SIGTERM and SIGHUP from now on; number LAST ends this process at once with exit
- * code 1. At the first, WORDS (may be NULL) are written to stderr. Call it before any other thread
- * is made. Errors: GWTF_ERROR_MEMORY when the thread cannot be made.
+ * code 1. SIGPIPE counts too, but once only. At the first, WORDS (may be NULL) are written to
+ * stderr. Call it before any other thread is made. Errors: GWTF_ERROR_MEMORY when the thread cannot
+ * be made.
  */
 gwtf_status gwtf_signals_watch(int last, const char *words);
 
