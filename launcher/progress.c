@@ -2,13 +2,15 @@
 
 #include "worker/runtime/clock.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-/* Not more than one line a second on a terminal's scale, one in five in a log. */
+/* Not more than ten lines a second on a terminal, one in five seconds in a log. */
 #define TERMINAL_INTERVAL_US 100000
 #define LOG_INTERVAL_US 5000000
 
@@ -88,4 +90,35 @@ void gwtf_progress_metrics(struct gwtf_progress *progress, const struct gwtf_met
     printf("\r\033[K%s", line);
     fflush(stdout);
     progress->line_open = true;
+}
+
+static void metrics_path(const char *directory, char path[GWTF_RUN_PATH_MAX]) {
+    snprintf(path, GWTF_RUN_PATH_MAX, "%s/metrics.jsonl", directory);
+}
+
+void gwtf_progress_copy_metrics(const char *directory, uint64_t *offset) {
+    char path[GWTF_RUN_PATH_MAX], bytes[8192];
+    metrics_path(directory, path);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return;
+    ssize_t got;
+    while ((got = pread(file, bytes, sizeof bytes, (off_t)*offset)) > 0) {
+        ssize_t whole = got;
+        while (whole > 0 && bytes[whole - 1] != '\n')
+            whole--;
+        if (whole == 0)
+            break;
+        fwrite(bytes, 1, (size_t)whole, stdout);
+        *offset += (uint64_t)whole;
+    }
+    fflush(stdout);
+    close(file);
+}
+
+uint64_t gwtf_progress_metrics_end(const char *directory) {
+    char path[GWTF_RUN_PATH_MAX];
+    struct stat facts;
+    metrics_path(directory, path);
+    return stat(path, &facts) == 0 ? (uint64_t)facts.st_size : 0;
 }

@@ -28,6 +28,13 @@ void gwtf_progress_init(struct gwtf_progress *progress, uint64_t iterations, boo
 /* An iteration has ended. */
 void gwtf_progress_metrics(struct gwtf_progress *progress, const struct gwtf_metrics *metrics);
 
+/* Copies the whole lines of DIRECTORY/metrics.jsonl from *OFFSET on to stdout, as they are, and
+ * moves *OFFSET behind them. */
+void gwtf_progress_copy_metrics(const char *directory, uint64_t *offset);
+
+/* Where DIRECTORY/metrics.jsonl ends; 0 when there is none. */
+uint64_t gwtf_progress_metrics_end(const char *directory);
+
 /* A line of its own, on stdout. */
 void gwtf_progress_note(struct gwtf_progress *progress, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -41,7 +41,7 @@ struct supervisor {
     size_t line_length;
     uint64_t metrics_offset;
     uint64_t events_offset;
-    off_t json_offset;
+    uint64_t json_offset;
     gwtf_time_us states_read_us;
     gwtf_time_us over_us; /* when the end was seen; 0: not yet */
     int stops_passed_on;
@@ -121,6 +121,12 @@ static gwtf_status start(struct supervisor *supervisor, struct gwtf_error *error
     return GWTF_OK;
 }
 
+/* The first reason counts: what nodes say later, of each other, follows from it. */
+static void give_reason(struct supervisor *supervisor, const char *reason) {
+    if (supervisor->reason[0] == '\0')
+        snprintf(supervisor->reason, sizeof supervisor->reason, "%s", reason);
+}
+
 /* Everything goes to the log; what GWTF itself says goes to the person too. */
 static void handle_line(struct supervisor *supervisor, const char *line) {
     fprintf(supervisor->log, "%s\n", line);
@@ -128,9 +134,15 @@ static void handle_line(struct supervisor *supervisor, const char *line) {
     if (strncmp(line, "gwtf: ", 6) == 0) {
         gwtf_progress_break(supervisor->options->progress);
         fprintf(stderr, "%s\n", line);
-        if (strstr(line, "warning: ") == NULL && supervisor->reason[0] == '\0')
-            snprintf(supervisor->reason, sizeof supervisor->reason, "%s", line + 6);
+        if (strstr(line, "warning: ") == NULL)
+            give_reason(supervisor, line + 6);
     }
+}
+
+static void end_line(struct supervisor *supervisor) {
+    supervisor->line[supervisor->line_length] = '\0';
+    supervisor->line_length = 0;
+    handle_line(supervisor, supervisor->line);
 }
 
 static void read_output(struct supervisor *supervisor) {
@@ -138,14 +150,13 @@ static void read_output(struct supervisor *supervisor) {
     ssize_t got;
     while ((got = read(supervisor->output, bytes, sizeof bytes)) > 0)
         for (ssize_t i = 0; i < got; i++) {
-            bool full = supervisor->line_length == sizeof supervisor->line - 1;
-            if (bytes[i] != '\n' && !full) {
-                supervisor->line[supervisor->line_length++] = bytes[i];
+            if (bytes[i] == '\n') {
+                end_line(supervisor);
                 continue;
             }
-            supervisor->line[supervisor->line_length] = '\0';
-            supervisor->line_length = 0;
-            handle_line(supervisor, supervisor->line);
+            if (supervisor->line_length == sizeof supervisor->line - 1)
+                end_line(supervisor);
+            supervisor->line[supervisor->line_length++] = bytes[i];
         }
 }
 
@@ -162,8 +173,7 @@ static void end_with(struct supervisor *supervisor, gwtf_status outcome, const c
     supervisor->outcome = outcome;
     if (supervisor->over_us == 0)
         supervisor->over_us = gwtf_clock_now_us();
-    if (reason != NULL && reason[0] != '\0')
-        snprintf(supervisor->reason, sizeof supervisor->reason, "%s", reason);
+    give_reason(supervisor, reason);
 }
 
 static void on_event(void *context, const struct gwtf_run_event *event) {
@@ -171,35 +181,14 @@ static void on_event(void *context, const struct gwtf_run_event *event) {
     struct gwtf_progress *progress = supervisor->options->progress;
     unsigned long long iteration = (unsigned long long)event->iteration;
     if (strcmp(event->kind, "finished") == 0)
-        end_with(supervisor, GWTF_OK, NULL);
+        end_with(supervisor, GWTF_OK, "");
     else if (strcmp(event->kind, "stopped") == 0)
-        end_with(supervisor, GWTF_ERROR_INTERRUPTED, NULL);
+        end_with(supervisor, GWTF_ERROR_INTERRUPTED, "");
     else if (strcmp(event->kind, "failed") == 0)
         end_with(supervisor, GWTF_ERROR_RUN, event->text);
     else if (strcmp(event->kind, "snapshot") == 0 && !progress->quiet)
         gwtf_progress_note(progress, "snapshot of iteration %llu is in %s/snapshots/step-%06llu",
                            iteration, supervisor->directory, iteration);
-}
-
-/* New whole lines of metrics.jsonl, as they are. */
-static void copy_json(struct supervisor *supervisor) {
-    char path[GWTF_RUN_PATH_MAX], bytes[8192];
-    snprintf(path, sizeof path, "%s/metrics.jsonl", supervisor->directory);
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0)
-        return;
-    ssize_t got;
-    while ((got = pread(file, bytes, sizeof bytes, supervisor->json_offset)) > 0) {
-        ssize_t whole = got;
-        while (whole > 0 && bytes[whole - 1] != '\n')
-            whole--;
-        if (whole == 0)
-            break;
-        fwrite(bytes, 1, (size_t)whole, stdout);
-        supervisor->json_offset += whole;
-    }
-    fflush(stdout);
-    close(file);
 }
 
 /* True when the process of NODE is a worker of this build and runs on this machine. */
@@ -254,8 +243,7 @@ static void read_states(struct supervisor *supervisor) {
         if (nodes[i].phase == GWTF_NODE_FAILED) {
             if (supervisor->over_us == 0)
                 supervisor->over_us = now_us;
-            if (supervisor->reason[0] == '\0')
-                snprintf(supervisor->reason, sizeof supervisor->reason, "%s", nodes[i].error);
+            give_reason(supervisor, nodes[i].error);
         }
     }
     supervisor->looks_without_workers =
@@ -269,7 +257,7 @@ static void read_states(struct supervisor *supervisor) {
 
 static void read_files(struct supervisor *supervisor) {
     if (supervisor->options->json)
-        copy_json(supervisor);
+        gwtf_progress_copy_metrics(supervisor->directory, &supervisor->json_offset);
     gwtf_run_read_metrics(supervisor->directory, &supervisor->metrics_offset, on_metrics,
                           supervisor, NULL);
     gwtf_run_read_events(supervisor->directory, &supervisor->events_offset, on_event, supervisor,
@@ -284,15 +272,16 @@ static void pass_signals_on(struct supervisor *supervisor) {
     supervisor->stops_passed_on = count;
     if (!supervisor->training) {
         supervisor->stops_passed_on = 2;
+        supervisor->reason[0] = '\0';
         end_with(supervisor, GWTF_ERROR_RUN, "stopped before the first iteration");
     } else if (count == 1) {
         struct gwtf_error error;
-        gwtf_progress_note(supervisor->options->progress,
-                           "stopping: finishing this iteration and writing a snapshot (once more "
-                           "to stop at once)");
+        gwtf_progress_break(supervisor->options->progress);
+        fputs(GWTF_STOPPING_WORDS, stderr);
         if (gwtf_run_request(supervisor->directory, "stop", &error) != GWTF_OK)
             gwtf_log(GWTF_LOG_ERROR, "%s", error.text);
     } else {
+        supervisor->reason[0] = '\0';
         end_with(supervisor, GWTF_ERROR_RUN,
                  "stopped at once, without a snapshot of the last iterations");
     }
@@ -363,6 +352,8 @@ static void clean_up(struct supervisor *supervisor) {
         end_mpirun(supervisor);
     if (supervisor->output > 0) {
         read_output(supervisor);
+        if (supervisor->line_length > 0)
+            end_line(supervisor);
         close(supervisor->output);
     }
     if (supervisor->log != NULL)
@@ -376,9 +367,8 @@ static void clean_up(struct supervisor *supervisor) {
 static void skip_old_lines(struct supervisor *supervisor) {
     char path[GWTF_RUN_PATH_MAX];
     struct stat status;
-    snprintf(path, sizeof path, "%s/metrics.jsonl", supervisor->directory);
-    if (stat(path, &status) == 0)
-        supervisor->metrics_offset = (uint64_t)(supervisor->json_offset = status.st_size);
+    supervisor->json_offset = gwtf_progress_metrics_end(supervisor->directory);
+    supervisor->metrics_offset = supervisor->json_offset;
     snprintf(path, sizeof path, "%s/events.jsonl", supervisor->directory);
     if (stat(path, &status) == 0)
         supervisor->events_offset = (uint64_t)status.st_size;

@@ -18,9 +18,6 @@
 
 #define STATE_INTERVAL_US 1000000
 
-static const char stopping_words[] =
-    "stopping: finishing this iteration and writing a snapshot (once more to stop at once)\n";
-
 struct train {
     const char *config_path;
     struct gwtf_option_list overrides;
@@ -35,7 +32,7 @@ struct train {
     int lock;
     struct gwtf_progress progress;
     gwtf_time_us state_written_us;
-    uint64_t json_line; /* --local */
+    uint64_t json_offset; /* --local: how much of metrics.jsonl has been printed */
 };
 
 /* False when the command ends here, with *CODE. */
@@ -169,19 +166,6 @@ static void announce(struct train *train) {
                            train->first_iteration - 1, train->snapshot.path);
 }
 
-static void print_json_metrics(struct train *train) {
-    char path[GWTF_RUN_PATH_MAX], line[8192];
-    snprintf(path, sizeof path, "%s/metrics.jsonl", train->setup.config.run.directory);
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        return;
-    for (uint64_t at = 0; fgets(line, sizeof line, file) != NULL; at++)
-        if (at >= train->json_line)
-            fputs(line, stdout), train->json_line++;
-    fflush(stdout);
-    fclose(file);
-}
-
 static void write_local_state(struct train *train, enum gwtf_node_phase phase, uint64_t iteration,
                               const char *reason) {
     struct gwtf_node_state state = {
@@ -195,7 +179,7 @@ static void write_local_state(struct train *train, enum gwtf_node_phase phase, u
 static void on_local_iteration(void *context, const struct gwtf_metrics *metrics) {
     struct train *train = context;
     if (train->json)
-        print_json_metrics(train);
+        gwtf_progress_copy_metrics(train->setup.config.run.directory, &train->json_offset);
     gwtf_progress_metrics(&train->progress, metrics);
     if (gwtf_clock_now_us() - train->state_written_us > STATE_INTERVAL_US)
         write_local_state(train, GWTF_NODE_TRAINING, metrics->iteration, "");
@@ -237,9 +221,10 @@ static gwtf_status train_local(struct train *train, struct gwtf_error *error) {
     struct gwtf_local_callbacks callbacks = {
         .iteration = on_local_iteration, .stop = local_stops, .context = train};
     const char *directory = train->setup.config.run.directory;
-    if (gwtf_signals_watch(2, stopping_words) != GWTF_OK)
+    if (gwtf_signals_watch(2, GWTF_STOPPING_WORDS) != GWTF_OK)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "cannot start a thread");
-    train->json_line = train->first_iteration - 1;
+    train->json_offset = gwtf_progress_metrics_end(directory);
+    train->progress.last_iteration = train->first_iteration - 1;
     write_local_state(train, GWTF_NODE_TRAINING, train->first_iteration - 1, "");
     gwtf_status status = gwtf_local_train(&train->setup, train->first_iteration,
                                           train->snapshot.path, &callbacks, error);
