@@ -306,7 +306,7 @@ static gwtf_status send_charters(struct bootstrap *bootstrap, struct gwtf_error 
         const struct gwtf_arrived *arrived = &bootstrap->arrived[charter.members[i].rank];
         uint32_t workers = workers_on(bootstrap, arrived->host), threads = arrived->cores / workers;
         charter.self = charter.members[i].node;
-        charter.workers_on_host = workers;
+        charter.memory_bytes = arrived->free_bytes / workers;
         charter.threads = config->backend.threads != 0 ? config->backend.threads
                           : threads > 0                ? threads
                                                        : 1;

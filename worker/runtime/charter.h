@@ -21,7 +21,8 @@
 struct gwtf_arrived {
     char host[256];
     int64_t pid;
-    uint32_t cores; /* that this process may use */
+    uint32_t cores;      /* that this process may use */
+    uint64_t free_bytes; /* of its machine's memory, before any worker has taken some */
 };
 
 struct gwtf_charter_member {
@@ -34,9 +35,9 @@ struct gwtf_charter {
     gwtf_node_id self;
     uint32_t incarnation;
     uint32_t first_iteration;
-    uint32_t threads;         /* for compute */
-    uint32_t workers_on_host; /* share its memory */
-    uint32_t capacity;        /* configured; 0: from free memory */
+    uint32_t threads;      /* for compute */
+    uint64_t memory_bytes; /* this worker's part of the machine's free memory */
+    uint32_t capacity;     /* configured; 0: from free memory */
     uint32_t capacity_useful;
     char snapshot[GWTF_SNAPSHOT_PATH_MAX]; /* to start from; "": fresh */
     uint32_t members_count;

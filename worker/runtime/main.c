@@ -63,6 +63,7 @@ static struct gwtf_arrived describe_self(void) {
     gethostname(arrived.host, sizeof arrived.host - 1);
     arrived.pid = getpid();
     arrived.cores = gwtf_machine_cores();
+    arrived.free_bytes = gwtf_machine_free_bytes();
     return arrived;
 }
 

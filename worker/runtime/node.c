@@ -7,7 +7,6 @@
 #include "worker/runtime/clock.h"
 #include "worker/runtime/compute.h"
 #include "worker/runtime/heartbeat.h"
-#include "worker/runtime/machine.h"
 #include "worker/runtime/transport.h"
 #include "worker/runtime/writer.h"
 
@@ -421,7 +420,7 @@ static gwtf_status choose_capacity(struct node *node, const struct gwtf_memory_o
     gwtf_status status = gwtf_memory_predict(options, &fixed, &slot, error);
     if (status != GWTF_OK)
         return status;
-    uint64_t mine = gwtf_machine_free_bytes() / node->charter->workers_on_host * 4 / 5;
+    uint64_t mine = node->charter->memory_bytes / 5 * 4;
     uint64_t fitting = mine > fixed ? (mine - fixed) / slot : 0;
     uint32_t wanted =
         node->charter->capacity != 0 ? node->charter->capacity : node->charter->capacity_useful;
