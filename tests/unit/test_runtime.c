@@ -1,8 +1,10 @@
 #include "share/base/hash.h"
 #include "tests/support/suite.h"
+#include "tests/unit/temporary.h"
 #include "worker/runtime/charter.h"
 #include "worker/runtime/frame.h"
 #include "worker/runtime/heartbeat.h"
+#include "worker/runtime/machine.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -168,6 +170,32 @@ static void heartbeats_are_due_once_an_interval(void) {
     gwtf_heartbeat_destroy(heartbeat);
 }
 
+static void write_text(const char *name, const char *text) {
+    CU_ASSERT_TRUE_FATAL(temporary_write(temporary_path(name), text, strlen(text)));
+}
+
+static void the_tightest_control_group_limits_memory(void) {
+    CU_ASSERT_EQUAL_FATAL(mkdir(temporary_path("job"), 0777), 0);
+    CU_ASSERT_EQUAL_FATAL(mkdir(temporary_path("job/step"), 0777), 0);
+    CU_ASSERT_EQUAL(gwtf_machine_group_bytes(temporary_directory, "/job/step"), UINT64_MAX);
+    write_text("job/memory.max", "1000\n");
+    write_text("job/memory.current", "700\n");
+    write_text("job/step/memory.max", "max\n");
+    write_text("job/step/memory.current", "700\n");
+    CU_ASSERT_EQUAL(gwtf_machine_group_bytes(temporary_directory, "/job/step"), 300);
+    CU_ASSERT_EQUAL(gwtf_machine_group_bytes(temporary_directory, "/"), UINT64_MAX);
+    write_text("memory.max", "2000\n");
+    write_text("memory.current", "2100\n");
+    CU_ASSERT_EQUAL(gwtf_machine_group_bytes(temporary_directory, "/job/step"), 0);
+}
+
+static void files_that_were_read_do_not_count_as_taken_memory(void) {
+    write_text("memory.max", "1000\n");
+    write_text("memory.current", "900\n");
+    write_text("memory.stat", "anon 150\ninactive_file 600\nactive_file 100\n");
+    CU_ASSERT_EQUAL(gwtf_machine_group_bytes(temporary_directory, ""), 700);
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(a_sealed_frame_passes_its_check),
@@ -181,7 +209,9 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_node_that_stood_still_does_not_blame_its_peers),
         GWTF_TEST(a_peer_heard_behind_a_standstill_gets_no_more_time_than_others),
         GWTF_TEST(heartbeats_are_due_once_an_interval),
+        GWTF_TEST(the_tightest_control_group_limits_memory),
+        GWTF_TEST(files_that_were_read_do_not_count_as_taken_memory),
     };
-    return gwtf_suite_main(argc, argv, "runtime", tests, sizeof tests / sizeof tests[0], NULL,
-                           NULL);
+    return gwtf_suite_main(argc, argv, "runtime", tests, sizeof tests / sizeof tests[0],
+                           temporary_make, temporary_remove);
 }

@@ -2,7 +2,11 @@
 
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+
+#define GROUP_PATH_MAX 4096
 
 /* The number in a one-line file such as the control group's, UINT64_MAX when there is none or it
  * says "max". */
@@ -29,16 +33,73 @@ static uint64_t available_bytes(void) {
                     : (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-uint64_t gwtf_machine_free_bytes(void) {
-    uint64_t bytes = available_bytes();
-    uint64_t limit = read_number("/sys/fs/cgroup/memory.max");
-    uint64_t used = read_number("/sys/fs/cgroup/memory.current");
-    if (limit != UINT64_MAX && used != UINT64_MAX) {
-        uint64_t left = limit > used ? limit - used : 0;
-        if (left < bytes)
-            bytes = left;
+/* The value behind KEY in a file of "key value" lines, 0 when there is none. */
+static uint64_t read_value(const char *path, const char *key) {
+    char line[256];
+    unsigned long long value = 0;
+    size_t length = strlen(key);
+    FILE *file = fopen(path, "r");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, key, length) == 0 && line[length] == ' ') {
+            value = strtoull(line + length, NULL, 10);
+            break;
+        }
+    if (file != NULL)
+        fclose(file);
+    return value;
+}
+
+/* Files that were read count as used, but the kernel drops them when memory is asked for. */
+static uint64_t left_in_group(const char *group) {
+    char path[GROUP_PATH_MAX + 32];
+    snprintf(path, sizeof path, "%s/memory.max", group);
+    uint64_t limit = read_number(path);
+    snprintf(path, sizeof path, "%s/memory.current", group);
+    uint64_t used = read_number(path);
+    snprintf(path, sizeof path, "%s/memory.stat", group);
+    uint64_t files = read_value(path, "inactive_file");
+    if (limit == UINT64_MAX || used == UINT64_MAX)
+        return UINT64_MAX;
+    used -= files < used ? files : used;
+    return limit > used ? limit - used : 0;
+}
+
+uint64_t gwtf_machine_group_bytes(const char *root, const char *group) {
+    char path[GROUP_PATH_MAX];
+    uint64_t least = UINT64_MAX;
+    size_t root_length = strlen(root);
+    int length = snprintf(path, sizeof path, "%s%s", root, group);
+    if (length < 0 || (size_t)length >= sizeof path)
+        return UINT64_MAX;
+    for (;;) {
+        uint64_t left = left_in_group(path);
+        least = left < least ? left : least;
+        char *slash = strrchr(path, '/');
+        if (slash == NULL || (size_t)(slash - path) < root_length)
+            return least;
+        *slash = '\0';
     }
-    return bytes;
+}
+
+/* Where this process stands in the (unified) tree of control groups, "" when it cannot be told. */
+static void find_group(char *group, size_t group_bytes) {
+    char line[GROUP_PATH_MAX];
+    FILE *file = fopen("/proc/self/cgroup", "r");
+    group[0] = '\0';
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, "0::", 3) == 0) {
+            line[strcspn(line, "\n")] = '\0';
+            snprintf(group, group_bytes, "%s", line + 3);
+        }
+    if (file != NULL)
+        fclose(file);
+}
+
+uint64_t gwtf_machine_free_bytes(void) {
+    char group[GROUP_PATH_MAX];
+    find_group(group, sizeof group);
+    uint64_t bytes = available_bytes(), left = gwtf_machine_group_bytes("/sys/fs/cgroup", group);
+    return left < bytes ? left : bytes;
 }
 
 uint32_t gwtf_machine_cores(void) {

@@ -4,8 +4,13 @@
 
 #include <stdint.h>
 
-/* Bytes that programs can still take without swapping, within the control group's limit. */
+/* Bytes that this process can still take without swapping, within the limits of its control group
+ * and of those around it. */
 uint64_t gwtf_machine_free_bytes(void);
+
+/* Bytes left in the control group ROOT + GROUP and in all from there up to ROOT, the least of them;
+ * UINT64_MAX when none has a limit. Version 2 of control groups only. */
+uint64_t gwtf_machine_group_bytes(const char *root, const char *group);
 
 /* Cores that this process may run on, at least 1. */
 uint32_t gwtf_machine_cores(void);
