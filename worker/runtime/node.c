@@ -463,7 +463,9 @@ static gwtf_status make_transport(struct node *node, struct gwtf_error *error) {
         .nodes = charter->members_count,
         .self = charter->self,
         .rank_of_node = ranks,
-        .payloads_max = (size_t)4 * node->capacity + (size_t)4 * node->replicas,
+        /* A slot's input, its output's way back, and up to four sends of it: refused ones may still
+         * be leaving. To and from each replica: contributions and shares. */
+        .payloads_max = (size_t)6 * node->capacity + (size_t)4 * node->replicas,
         .incarnation = charter->incarnation,
     };
     if (status == GWTF_OK)

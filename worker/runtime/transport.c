@@ -362,6 +362,8 @@ static gwtf_status receive_piece(struct gwtf_transport *transport, gwtf_node_id 
     transfer->started++;
     if (MPI_Irecv(memory, (int)bytes, MPI_BYTE, peer->rank, TAG_PIECE, MPI_COMM_WORLD,
                   &transport->requests[index]) != MPI_SUCCESS) {
+        if (transfer->memory == NULL)
+            free(memory);
         give_request(transport, index);
         return GWTF_ERROR_PEER;
     }
@@ -549,7 +551,7 @@ struct gwtf_transport_counters gwtf_transport_get_counters(const gwtf_transport 
 static bool allocate_tables(struct gwtf_transport *transport) {
     size_t nodes = transport->config.nodes;
     size_t transfers = 64 + 8 * nodes + transport->config.payloads_max;
-    transport->frames_max = 512 + 32 * nodes;
+    transport->frames_max = 512 + 32 * nodes + transport->config.payloads_max;
     transport->requests_max = nodes + transport->frames_max + 2 * PIECES_AT_ONCE * nodes;
     transport->pending_max = 64 + 4 * nodes + transfers;
     transport->peers = calloc(nodes, sizeof *transport->peers);
@@ -601,15 +603,20 @@ gwtf_status gwtf_transport_create(const struct gwtf_transport_config *config,
 void gwtf_transport_destroy(gwtf_transport *transport) {
     if (transport == NULL)
         return;
+    bool with_mpi = false;
+    for (size_t i = 0; i < transport->requests_used; i++)
+        with_mpi = with_mpi || transport->requests[i] != MPI_REQUEST_NULL;
+    if (!with_mpi) { /* else MPI still reads the one and writes into the other */
+        free(transport->frames);
+        free(transport->peers);
+    }
     free(transport->pending);
     free(transport->transfers);
     free(transport->free_frames);
-    free(transport->frames);
     free(transport->statuses);
     free(transport->completed);
     free(transport->free_requests);
     free(transport->about);
     free(transport->requests);
-    free(transport->peers);
     free(transport);
 }

@@ -45,11 +45,12 @@ struct gwtf_arrival {
 
 typedef struct gwtf_transport gwtf_transport;
 
-/* MPI must be initialised. Errors: GWTF_ERROR_MEMORY, GWTF_ERROR_LINK. */
+/* MPI must be initialised. Errors: GWTF_ERROR_MEMORY. */
 gwtf_status gwtf_transport_create(const struct gwtf_transport_config *config,
                                   gwtf_transport **transport);
 
-/* Frees the memory; requests that are still pending are left to MPI, their buffers too. */
+/* Frees the memory; requests that are still pending are left to MPI, their buffers too, also those
+ * of frames. NULL is allowed. */
 void gwtf_transport_destroy(gwtf_transport *transport);
 
 /*
@@ -74,7 +75,8 @@ gwtf_status gwtf_transport_receive(gwtf_transport *transport, gwtf_node_id from,
 /* The payload of the message that FROM has just sent is thrown away. */
 gwtf_status gwtf_transport_discard(gwtf_transport *transport, gwtf_node_id from);
 
-/* No more is sent to PEER or expected from it. */
+/* No more is sent to PEER or expected from it. Of payloads to it, those get their SENT that MPI has
+ * nothing of; the memory of the others, and of what was to come from it, stays with MPI. */
 void gwtf_transport_forget(gwtf_transport *transport, gwtf_node_id peer);
 
 /* True when nothing that was sent is still under way to a peer that is not lost. */
