@@ -16,9 +16,9 @@ static bool lacks_in(const struct flow_slot *slot) {
 
 void flow_set_patience(gwtf_flow *flow, struct flow_slot *slot) {
     bool gwtf = flow->config.policy == GWTF_FLOW_POLICY_GWTF;
-    int64_t ticks = lacks_out(slot) ? FLOW_REPAIR_TICKS
-                    : gwtf          ? FLOW_IDLE_TICKS_GWTF
-                                    : FLOW_IDLE_TICKS;
+    int64_t repair_ticks = gwtf ? FLOW_REPAIR_TICKS_GWTF : FLOW_REPAIR_TICKS;
+    int64_t idle_ticks = gwtf ? FLOW_IDLE_TICKS_GWTF : FLOW_IDLE_TICKS;
+    int64_t ticks = lacks_out(slot) ? repair_ticks : idle_ticks;
     if (!lacks_out(slot) && (!lacks_in(slot) || (!gwtf && flow->releases_left == 0)))
         slot->patience_at_us = GWTF_TIME_NEVER;
     else if (slot->patience_at_us == GWTF_TIME_NEVER)

@@ -19,8 +19,9 @@
 #define FLOW_COMPARE_TICKS 256
 /* How often outflows without inflow are given up before the node waits for news. */
 #define FLOW_RELEASES_MAX 3
-/* Policy gwtf: ticks that an outflow without inflow is kept (searches find a use for the capacity),
- * and that a search may keep capacity locked. Searches that a node takes part in at one time. */
+/* Policy gwtf: the first two, shorter since searches find a use for the capacity; how long a search
+ * may keep capacity locked. Searches that a node takes part in at one time. */
+#define FLOW_REPAIR_TICKS_GWTF 1
 #define FLOW_IDLE_TICKS_GWTF 2
 #define FLOW_LOCK_TICKS 4
 #define FLOW_VISITS_MAX 16

@@ -238,6 +238,54 @@ static void lost_doubled_and_reordered_messages_do_no_harm(void) {
         kill_at(seed, (double)(seed % 30) / 6, 0.2);
 }
 
+static void more_flows_than_a_queue_holds_are_cancelled_over_a_bad_link(void) {
+    struct cluster cluster;
+    cluster_init(&cluster, 7, 1, 2);
+    cluster_set_node(&cluster, 0, 0, 60);
+    cluster_set_node(&cluster, 1, 1, 60);
+    cluster_link_all(&cluster, 5, 5);
+    cluster.loss = 0.3;
+    cluster_start(&cluster);
+    cluster_run(&cluster, SETTLE_TICKS);
+    CU_ASSERT(is_full(&cluster));
+    /* 58 flows are given up at once, and no message is lost for want of room. */
+    struct gwtf_flow_event event = {.kind = GWTF_FLOW_EVENT_CAPACITY, .capacity = 2};
+    cluster.nodes[1].capacity = 2;
+    cluster_tell(&cluster, 1, &event);
+    cluster_run(&cluster, SETTLE_TICKS);
+    CU_ASSERT(is_full(&cluster));
+    CU_ASSERT_EQUAL(gwtf_flow_get_load(cluster.nodes[0].flow).reserved, 2);
+    cluster_deinit(&cluster);
+}
+
+static void what_is_left_from_before_a_restart_is_not_heard(void) {
+    struct cluster cluster;
+    build(&cluster, 5, 1, 2, 2, 3);
+    cluster_start(&cluster);
+    cluster_run(&cluster, SETTLE_TICKS);
+    struct gwtf_flow *flow = cluster.nodes[1].flow;
+    const struct flow_slot *slot = &flow->slots[0];
+    while (slot->out.state != FLOW_END_HELD && slot < &flow->slots[flow->slots_count - 1])
+        slot++;
+    CU_ASSERT_EQUAL_FATAL(slot->out.state, FLOW_END_HELD);
+    /* A CANCEL of the next hop's earlier connection, with the right number for the new one. */
+    gwtf_node_id next = slot->out.peer;
+    struct flow_peer *peer = flow_find_peer(flow, next);
+    struct gwtf_flow_event event = {.kind = GWTF_FLOW_EVENT_MESSAGE, .peer = next};
+    event.message = (struct gwtf_flow_message){.kind = FLOW_MESSAGE_CANCEL,
+                                               .session = peer->peer_session,
+                                               .peer_session = peer->session,
+                                               .sequence = peer->received + 1,
+                                               .flow = slot->out.id};
+    peer->peer_session++;
+    cluster_tell(&cluster, 1, &event);
+    CU_ASSERT_PTR_EQUAL(flow_find_out(flow, next, event.message.flow), slot);
+    event.message.session++;
+    cluster_tell(&cluster, 1, &event);
+    CU_ASSERT_PTR_NULL(flow_find_out(flow, next, event.message.flow));
+    cluster_deinit(&cluster);
+}
+
 static void a_false_alarm_is_forgiven(void) {
     /* Node 1 takes node 2 for dead and meets it again; node 2 has noticed nothing. */
     for (uint64_t seed = 1; seed <= 20; seed++) {
@@ -451,6 +499,8 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_death_in_any_state_is_repaired_to_full_flow),
         GWTF_TEST(a_data_node_may_die_and_come_back),
         GWTF_TEST(lost_doubled_and_reordered_messages_do_no_harm),
+        GWTF_TEST(more_flows_than_a_queue_holds_are_cancelled_over_a_bad_link),
+        GWTF_TEST(what_is_left_from_before_a_restart_is_not_heard),
         GWTF_TEST(a_false_alarm_is_forgiven),
         GWTF_TEST(capacity_may_shrink_and_grow),
         GWTF_TEST(the_same_seed_gives_the_same_trace),
