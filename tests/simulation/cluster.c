@@ -40,6 +40,7 @@ static void init_config(struct cluster *cluster, uint32_t stages) {
     cluster->latency_us = 1000;
     cluster->bytes_per_second = 1000000000;
     cluster->config.nodes = cluster->nodes;
+    cluster->config.policy = GWTF_FLOW_POLICY_GWTF;
     cluster->config.stages = stages;
     cluster->config.link = link_between;
     cluster->config.link_context = cluster;
@@ -78,6 +79,7 @@ static void pick_run(struct cluster *cluster, struct gwtf_random *random) {
     config->validate_every = pick(random, 0, 3);
     config->snapshot_every = pick(random, 0, 3);
     config->boundary_bytes = pick(random, 0, 3) ? pick(random, 1, 5000000) : 4;
+    config->policy = pick(random, 0, 2) ? GWTF_FLOW_POLICY_GWTF : GWTF_FLOW_POLICY_GWTF_PAPER;
     config->objective = pick(random, 0, 1) ? GWTF_FLOW_OBJECTIVE_SUM : GWTF_FLOW_OBJECTIVE_MAX;
     config->write_us = pick(random, 0, 3) ? pick(random, 1, 200000) : 3000000;
     config->manifest_us = pick(random, 1, 100000);

@@ -295,7 +295,7 @@ static void the_written_text_reads_back_equal(void) {
                                      "run.iterations=4294967295",
                                      "optimizer.weight_decay=3",
                                      "nodes.1.host=uni1",
-                                     "flow.objective=max"};
+                                     "flow.policy=gwtf-paper"};
     CU_ASSERT_EQUAL_FATAL(gwtf_config_parse(small, "small.cfg", overrides,
                                             sizeof overrides / sizeof overrides[0], &config,
                                             &error),
@@ -311,7 +311,7 @@ static void the_written_text_reads_back_equal(void) {
     CU_ASSERT_EQUAL(other.optimizer.epsilon, 1.7e-300);
     CU_ASSERT_EQUAL(other.optimizer.learning_rate, config.optimizer.learning_rate);
     CU_ASSERT_STRING_EQUAL(other.nodes[1].host, "uni1");
-    CU_ASSERT_EQUAL(other.flow.objective, GWTF_CONFIG_OBJECTIVE_MAX);
+    CU_ASSERT_EQUAL(other.flow.policy, GWTF_CONFIG_POLICY_GWTF_PAPER);
     free(text);
 }
 

@@ -10,7 +10,7 @@
 
 /* The flow algorithm of this node. It knows the nodes of the previous and the next stage. */
 static struct gwtf_flow_config flow_config(const struct gwtf_protocol_config *config) {
-    struct gwtf_flow_config flow = {.policy = GWTF_FLOW_POLICY_GWTF_PAPER,
+    struct gwtf_flow_config flow = {.policy = config->policy,
                                     .objective = config->objective,
                                     .self = config->self,
                                     .stages = config->stages,

@@ -65,6 +65,7 @@ struct gwtf_protocol_config {
     uint32_t snapshot_every;          /* 0: after the last iteration only */
     uint64_t boundary_bytes;          /* of one boundary tensor */
     uint64_t gradient_floats;         /* of this stage's flat array, a multiple of 16 */
+    enum gwtf_flow_policy policy;
     enum gwtf_flow_objective objective;
     uint64_t seed;
 };

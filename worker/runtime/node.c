@@ -512,8 +512,9 @@ static gwtf_status make_protocol(struct node *node, int64_t compute_us, struct g
         .snapshot_every = config->snapshot.every,
         .boundary_bytes = gwtf_memory_boundary_bytes(&node->setup),
         .gradient_floats = gwtf_memory_gradient_floats(node->memory),
-        .objective = config->flow.objective == GWTF_CONFIG_OBJECTIVE_MAX ? GWTF_FLOW_OBJECTIVE_MAX
-                                                                         : GWTF_FLOW_OBJECTIVE_SUM,
+        .policy = config->flow.policy == GWTF_CONFIG_POLICY_GWTF_PAPER ? GWTF_FLOW_POLICY_GWTF_PAPER
+                                                                       : GWTF_FLOW_POLICY_GWTF,
+        .objective = GWTF_FLOW_OBJECTIVE_SUM,
         .seed = config->run.seed,
     };
     gwtf_status status = gwtf_protocol_create(&protocol, &node->protocol);

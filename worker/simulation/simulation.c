@@ -68,6 +68,7 @@ static gwtf_status create_node(gwtf_simulation *simulation, uint32_t index,
         .snapshot_every = config->snapshot_every,
         .boundary_bytes = config->boundary_bytes,
         .gradient_floats = node->config.gradient_floats,
+        .policy = config->policy,
         .objective = config->objective,
         .seed = gwtf_random_key(config->seed, node->config.node)};
     gwtf_status status = gwtf_protocol_create(&protocol, &node->protocol);

@@ -60,6 +60,7 @@ struct gwtf_simulation_config {
     uint32_t validate_every;
     uint32_t snapshot_every;
     uint64_t boundary_bytes;
+    enum gwtf_flow_policy policy;
     enum gwtf_flow_objective objective;
     uint64_t seed;
 
