@@ -127,16 +127,23 @@ static void give_reason(struct supervisor *supervisor, const char *reason) {
         snprintf(supervisor->reason, sizeof supervisor->reason, "%s", reason);
 }
 
-/* Everything goes to the log; what GWTF itself says goes to the person too. */
+/*
+ * Everything goes to the log; what GWTF itself says goes to the person too. An error that is not a
+ * node's is the bootstrap's, who gives up: what has been spawned by then will never begin, and may
+ * not end either.
+ */
 static void handle_line(struct supervisor *supervisor, const char *line) {
     fprintf(supervisor->log, "%s\n", line);
     fflush(supervisor->log);
-    if (strncmp(line, "gwtf: ", 6) == 0) {
-        gwtf_progress_break(supervisor->options->progress);
-        fprintf(stderr, "%s\n", line);
-        if (strstr(line, "warning: ") == NULL)
-            give_reason(supervisor, line + 6);
-    }
+    if (strncmp(line, "gwtf: ", 6) != 0)
+        return;
+    gwtf_progress_break(supervisor->options->progress);
+    fprintf(stderr, "%s\n", line);
+    if (strstr(line, "warning: ") != NULL)
+        return;
+    give_reason(supervisor, line + 6);
+    if (strncmp(line + 6, "node ", 5) != 0 && supervisor->over_us == 0)
+        supervisor->over_us = gwtf_clock_now_us();
 }
 
 static void end_line(struct supervisor *supervisor) {

@@ -31,6 +31,24 @@ grep -qx 'last words' "$scratch/words/train.log" || fail 'the last words are not
 [ "$(tail -n 1 "$scratch/words.log")" = 'gwtf: node 3: the cause' ] || fail 'the last line is not the cause'
 expect_nothing_left 'a run that failed'
 
+# When the bootstrap gives up, nobody waits for what it has spawned.
+cat >"$scratch/mpirun" <<'STAND_IN'
+#!/bin/sh
+if [ "$1" = --version ]; then
+    echo 'mpirun (Open MPI) 4.1.4'
+    exit
+fi
+echo 'gwtf: the workers did not come up'
+sleep 600
+STAND_IN
+GWTF_MPIRUN="$scratch/mpirun" train_behind given-up
+wait_for_end given-up 20
+[ "$status" -eq 1 ] || fail "a run that was given up ended with exit code $status"
+for pid in $(processes_named sleep); do
+    kill "$pid"
+done
+expect_nothing_left 'a run that was given up'
+
 # prints_only_metrics NAME [OPTION...]: with --json, a Ctrl+C in between
 prints_only_metrics() {
     name=$1
