@@ -31,6 +31,8 @@ static const struct gwtf_usage usage = {
  * iterations, and for so many seconds, does not work any more. */
 #define SILENT_ITERATIONS 10
 #define SILENT_SECONDS 60
+/* A node that gets ready writes its state once, then loads its stage. */
+#define SILENT_STARTING_SECONDS 180
 
 struct event {
     char time[40];
@@ -98,9 +100,11 @@ static bool is_over(const struct gwtf_node_state *node) {
     return node->phase == GWTF_NODE_FINISHED || node->phase == GWTF_NODE_FAILED;
 }
 
-static double silence_limit_s(const struct view *view) {
+/* True when NODE should have been heard of since. */
+static bool is_silent(const struct view *view, const struct gwtf_node_state *node) {
     double seconds = SILENT_ITERATIONS * seconds_per_iteration(view);
-    return seconds > SILENT_SECONDS ? seconds : SILENT_SECONDS;
+    double least = node->phase == GWTF_NODE_STARTING ? SILENT_STARTING_SECONDS : SILENT_SECONDS;
+    return !is_over(node) && age_s(view, node) > (seconds > least ? seconds : least);
 }
 
 static void say(struct view *view, const char *phase, const char *format, ...)
@@ -132,7 +136,7 @@ static void judge_end(struct view *view, const struct gwtf_node_state *failed) {
 static void judge(struct view *view) {
     const struct gwtf_node_state *failed = NULL;
     double newest = INFINITY;
-    size_t working = 0, starting = 0;
+    size_t working = 0, starting = 0, silent = 0;
     for (size_t i = 0; i < view->nodes_count; i++) {
         const struct gwtf_node_state *node = &view->nodes[i];
         if (node->phase == GWTF_NODE_FAILED && failed == NULL)
@@ -141,13 +145,14 @@ static void judge(struct view *view) {
             continue;
         working++;
         starting += node->phase == GWTF_NODE_STARTING;
+        silent += is_silent(view, node);
         newest = age_s(view, node) < newest ? age_s(view, node) : newest;
     }
     if (view->nodes_count == 0)
         say(view, "waiting", "no node has written its state yet");
     else if (working == 0)
         judge_end(view, failed);
-    else if (newest > silence_limit_s(view))
+    else if (silent == working)
         say(view, "stale",
             "no node has been heard of for %.0f s, so nothing works on it; go on with: gwtf train "
             "%s/config.cfg --resume",
@@ -244,7 +249,7 @@ static void print_nodes(const struct view *view) {
     for (size_t i = 0; i < view->nodes_count; i++) {
         const struct gwtf_node_state *node = &view->nodes[i];
         char span[48];
-        bool silent = !is_over(node) && age_s(view, node) > silence_limit_s(view);
+        bool silent = is_silent(view, node);
         gwtf_table_cell(&table, "%" PRIu32, node->node);
         if (node->stage == 0)
             gwtf_table_cell(&table, "data");

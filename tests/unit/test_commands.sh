@@ -138,6 +138,13 @@ for file in stale/nodes/*.json; do
 done
 good 'phase       stale: no node has been heard of for' status stale
 holds 'ago, silent'
+# A node that loads a large stage is silent for a while: two minutes are not too long.
+cp -r starting loading
+for file in loading/nodes/*.json; do
+    sed "s/\"updated_unix_us\": [0-9]*/\"updated_unix_us\": $(($(date +%s) - 120))000000/" "$file" >edited &&
+        mv edited "$file"
+done
+good 'phase       starting: ' status loading
 # A line that is being written does not hide the others.
 printf '{"iteration":41,"lo' >>training/metrics.jsonl
 good 'iteration   40 of 100' status training
