@@ -5,10 +5,10 @@ set -eu
 
 usage() {
     cat <<'USAGE'
-usage: sh share/build.sh [--target TARGET] [FOLDER [-DOPTION=VALUE...]]
+usage: sh share/build.sh [--product] [FOLDER [-DOPTION=VALUE...]]
 
 Builds into FOLDER (default: build/release of the source), with CMake's options.
-  --target  build only this; launcher/all is the gwtf command without the tests
+  --product  only what a user starts: the gwtf command and what it starts, without the tests
 
 example: sh share/build.sh build/sanitize -DGWTF_SANITIZE=address,undefined
 USAGE
@@ -20,16 +20,15 @@ fail() {
 }
 
 source=$(cd "$(dirname "$0")/.." && pwd)
-target=all
+targets=all
 case ${1-} in
 --help | -h)
     usage
     exit 0
     ;;
---target)
-    [ $# -ge 2 ] || fail "--target needs a name: see sh share/build.sh --help" 2
-    target=$2
-    shift 2
+--product)
+    targets='gwtf gwtf-bootstrap gwtf-worker'
+    shift
     ;;
 esac
 case ${1-} in
@@ -63,10 +62,11 @@ if [ ! -f "$folder/build.ninja" ] || [ "$configured_from" != "$(cat "$folder/.fr
     echo "$configured_from" >"$folder/.from"
 fi
 
+# shellcheck disable=SC2086 # a list of names
 if [ -t 1 ]; then
-    cmake --build "$folder" --target "$target" 9>&- || fail "$folder: see the lines above"
+    cmake --build "$folder" --target $targets 9>&- || fail "$folder: see the lines above"
 else
-    cmake --build "$folder" --target "$target" >"$log" 2>&1 9>&- || {
+    cmake --build "$folder" --target $targets >"$log" 2>&1 9>&- || {
         cat "$log" >&2
         fail "$folder: see the lines above"
     }

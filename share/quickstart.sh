@@ -48,7 +48,7 @@ echo '[1/4] packages'
 sh share/install.sh build run text
 
 echo '[2/4] build: build/release'
-sh share/build.sh --target launcher/all
+sh share/build.sh --product
 
 echo '[3/4] text: the King James Bible, its last 5 % for validation'
 if [ ! -s "$text/train.h5" ] || [ ! -s "$text/validation.h5" ]; then

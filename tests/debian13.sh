@@ -96,7 +96,7 @@ in_folder() {
 }
 
 if [ "$install" = yes ]; then
-    in_folder sh /gwtf/share/install.sh build run test ||
+    in_folder sh /gwtf/share/install.sh build run text test ||
         unreachable 'its packages could not be installed: see the lines above'
 fi
 in_folder sh /gwtf/share/build.sh /gwtf/build/release || fail 'does not build: see the lines above'

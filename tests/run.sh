@@ -197,7 +197,7 @@ part_debian13() {
 }
 
 if [ "$install" = yes ]; then
-    sh "$source/share/install.sh" build run test || complain 'packages are missing'
+    sh "$source/share/install.sh" build run text test || complain 'packages are missing'
 fi
 for part in $parts; do
     "part_$part"
