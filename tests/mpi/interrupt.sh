@@ -24,6 +24,7 @@ ends_at_once() {
     train_behind "$@" --set run.iterations=3 --set batch.microbatch=64 --set batch.microbatches=4000 \
         --set 'data.validation=""'
     wait_until 30 trains "$name" || fail "$name does not begin to train"
+    sleep 2 # the launcher looks at the nodes once a second; before it knows, one Ctrl+C ends all
     interrupt
     sleep 0.3 # as a hand does: two signals at one moment are one
     ! has_ended || fail "$name did not wait for the end of its iteration"
