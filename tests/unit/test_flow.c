@@ -405,6 +405,10 @@ static void the_checker_notices_a_corrupted_state(void) {
     slot->link_us = -5;
     CU_ASSERT_FALSE(gwtf_flow_check(flow, NULL));
     *slot = kept;
+    slot->in_locked = true;
+    CU_ASSERT_FALSE(gwtf_flow_check(flow, &why));
+    CU_ASSERT_STRING_EQUAL(why, "a slot is locked by no search");
+    *slot = kept;
     flow->peers[0].queue_count++;
     CU_ASSERT_FALSE(gwtf_flow_check(flow, &why));
     CU_ASSERT_STRING_EQUAL(why, "a connection's queue does not add up");
