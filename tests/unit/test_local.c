@@ -136,6 +136,21 @@ static void a_snapshot_of_another_model_is_refused(void) {
     gwtf_tiny_run_deinit(&run);
 }
 
+static void a_run_without_a_snapshot_says_how_to_start_again(void) {
+    struct gwtf_tiny_run run;
+    struct gwtf_setup setup;
+    struct gwtf_snapshot_info snapshot;
+    struct gwtf_error error;
+    gwtf_tiny_run_init(&run, NULL, 0);
+    CU_ASSERT_EQUAL_FATAL(gwtf_setup_open(&run.config, &setup, &error), GWTF_OK);
+    CU_ASSERT_EQUAL(gwtf_setup_find_snapshot(&setup, &snapshot, NULL, NULL, &error),
+                    GWTF_ERROR_USAGE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "no whole snapshot"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "remove"));
+    gwtf_setup_close(&setup);
+    gwtf_tiny_run_deinit(&run);
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(training_lowers_the_loss_and_measures_validation),
@@ -145,6 +160,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_stopped_run_resumes_to_the_same_losses),
         GWTF_TEST(a_snapshot_resumes_with_another_number_of_stages),
         GWTF_TEST(a_snapshot_of_another_model_is_refused),
+        GWTF_TEST(a_run_without_a_snapshot_says_how_to_start_again),
     };
     return gwtf_suite_main(argc, argv, "local", tests, sizeof tests / sizeof tests[0], NULL, NULL);
 }

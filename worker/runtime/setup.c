@@ -294,9 +294,11 @@ gwtf_status gwtf_setup_find_snapshot(const struct gwtf_setup *setup,
     gwtf_setup_snapshots_path(setup, snapshots, sizeof snapshots);
     struct gwtf_snapshot_info found;
     if (gwtf_snapshot_newest(snapshots, &found, skipped, context, NULL) != GWTF_OK)
-        return gwtf_error_set(error, GWTF_ERROR_USAGE,
-                              "--resume: no whole snapshot under '%s': start without --resume",
-                              snapshots);
+        return gwtf_error_set(
+            error, GWTF_ERROR_USAGE,
+            "--resume: no whole snapshot under '%s': remove '%s' and start without --resume, or "
+            "give another directory with --set run.directory=...",
+            snapshots, setup->config.run.directory);
     const struct gwtf_model_shape *model = &setup->model;
     if (strcmp(found.family, "gpt2") != 0 || found.layers != model->layers ||
         found.width != model->width || found.heads != model->heads ||
