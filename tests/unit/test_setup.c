@@ -46,6 +46,21 @@ static void a_run_too_large_for_the_protocol_is_refused_before_it_starts(void) {
     gwtf_tiny_run_deinit(&run);
 }
 
+static void a_relay_needs_no_data(void) {
+    const char *overrides[] = {"model.vocabulary=256", "data.train=\"absent.h5\"",
+                               "data.validation=\"absent too.h5\""};
+    struct gwtf_tiny_run run;
+    struct gwtf_setup setup;
+    gwtf_tiny_run_init(&run, overrides, 3);
+    CU_ASSERT_EQUAL(gwtf_setup_open(&run.config, &setup, NULL), GWTF_ERROR_USAGE);
+    CU_ASSERT_EQUAL_FATAL(gwtf_setup_open_relay(&run.config, &setup, NULL), GWTF_OK);
+    CU_ASSERT_EQUAL(setup.model.vocabulary, 256);
+    CU_ASSERT_EQUAL(setup.relays, 4);
+    CU_ASSERT_PTR_NULL(setup.train);
+    gwtf_setup_close(&setup);
+    gwtf_tiny_run_deinit(&run);
+}
+
 static void relays_are_spread_evenly_over_the_stages(void) {
     const char *overrides[] = {"nodes.0.count=2", "nodes.1.count=7", "pipeline.stages=3"};
     struct gwtf_tiny_run run;
@@ -122,6 +137,7 @@ int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(data_that_does_not_fit_is_refused_with_a_reason),
         GWTF_TEST(a_run_too_large_for_the_protocol_is_refused_before_it_starts),
+        GWTF_TEST(a_relay_needs_no_data),
         GWTF_TEST(relays_are_spread_evenly_over_the_stages),
         GWTF_TEST(the_global_batch_does_not_depend_on_the_number_of_data_nodes),
         GWTF_TEST(validation_is_shared_out_once),

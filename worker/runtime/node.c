@@ -62,7 +62,6 @@ struct node {
     bool stop_told;
     bool finished;
     gwtf_status status;
-    gwtf_node_id culprit;
     struct gwtf_error *error;
 };
 
@@ -158,7 +157,6 @@ static void do_manifest(struct node *node, const struct gwtf_action *action) {
 static void do_finish(struct node *node, const struct gwtf_action *action) {
     node->finished = true;
     node->status = action->status;
-    node->culprit = action->culprit;
     if (action->status == GWTF_ERROR_PEER && action->culprit != GWTF_NODE_NONE)
         gwtf_error_set(
             node->error, action->status,
@@ -405,7 +403,8 @@ static gwtf_status open_setup(struct node *node, struct gwtf_error *error) {
         /* From now on whoever watches the run knows of this process. */
         snprintf(node->directory, sizeof node->directory, "%s", config->run.directory);
         gwtf_run_write_node(node->directory, &node->state, NULL);
-        status = gwtf_setup_open(config, &node->setup, error);
+        status = node->stage == 0 ? gwtf_setup_open(config, &node->setup, error)
+                                  : gwtf_setup_open_relay(config, &node->setup, error);
     }
     node->setup_open = status == GWTF_OK;
     free(config);
@@ -507,7 +506,7 @@ static gwtf_status make_protocol(struct node *node, int64_t compute_us, struct g
         .microbatches = config->batch.microbatches,
         .validation_microbatches =
             node->stage == 0 ? gwtf_setup_validation_share(&node->setup, charter->self) : 0,
-        .validates = node->setup.validation != NULL,
+        .validates = config->data.validation[0] != '\0',
         .validate_every = config->data.validate_every,
         .snapshot_every = config->snapshot.every,
         .boundary_bytes = gwtf_memory_boundary_bytes(&node->setup),
@@ -594,7 +593,6 @@ gwtf_status gwtf_node_live(const struct gwtf_charter *charter, const char *host,
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     node->charter = charter;
     node->error = error;
-    node->culprit = GWTF_NODE_NONE;
     node->state = (struct gwtf_node_state){.node = charter->self,
                                            .phase = GWTF_NODE_STARTING,
                                            .pid = getpid(),

@@ -103,19 +103,26 @@ static gwtf_status check_shapes(const struct gwtf_setup *setup, struct gwtf_erro
     return status;
 }
 
-gwtf_status gwtf_setup_open(const struct gwtf_config *config, struct gwtf_setup *setup,
-                            struct gwtf_error *error) {
+static gwtf_status open_data(struct gwtf_setup *setup, struct gwtf_error *error) {
+    struct gwtf_config *config = &setup->config;
+    gwtf_status status = open_tokens("data.train", config->data.train, &setup->train, error);
+    if (status != GWTF_OK)
+        return status;
+    if (config->model.vocabulary == 0)
+        config->model.vocabulary = gwtf_tokens_get_info(setup->train).vocabulary;
+    status = check_data("data.train", config->data.train, setup->train, config, error);
+    if (status == GWTF_OK)
+        status = open_validation(setup, error);
+    return status;
+}
+
+static gwtf_status open_setup(const struct gwtf_config *config, bool with_data,
+                              struct gwtf_setup *setup, struct gwtf_error *error) {
     struct gwtf_setup *made = calloc(1, sizeof *made);
     if (made == NULL)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     made->config = *config;
-    gwtf_status status = open_tokens("data.train", config->data.train, &made->train, error);
-    if (status == GWTF_OK && made->config.model.vocabulary == 0)
-        made->config.model.vocabulary = gwtf_tokens_get_info(made->train).vocabulary;
-    if (status == GWTF_OK)
-        status = check_data("data.train", config->data.train, made->train, &made->config, error);
-    if (status == GWTF_OK)
-        status = open_validation(made, error);
+    gwtf_status status = with_data ? open_data(made, error) : GWTF_OK;
     if (status == GWTF_OK) {
         resolve(made);
         status = check_shapes(made, error);
@@ -126,6 +133,16 @@ gwtf_status gwtf_setup_open(const struct gwtf_config *config, struct gwtf_setup 
         gwtf_setup_close(made);
     free(made);
     return status;
+}
+
+gwtf_status gwtf_setup_open(const struct gwtf_config *config, struct gwtf_setup *setup,
+                            struct gwtf_error *error) {
+    return open_setup(config, true, setup, error);
+}
+
+gwtf_status gwtf_setup_open_relay(const struct gwtf_config *config, struct gwtf_setup *setup,
+                                  struct gwtf_error *error) {
+    return open_setup(config, false, setup, error);
 }
 
 void gwtf_setup_close(struct gwtf_setup *setup) {

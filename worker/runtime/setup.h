@@ -30,12 +30,20 @@ struct gwtf_setup {
 
 /*
  * Opens the data and checks everything that needs it: tokens below the vocabulary, files longer
- * than the context, enough validation windows for a microbatch, an impossible model shape, stages
- * without a relay. Errors: GWTF_ERROR_USAGE with the line for the user; SETUP untouched. Close it
- * with gwtf_setup_close.
+ * than the context, enough validation windows for a microbatch, an impossible model shape, more
+ * than the protocol's tables hold. Errors: GWTF_ERROR_USAGE with the line for the user; SETUP
+ * untouched. Close it with gwtf_setup_close.
  */
 gwtf_status gwtf_setup_open(const struct gwtf_config *config, struct gwtf_setup *setup,
                             struct gwtf_error *error);
+
+/*
+ * The same for a relay, which holds no data and may run where the files are not: CONFIG is as
+ * resolved (model.vocabulary set), train and validation stay NULL, and gwtf_setup_batch and the
+ * validation's counts are not to be used.
+ */
+gwtf_status gwtf_setup_open_relay(const struct gwtf_config *config, struct gwtf_setup *setup,
+                                  struct gwtf_error *error);
 void gwtf_setup_close(struct gwtf_setup *setup);
 
 /* Validation microbatches of data node RANK (0-based among data nodes): microbatch i of it is
