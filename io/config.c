@@ -44,17 +44,27 @@ gwtf_status gwtf_config_parse(const char *text, const char *name, const char *co
     return status;
 }
 
+gwtf_status gwtf_config_read_file(const char *path, size_t most_bytes, char **text,
+                                  struct gwtf_error *error) {
+    char *bytes = NULL;
+    size_t size = 0;
+    gwtf_status status = gwtf_file_read(path, most_bytes, &bytes, &size, error);
+    if (status != GWTF_OK)
+        return status == GWTF_ERROR_MEMORY ? status : GWTF_ERROR_USAGE;
+    if (strlen(bytes) != size) {
+        free(bytes);
+        return gwtf_error_set(error, GWTF_ERROR_USAGE,
+                              "%s:1: this is not a text file: give a configuration file", path);
+    }
+    *text = bytes;
+    return GWTF_OK;
+}
+
 gwtf_status gwtf_config_load(const char *path, const char *const *overrides, size_t overrides_count,
                              struct gwtf_config *config, struct gwtf_error *error) {
     char *text = NULL;
-    size_t size = 0;
-    gwtf_status status = gwtf_file_read(path, FILE_MAX_BYTES, &text, &size, error);
-    if (status != GWTF_OK)
-        return status == GWTF_ERROR_MEMORY ? status : GWTF_ERROR_USAGE;
-    if (strlen(text) != size)
-        status = gwtf_error_set(error, GWTF_ERROR_USAGE,
-                                "%s:1: this is not a text file: give a configuration file", path);
-    else
+    gwtf_status status = gwtf_config_read_file(path, FILE_MAX_BYTES, &text, error);
+    if (status == GWTF_OK)
         status = gwtf_config_parse(text, path, overrides, overrides_count, config, error);
     free(text);
     return status;

@@ -75,6 +75,11 @@ gwtf_status gwtf_config_section_unknown(const struct gwtf_config_reader *reader,
 gwtf_status gwtf_config_key_unknown(const struct gwtf_config_reader *reader, const char *section,
                                     const char *name, const struct gwtf_config_origin *origin);
 
+/* Reads the text file PATH whole; *TEXT is the caller's to free. Errors: GWTF_ERROR_USAGE with the
+ * line for the user, GWTF_ERROR_MEMORY. */
+gwtf_status gwtf_config_read_file(const char *path, size_t most_bytes, char **text,
+                                  struct gwtf_error *error);
+
 /* Scans and parses TEXT into TREE, which the caller has initialised. Errors as for
  * gwtf_config_scan, and what libconfig finds wrong. */
 gwtf_status gwtf_config_read_text(const char *text, const char *name, config_t *tree,
