@@ -8,7 +8,7 @@
 
 #define FILE_MAX_BYTES ((size_t)1 << 20)
 
-/* From text to a whole configuration in READER. */
+/* From text to a whole struct in READER. */
 static gwtf_status read_all(struct gwtf_config_reader *reader, const char *text,
                             const char *const *overrides, size_t overrides_count) {
     config_t tree;
@@ -22,14 +22,40 @@ static gwtf_status read_all(struct gwtf_config_reader *reader, const char *text,
     if (status == GWTF_OK)
         status = gwtf_config_complete(reader);
     if (status == GWTF_OK)
-        status = gwtf_config_check(reader);
+        status = reader->schema->check(reader);
     return status;
 }
 
-gwtf_status gwtf_config_parse(const char *text, const char *name, const char *const *overrides,
-                              size_t overrides_count, struct gwtf_config *config,
-                              struct gwtf_error *error) {
+static void destroy_reader(struct gwtf_config_reader *reader) {
+    if (reader == NULL)
+        return;
+    for (size_t i = 0; i < GWTF_CONFIG_LISTS_MAX; i++)
+        free(reader->entries[i]);
+    free(reader->base);
+    free(reader);
+}
+
+static struct gwtf_config_reader *create_reader(const struct gwtf_config_schema *schema) {
     struct gwtf_config_reader *reader = calloc(1, sizeof *reader);
+    if (reader == NULL)
+        return NULL;
+    reader->schema = schema;
+    reader->base = calloc(1, schema->bytes);
+    bool whole = reader->base != NULL;
+    for (size_t i = 0; i < schema->lists_count; i++) {
+        reader->entries[i] = calloc(schema->lists[i].entries_max, sizeof *reader->entries[i]);
+        whole = whole && reader->entries[i] != NULL;
+    }
+    if (whole)
+        return reader;
+    destroy_reader(reader);
+    return NULL;
+}
+
+gwtf_status gwtf_config_fill(const struct gwtf_config_schema *schema, const char *text,
+                             const char *name, const char *const *overrides, size_t overrides_count,
+                             void *filled, struct gwtf_error *error) {
+    struct gwtf_config_reader *reader = create_reader(schema);
     if (reader == NULL)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "%s: no memory: free some", name);
     reader->name = name;
@@ -39,9 +65,16 @@ gwtf_status gwtf_config_parse(const char *text, const char *name, const char *co
         reader->last_line += *at == '\n' && at[1] != '\0';
     gwtf_status status = read_all(reader, text, overrides, overrides_count);
     if (status == GWTF_OK)
-        *config = reader->config;
-    free(reader);
+        memcpy(filled, reader->base, schema->bytes);
+    destroy_reader(reader);
     return status;
+}
+
+gwtf_status gwtf_config_parse(const char *text, const char *name, const char *const *overrides,
+                              size_t overrides_count, struct gwtf_config *config,
+                              struct gwtf_error *error) {
+    return gwtf_config_fill(&gwtf_config_schema, text, name, overrides, overrides_count, config,
+                            error);
 }
 
 gwtf_status gwtf_config_read_file(const char *path, size_t most_bytes, char **text,

@@ -3,11 +3,6 @@
 
 #include <inttypes.h>
 
-static const struct gwtf_config_origin *origin_of(const struct gwtf_config_reader *reader,
-                                                  const char *section, const char *name) {
-    return &reader->keys[gwtf_config_find_key(section, name)];
-}
-
 /* The divisor of WIDTH that is nearest to HEADS, for a suggestion. */
 static uint32_t nearest_divisor(uint32_t width, uint32_t heads) {
     uint32_t best = 1;
@@ -19,18 +14,18 @@ static uint32_t nearest_divisor(uint32_t width, uint32_t heads) {
 }
 
 static gwtf_status check_shape(const struct gwtf_config_reader *reader) {
-    const struct gwtf_config *config = &reader->config;
+    const struct gwtf_config *config = reader->base;
     uint32_t width = config->model.width, heads = config->model.heads;
     if (width % heads != 0)
-        return gwtf_config_complain(reader, origin_of(reader, "model", "heads"),
+        return gwtf_config_complain(reader, gwtf_config_origin_of(reader, "model", "heads"),
                                     "model.heads is %" PRIu32 ", which does not divide model.width "
                                     "%" PRIu32 ": give a divisor, like %" PRIu32,
                                     heads, width, nearest_divisor(width, heads));
     if (config->model.vocabulary == 1)
-        return gwtf_config_complain(reader, origin_of(reader, "model", "vocabulary"),
+        return gwtf_config_complain(reader, gwtf_config_origin_of(reader, "model", "vocabulary"),
                                     "model.vocabulary is 1: give at least 2, or 0 for the data's");
     if (config->pipeline.stages > config->model.layers)
-        return gwtf_config_complain(reader, origin_of(reader, "pipeline", "stages"),
+        return gwtf_config_complain(reader, gwtf_config_origin_of(reader, "pipeline", "stages"),
                                     "pipeline.stages is %" PRIu32 ", more than the %" PRIu32
                                     " of model.layers: give at most %" PRIu32,
                                     config->pipeline.stages, config->model.layers,
@@ -38,26 +33,19 @@ static gwtf_status check_shape(const struct gwtf_config_reader *reader) {
     return GWTF_OK;
 }
 
-/* The entry of nodes as a place: the line of the key when it was given, else of the entry. */
-static const struct gwtf_config_origin *node_origin(const struct gwtf_config_reader *reader,
-                                                    size_t entry, const char *name) {
-    const struct gwtf_config_origin *origin =
-        &reader->nodes[entry][gwtf_config_find_key("nodes", name)];
-    return origin->line > 0 || origin->override != NULL ? origin : &reader->entries[entry];
-}
-
 static gwtf_status check_node_stages(const struct gwtf_config_reader *reader) {
-    const struct gwtf_config *config = &reader->config;
+    const struct gwtf_config *config = reader->base;
     for (size_t i = 0; i < config->nodes_count; i++) {
         const struct gwtf_config_node *node = &config->nodes[i];
         if (node->role == GWTF_CONFIG_ROLE_DATA && node->stage != 0)
-            return gwtf_config_complain(reader, node_origin(reader, i, "stage"),
+            return gwtf_config_complain(reader,
+                                        gwtf_config_entry_origin(reader, "nodes", i, "stage"),
                                         "nodes.%zu.stage is %" PRIu32 ", but data nodes have no "
                                         "stage: remove it, or make the role \"relay\"",
                                         i, node->stage);
         if (node->stage > config->pipeline.stages)
             return gwtf_config_complain(
-                reader, node_origin(reader, i, "stage"),
+                reader, gwtf_config_entry_origin(reader, "nodes", i, "stage"),
                 "nodes.%zu.stage is %" PRIu32 ", but pipeline.stages is "
                 "%" PRIu32 ": give 1 to %" PRIu32 ", or 0 to spread the nodes",
                 i, node->stage, config->pipeline.stages, config->pipeline.stages);
@@ -66,8 +54,8 @@ static gwtf_status check_node_stages(const struct gwtf_config_reader *reader) {
 }
 
 static gwtf_status check_relays(const struct gwtf_config_reader *reader) {
-    const struct gwtf_config *config = &reader->config;
-    const struct gwtf_config_origin *list = &reader->sections[gwtf_config_find_section("nodes")];
+    const struct gwtf_config *config = reader->base;
+    const struct gwtf_config_origin *list = gwtf_config_section_origin(reader, "nodes");
     uint32_t stages = config->pipeline.stages;
     uint32_t relays = gwtf_config_count(config, GWTF_CONFIG_ROLE_RELAY);
     if (relays < stages)
@@ -95,9 +83,13 @@ static gwtf_status check_relays(const struct gwtf_config_reader *reader) {
     return GWTF_OK;
 }
 
-gwtf_status gwtf_config_check(const struct gwtf_config_reader *reader) {
-    const struct gwtf_config *config = &reader->config;
-    const struct gwtf_config_origin *list = &reader->sections[gwtf_config_find_section("nodes")];
+gwtf_status gwtf_config_check(struct gwtf_config_reader *reader) {
+    struct gwtf_config *config = reader->base;
+    const struct gwtf_config_origin *minimum =
+        &reader->keys[gwtf_config_find_key(reader->schema, "optimizer", "minimum")];
+    if (minimum->line == 0 && minimum->override == NULL)
+        config->optimizer.minimum = config->optimizer.learning_rate / 10;
+    const struct gwtf_config_origin *list = gwtf_config_section_origin(reader, "nodes");
     gwtf_status status = check_shape(reader);
     if (status != GWTF_OK)
         return status;
@@ -115,7 +107,7 @@ gwtf_status gwtf_config_check(const struct gwtf_config_reader *reader) {
     if (status != GWTF_OK)
         return status;
     if (config->optimizer.minimum > config->optimizer.learning_rate)
-        return gwtf_config_complain(reader, origin_of(reader, "optimizer", "minimum"),
+        return gwtf_config_complain(reader, gwtf_config_origin_of(reader, "optimizer", "minimum"),
                                     "optimizer.minimum is %g, above optimizer.learning_rate %g: "
                                     "lower it",
                                     config->optimizer.minimum, config->optimizer.learning_rate);

@@ -7,7 +7,7 @@
 /* "model.layers" or "nodes.1.count", taken apart. */
 struct path {
     char section[GWTF_CONFIG_WORD_MAX];
-    char entry[GWTF_CONFIG_WORD_MAX]; /* of nodes */
+    char entry[GWTF_CONFIG_WORD_MAX]; /* of a list */
     char key[GWTF_CONFIG_WORD_MAX];
 };
 
@@ -21,10 +21,10 @@ static const char *take_part(const char *at, char part[GWTF_CONFIG_WORD_MAX]) {
     return at[length] == '.' ? at + length + 1 : at + length;
 }
 
-static bool split(const char *text, struct path *path) {
+static bool split(const struct gwtf_config_schema *schema, const char *text, struct path *path) {
     memset(path, 0, sizeof *path);
     const char *at = take_part(text, path->section);
-    if (at != NULL && *at != '\0' && strcmp(path->section, "nodes") == 0)
+    if (at != NULL && *at != '\0' && gwtf_config_find_list(schema, path->section) >= 0)
         at = take_part(at, path->entry);
     if (at != NULL && *at != '\0')
         at = take_part(at, path->key);
@@ -37,7 +37,7 @@ static gwtf_status read_key(struct gwtf_config_reader *reader, int key, const ch
                             struct gwtf_config_origin *kept) {
     struct gwtf_config_origin origin = {.override = reader->override};
     struct gwtf_config_value value = {.kind = GWTF_CONFIG_IS_STRING, .string = text};
-    enum gwtf_config_type type = gwtf_config_keys[key].type;
+    enum gwtf_config_type type = reader->schema->keys[key].type;
     bool bare = (type == GWTF_CONFIG_TEXT || type == GWTF_CONFIG_WORD) && *text != '"';
     if (parsed == NULL && *text == '"')
         return gwtf_config_complain(reader, &origin,
@@ -48,41 +48,54 @@ static gwtf_status read_key(struct gwtf_config_reader *reader, int key, const ch
     return gwtf_config_store(reader, key, &value, base, kept, &origin);
 }
 
+/* An entry of list LIST, or its key. */
+static gwtf_status apply_to_list(struct gwtf_config_reader *reader, int list,
+                                 const struct path *path, const char *text,
+                                 const config_setting_t *parsed) {
+    struct gwtf_config_origin origin = {.override = reader->override};
+    size_t count = *gwtf_config_entries_count(reader, list);
+    char *end = NULL;
+    size_t entry = strtoul(path->entry, &end, 10);
+    if (*end != '\0' || !isdigit((unsigned char)path->entry[0]) || entry >= count)
+        return gwtf_config_complain(reader, &origin,
+                                    "there is no %s.%s: the entries count from 0, and there are "
+                                    "%zu",
+                                    path->section, path->entry, count);
+    if (path->key[0] == '\0')
+        return gwtf_config_read_entry(reader, list, entry, parsed);
+    int key = gwtf_config_find_key(reader->schema, path->section, path->key);
+    if (key < 0)
+        return gwtf_config_key_unknown(reader, path->section, path->key, &origin);
+    return read_key(reader, key, text, parsed, gwtf_config_entry_base(reader, list, entry),
+                    &reader->entries[list][entry].keys[key]);
+}
+
 /* Finds what the path names, and reads the value into it. PARSED is NULL when it is not libconfig's
  * language, but a bare word. */
 static gwtf_status apply(struct gwtf_config_reader *reader, const struct path *path,
                          const char *text, const config_setting_t *parsed) {
     struct gwtf_config_origin origin = {.override = reader->override};
-    int section = gwtf_config_find_section(path->section);
+    int section = gwtf_config_find_section(reader->schema, path->section);
     if (section < 0)
         return gwtf_config_section_unknown(reader, path->section, &origin);
-    bool is_nodes = strcmp(path->section, "nodes") == 0;
-    size_t entry = 0;
-    if (is_nodes && path->entry[0] != '\0') {
-        char *end = NULL;
-        entry = strtoul(path->entry, &end, 10);
-        if (*end != '\0' || !isdigit((unsigned char)path->entry[0]) ||
-            entry >= reader->config.nodes_count)
-            return gwtf_config_complain(reader, &origin,
-                                        "there is no nodes.%s: the entries count from 0, and there "
-                                        "are %zu",
-                                        path->entry, reader->config.nodes_count);
+    int list = gwtf_config_find_list(reader->schema, path->section);
+    if (path->key[0] == '\0' && parsed == NULL) {
+        bool is_list = list >= 0 && path->entry[0] == '\0';
+        return gwtf_config_complain(reader, &origin,
+                                    "'%.60s' is not a libconfig value: give %s%s%s", text,
+                                    is_list ? "( " : "",
+                                    list >= 0 ? reader->schema->lists[list].entry_example
+                                              : "{ key = value; }, or name a key",
+                                    is_list ? " )" : "");
     }
-    if (path->key[0] == '\0') {
-        if (parsed == NULL)
-            return gwtf_config_complain(
-                reader, &origin, "'%.60s' is not a libconfig value: give %s", text,
-                is_nodes ? "( { role = \"data\"; } )" : "{ key = value; }, or name a key");
-        return is_nodes && path->entry[0] != '\0'
-                   ? gwtf_config_read_node(reader, entry, parsed)
-                   : gwtf_config_read_section(reader, section, parsed);
-    }
-    int key = gwtf_config_find_key(path->section, path->key);
+    if (path->entry[0] != '\0')
+        return apply_to_list(reader, list, path, text, parsed);
+    if (path->key[0] == '\0')
+        return gwtf_config_read_section(reader, section, parsed);
+    int key = gwtf_config_find_key(reader->schema, path->section, path->key);
     if (key < 0)
         return gwtf_config_key_unknown(reader, path->section, path->key, &origin);
-    return is_nodes ? read_key(reader, key, text, parsed, &reader->config.nodes[entry],
-                               &reader->nodes[entry][key])
-                    : read_key(reader, key, text, parsed, &reader->config, &reader->keys[key]);
+    return read_key(reader, key, text, parsed, reader->base, &reader->keys[key]);
 }
 
 /* Parses TEXT as one libconfig value into TREE; NULL when it is none. */
@@ -120,7 +133,7 @@ gwtf_status gwtf_config_override(struct gwtf_config_reader *reader, const char *
     reader->override = override;
     config_t tree;
     config_init(&tree);
-    if (!split(name, &path))
+    if (!split(reader->schema, name, &path))
         status =
             gwtf_config_complain(reader, &origin,
                                  "'%.80s' is not the path of a key: write it like model.layers "

@@ -66,42 +66,93 @@ static struct gwtf_config_origin origin_of(const struct gwtf_config_reader *read
     return origin;
 }
 
-int gwtf_config_find_section(const char *name) {
-    for (int i = 0; gwtf_config_sections[i] != NULL; i++)
-        if (strcmp(gwtf_config_sections[i], name) == 0)
+int gwtf_config_find_section(const struct gwtf_config_schema *schema, const char *name) {
+    for (int i = 0; schema->sections[i] != NULL; i++)
+        if (strcmp(schema->sections[i], name) == 0)
             return i;
     return -1;
 }
 
+int gwtf_config_find_list(const struct gwtf_config_schema *schema, const char *name) {
+    for (size_t i = 0; i < schema->lists_count; i++)
+        if (strcmp(schema->lists[i].section, name) == 0)
+            return (int)i;
+    return -1;
+}
+
+size_t *gwtf_config_entries_count(const struct gwtf_config_reader *reader, int list) {
+    char *count = (char *)reader->base + reader->schema->lists[list].count_offset;
+    return (size_t *)(void *)count;
+}
+
+void *gwtf_config_entry_base(const struct gwtf_config_reader *reader, int list, size_t entry) {
+    const struct gwtf_config_list *entries = &reader->schema->lists[list];
+    return (char *)reader->base + entries->offset + entry * entries->entry_bytes;
+}
+
+const struct gwtf_config_origin *gwtf_config_section_origin(const struct gwtf_config_reader *reader,
+                                                            const char *section) {
+    return &reader->sections[gwtf_config_find_section(reader->schema, section)];
+}
+
+static bool is_given(const struct gwtf_config_origin *origin) {
+    return origin->line > 0 || origin->override != NULL;
+}
+
+const struct gwtf_config_origin *gwtf_config_origin_of(const struct gwtf_config_reader *reader,
+                                                       const char *section, const char *name) {
+    const struct gwtf_config_origin *origin =
+        &reader->keys[gwtf_config_find_key(reader->schema, section, name)];
+    return is_given(origin) ? origin : gwtf_config_section_origin(reader, section);
+}
+
+const struct gwtf_config_origin *gwtf_config_entry_origin(const struct gwtf_config_reader *reader,
+                                                          const char *section, size_t entry,
+                                                          const char *name) {
+    const struct gwtf_config_entry *kept =
+        &reader->entries[gwtf_config_find_list(reader->schema, section)][entry];
+    const struct gwtf_config_origin *origin =
+        &kept->keys[gwtf_config_find_key(reader->schema, section, name)];
+    return is_given(origin) ? origin : &kept->place;
+}
+
+/* "run, model, data": all there are. */
+static void list_sections(const struct gwtf_config_schema *schema, char *text, size_t size) {
+    size_t length = 0;
+    for (size_t i = 0; schema->sections[i] != NULL && length < size; i++)
+        length += (size_t)snprintf(text + length, size - length, "%s%s", i > 0 ? ", " : "",
+                                   schema->sections[i]);
+}
+
 gwtf_status gwtf_config_section_unknown(const struct gwtf_config_reader *reader, const char *name,
                                         const struct gwtf_config_origin *origin) {
-    const char *nearest = gwtf_config_sections[0];
-    for (int i = 1; gwtf_config_sections[i] != NULL; i++)
-        if (gwtf_nearest_distance(name, gwtf_config_sections[i]) <
-            gwtf_nearest_distance(name, nearest))
-            nearest = gwtf_config_sections[i];
+    const struct gwtf_config_schema *schema = reader->schema;
+    const char *nearest = schema->sections[0];
+    for (int i = 1; schema->sections[i] != NULL; i++)
+        if (gwtf_nearest_distance(name, schema->sections[i]) < gwtf_nearest_distance(name, nearest))
+            nearest = schema->sections[i];
     if (gwtf_nearest_is_close(name, nearest))
         return gwtf_config_complain(reader, origin, "unknown key '%.80s': did you mean '%s'?", name,
                                     nearest);
-    for (size_t i = 0; i < gwtf_config_keys_count; i++)
-        if (strcmp(gwtf_config_keys[i].name, name) == 0)
+    for (size_t i = 0; i < schema->keys_count; i++)
+        if (strcmp(schema->keys[i].name, name) == 0)
             return gwtf_config_complain(reader, origin,
                                         "unknown key '%.80s': it belongs in '%s': write %s = { %s "
                                         "= ...; };",
-                                        name, gwtf_config_keys[i].section,
-                                        gwtf_config_keys[i].section, name);
+                                        name, schema->keys[i].section, schema->keys[i].section,
+                                        name);
+    char sections[256];
+    list_sections(schema, sections, sizeof sections);
     return gwtf_config_complain(
-        reader, origin,
-        "unknown key '%.80s': remove it; nearest is '%s', and the keys here are run, model, data, "
-        "batch, pipeline, nodes, flow, optimizer, snapshot, backend",
-        name, nearest);
+        reader, origin, "unknown key '%.80s': remove it; nearest is '%s', and the keys here are %s",
+        name, nearest, sections);
 }
 
 gwtf_status gwtf_config_key_unknown(const struct gwtf_config_reader *reader, const char *section,
                                     const char *name, const struct gwtf_config_origin *origin) {
     const struct gwtf_config_key *nearest = NULL, *elsewhere = NULL;
-    for (size_t i = 0; i < gwtf_config_keys_count; i++) {
-        const struct gwtf_config_key *key = &gwtf_config_keys[i];
+    for (size_t i = 0; i < reader->schema->keys_count; i++) {
+        const struct gwtf_config_key *key = &reader->schema->keys[i];
         if (strcmp(key->section, section) != 0) {
             if (strcmp(key->name, name) == 0)
                 elsewhere = key;
@@ -120,87 +171,84 @@ gwtf_status gwtf_config_key_unknown(const struct gwtf_config_reader *reader, con
         section, nearest->name, gwtf_nearest_is_close(name, nearest->name) ? "?" : "");
 }
 
+/* The keys of GROUP, a section or an entry of one, into BASE and their origins into KEPT. */
+static gwtf_status read_keys(struct gwtf_config_reader *reader, const char *section,
+                             const config_setting_t *group, void *base,
+                             struct gwtf_config_origin *kept) {
+    for (int i = 0; i < config_setting_length(group); i++) {
+        const config_setting_t *setting = config_setting_get_elem(group, (unsigned)i);
+        struct gwtf_config_origin here = origin_of(reader, setting);
+        const char *name = config_setting_name(setting);
+        int key = gwtf_config_find_key(reader->schema, section, name);
+        if (key < 0)
+            return gwtf_config_key_unknown(reader, section, name, &here);
+        struct gwtf_config_value value = gwtf_config_value_of(setting);
+        gwtf_status status = gwtf_config_store(reader, key, &value, base, &kept[key], &here);
+        if (status != GWTF_OK)
+            return status;
+    }
+    return GWTF_OK;
+}
+
+gwtf_status gwtf_config_read_entry(struct gwtf_config_reader *reader, int list, size_t entry,
+                                   const config_setting_t *group) {
+    const struct gwtf_config_list *entries = &reader->schema->lists[list];
+    struct gwtf_config_origin origin = origin_of(reader, group);
+    if (!config_setting_is_group(group))
+        return gwtf_config_complain(reader, &origin, "%s.%zu is not a group: write %s",
+                                    entries->section, entry, entries->entry_example);
+    struct gwtf_config_entry *kept = &reader->entries[list][entry];
+    kept->place = origin;
+    return read_keys(reader, entries->section, group, gwtf_config_entry_base(reader, list, entry),
+                     kept->keys);
+}
+
+static gwtf_status read_list(struct gwtf_config_reader *reader, int list,
+                             const config_setting_t *setting) {
+    const struct gwtf_config_list *entries = &reader->schema->lists[list];
+    struct gwtf_config_origin origin = origin_of(reader, setting);
+    reader->sections[gwtf_config_find_section(reader->schema, entries->section)] = origin;
+    if (!config_setting_is_list(setting))
+        return gwtf_config_complain(reader, &origin, "'%s' is not a list: write %s = ( %s, ... );",
+                                    entries->section, entries->section, entries->entry_example);
+    size_t count = (size_t)config_setting_length(setting);
+    if (count > entries->entries_max)
+        return gwtf_config_complain(reader, &origin,
+                                    "'%s' has %zu entries, more than %zu: put equal ones into "
+                                    "one entry, or leave some out",
+                                    entries->section, count, entries->entries_max);
+    memset(reader->entries[list], 0, entries->entries_max * sizeof *reader->entries[list]);
+    memset(gwtf_config_entry_base(reader, list, 0), 0, entries->entries_max * entries->entry_bytes);
+    *gwtf_config_entries_count(reader, list) = count;
+    for (size_t i = 0; i < count; i++) {
+        gwtf_status status =
+            gwtf_config_read_entry(reader, list, i, config_setting_get_elem(setting, (unsigned)i));
+        if (status != GWTF_OK)
+            return status;
+    }
+    return GWTF_OK;
+}
+
 gwtf_status gwtf_config_read_section(struct gwtf_config_reader *reader, int section,
                                      const config_setting_t *group) {
-    const char *name = gwtf_config_sections[section];
+    const char *name = reader->schema->sections[section];
     struct gwtf_config_origin origin = origin_of(reader, group);
-    if (strcmp(name, "nodes") == 0)
-        return gwtf_config_read_nodes(reader, group);
+    int list = gwtf_config_find_list(reader->schema, name);
+    if (list >= 0)
+        return read_list(reader, list, group);
     if (!config_setting_is_group(group))
         return gwtf_config_complain(
             reader, &origin, "'%s' is not a group: write %s = { key = value; };", name, name);
     if (reader->override == NULL)
         reader->sections[section] = origin;
-    for (int i = 0; i < config_setting_length(group); i++) {
-        const config_setting_t *setting = config_setting_get_elem(group, (unsigned)i);
-        struct gwtf_config_origin here = origin_of(reader, setting);
-        int key = gwtf_config_find_key(name, config_setting_name(setting));
-        if (key < 0)
-            return gwtf_config_key_unknown(reader, name, config_setting_name(setting), &here);
-        struct gwtf_config_value value = gwtf_config_value_of(setting);
-        gwtf_status status =
-            gwtf_config_store(reader, key, &value, &reader->config, &reader->keys[key], &here);
-        if (status != GWTF_OK)
-            return status;
-    }
-    return GWTF_OK;
-}
-
-gwtf_status gwtf_config_read_node(struct gwtf_config_reader *reader, size_t entry,
-                                  const config_setting_t *group) {
-    struct gwtf_config_origin origin = origin_of(reader, group);
-    if (!config_setting_is_group(group))
-        return gwtf_config_complain(reader, &origin,
-                                    "nodes.%zu is not a group: write { role = \"relay\"; count = "
-                                    "2; }",
-                                    entry);
-    reader->entries[entry] = origin;
-    for (int i = 0; i < config_setting_length(group); i++) {
-        const config_setting_t *setting = config_setting_get_elem(group, (unsigned)i);
-        struct gwtf_config_origin here = origin_of(reader, setting);
-        int key = gwtf_config_find_key("nodes", config_setting_name(setting));
-        if (key < 0)
-            return gwtf_config_key_unknown(reader, "nodes", config_setting_name(setting), &here);
-        struct gwtf_config_value value = gwtf_config_value_of(setting);
-        gwtf_status status = gwtf_config_store(reader, key, &value, &reader->config.nodes[entry],
-                                               &reader->nodes[entry][key], &here);
-        if (status != GWTF_OK)
-            return status;
-    }
-    return GWTF_OK;
-}
-
-gwtf_status gwtf_config_read_nodes(struct gwtf_config_reader *reader,
-                                   const config_setting_t *list) {
-    struct gwtf_config_origin origin = origin_of(reader, list);
-    reader->sections[gwtf_config_find_section("nodes")] = origin;
-    if (!config_setting_is_list(list))
-        return gwtf_config_complain(reader, &origin,
-                                    "'nodes' is not a list: write nodes = ( { role = \"data\"; }, "
-                                    "{ role = \"relay\"; count = 2; } );");
-    int count = config_setting_length(list);
-    if (count > GWTF_CONFIG_NODES_MAX)
-        return gwtf_config_complain(reader, &origin,
-                                    "'nodes' has %d entries, more than %d: put equal nodes into "
-                                    "one entry with a count",
-                                    count, GWTF_CONFIG_NODES_MAX);
-    memset(reader->nodes, 0, sizeof reader->nodes);
-    memset(reader->config.nodes, 0, sizeof reader->config.nodes);
-    reader->config.nodes_count = (size_t)count;
-    for (int i = 0; i < count; i++) {
-        gwtf_status status =
-            gwtf_config_read_node(reader, (size_t)i, config_setting_get_elem(list, (unsigned)i));
-        if (status != GWTF_OK)
-            return status;
-    }
-    return GWTF_OK;
+    return read_keys(reader, name, group, reader->base, reader->keys);
 }
 
 gwtf_status gwtf_config_read_root(struct gwtf_config_reader *reader, const config_setting_t *root) {
     for (int i = 0; i < config_setting_length(root); i++) {
         const config_setting_t *setting = config_setting_get_elem(root, (unsigned)i);
         struct gwtf_config_origin here = origin_of(reader, setting);
-        int section = gwtf_config_find_section(config_setting_name(setting));
+        int section = gwtf_config_find_section(reader->schema, config_setting_name(setting));
         if (section < 0)
             return gwtf_config_section_unknown(reader, config_setting_name(setting), &here);
         gwtf_status status = gwtf_config_read_section(reader, section, setting);

@@ -1,8 +1,7 @@
-/* A configuration on its way from text to struct gwtf_config, private to io. */
+/* A file on its way from text to the struct that it fills, private to io. */
 #ifndef GWTF_IO_CONFIG_READER_H
 #define GWTF_IO_CONFIG_READER_H
 
-#include "io/config.h"
 #include "io/config_table.h"
 
 #include <libconfig.h>
@@ -13,17 +12,21 @@ struct gwtf_config_origin {
     const char *override;
 };
 
+struct gwtf_config_entry {
+    struct gwtf_config_origin place;
+    struct gwtf_config_origin keys[GWTF_CONFIG_KEYS_MAX]; /* by place in the table */
+};
+
 struct gwtf_config_reader {
+    const struct gwtf_config_schema *schema;
+    void *base;           /* the struct that is filled */
     const char *name;     /* of the file, for messages */
     unsigned last_line;   /* of the file */
     const char *override; /* path of the override that is being read, or NULL */
     struct gwtf_error *error;
-    struct gwtf_config config;
     struct gwtf_config_origin keys[GWTF_CONFIG_KEYS_MAX];
-    struct gwtf_config_origin sections[16];
-    /* By entry of `nodes` and place in the table. */
-    struct gwtf_config_origin nodes[GWTF_CONFIG_NODES_MAX][GWTF_CONFIG_KEYS_MAX];
-    struct gwtf_config_origin entries[GWTF_CONFIG_NODES_MAX];
+    struct gwtf_config_origin sections[GWTF_CONFIG_SECTIONS_MAX];
+    struct gwtf_config_entry *entries[GWTF_CONFIG_LISTS_MAX]; /* by list and entry */
 };
 
 /* A value as a user gave it. */
@@ -53,27 +56,49 @@ gwtf_status gwtf_config_complain(const struct gwtf_config_reader *reader,
                                  const struct gwtf_config_origin *origin, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Checks VALUE against key KEY and stores it at BASE (the configuration, or an entry of nodes). */
+/* Checks VALUE against key KEY and stores it at BASE (the struct, or an entry of a list). */
 gwtf_status gwtf_config_store(struct gwtf_config_reader *reader, int key,
                               const struct gwtf_config_value *value, void *base,
                               struct gwtf_config_origin *kept,
                               const struct gwtf_config_origin *origin);
 
-/* Reads `ROOT`'s sections; a section; the list of nodes, which replaces what was there; an entry of
- * it. */
+/* Reads `ROOT`'s sections; a section, where a list replaces what was there; an entry of a list. */
 gwtf_status gwtf_config_read_root(struct gwtf_config_reader *reader, const config_setting_t *root);
 gwtf_status gwtf_config_read_section(struct gwtf_config_reader *reader, int section,
                                      const config_setting_t *group);
-gwtf_status gwtf_config_read_nodes(struct gwtf_config_reader *reader, const config_setting_t *list);
-gwtf_status gwtf_config_read_node(struct gwtf_config_reader *reader, size_t entry,
-                                  const config_setting_t *group);
+gwtf_status gwtf_config_read_entry(struct gwtf_config_reader *reader, int list, size_t entry,
+                                   const config_setting_t *group);
 
-/* Place of NAME among the sections; -1 when there is none. _section_unknown says so to the user. */
-int gwtf_config_find_section(const char *name);
+/* Place of NAME among the sections, or among those that are lists; -1 when there is none.
+ * _section_unknown says so to the user. */
+int gwtf_config_find_section(const struct gwtf_config_schema *schema, const char *name);
+int gwtf_config_find_list(const struct gwtf_config_schema *schema, const char *name);
 gwtf_status gwtf_config_section_unknown(const struct gwtf_config_reader *reader, const char *name,
                                         const struct gwtf_config_origin *origin);
 gwtf_status gwtf_config_key_unknown(const struct gwtf_config_reader *reader, const char *section,
                                     const char *name, const struct gwtf_config_origin *origin);
+
+/* Where a key, a section, or the key of an entry was given; the section or entry for a key that
+ * was not. */
+const struct gwtf_config_origin *gwtf_config_origin_of(const struct gwtf_config_reader *reader,
+                                                       const char *section, const char *name);
+const struct gwtf_config_origin *gwtf_config_section_origin(const struct gwtf_config_reader *reader,
+                                                            const char *section);
+const struct gwtf_config_origin *gwtf_config_entry_origin(const struct gwtf_config_reader *reader,
+                                                          const char *section, size_t entry,
+                                                          const char *name);
+
+/* Entries of list LIST, and the memory of one. */
+size_t *gwtf_config_entries_count(const struct gwtf_config_reader *reader, int list);
+void *gwtf_config_entry_base(const struct gwtf_config_reader *reader, int list, size_t entry);
+
+/*
+ * Text, overrides, defaults and checks: fills FILLED, a struct of SCHEMA, which is untouched on
+ * failure. Errors: GWTF_ERROR_USAGE with the line for the user, GWTF_ERROR_MEMORY.
+ */
+gwtf_status gwtf_config_fill(const struct gwtf_config_schema *schema, const char *text,
+                             const char *name, const char *const *overrides, size_t overrides_count,
+                             void *filled, struct gwtf_error *error);
 
 /* Reads the text file PATH whole; *TEXT is the caller's to free. Errors: GWTF_ERROR_USAGE with the
  * line for the user, GWTF_ERROR_MEMORY. */
@@ -91,7 +116,7 @@ gwtf_status gwtf_config_override(struct gwtf_config_reader *reader, const char *
 /* Fills what was left out, and says what is required and missing. */
 gwtf_status gwtf_config_complete(struct gwtf_config_reader *reader);
 
-/* What no key alone can be checked for. */
-gwtf_status gwtf_config_check(const struct gwtf_config_reader *reader);
+/* The check of gwtf_config_schema. */
+gwtf_status gwtf_config_check(struct gwtf_config_reader *reader);
 
 #endif

@@ -1,4 +1,4 @@
-#include "io/config_table.h"
+#include "io/config_reader.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -122,10 +122,30 @@ const size_t gwtf_config_keys_count = sizeof gwtf_config_keys / sizeof gwtf_conf
 _Static_assert(sizeof gwtf_config_keys / sizeof gwtf_config_keys[0] <= GWTF_CONFIG_KEYS_MAX,
                "raise GWTF_CONFIG_KEYS_MAX");
 
-int gwtf_config_find_key(const char *section, const char *name) {
-    for (size_t i = 0; i < gwtf_config_keys_count; i++)
-        if (strcmp(gwtf_config_keys[i].section, section) == 0 &&
-            strcmp(gwtf_config_keys[i].name, name) == 0)
+static const struct gwtf_config_list lists[] = {
+    {.section = "nodes",
+     .offset = IN(nodes),
+     .count_offset = IN(nodes_count),
+     .entry_bytes = sizeof(struct gwtf_config_node),
+     .entries_max = GWTF_CONFIG_NODES_MAX,
+     .entry_example = "{ role = \"relay\"; count = 2; }"},
+};
+
+const struct gwtf_config_schema gwtf_config_schema = {
+    .sections = gwtf_config_sections,
+    .keys = gwtf_config_keys,
+    .keys_count = sizeof gwtf_config_keys / sizeof gwtf_config_keys[0],
+    .lists = lists,
+    .lists_count = sizeof lists / sizeof lists[0],
+    .bytes = sizeof(struct gwtf_config),
+    .check = gwtf_config_check,
+};
+
+int gwtf_config_find_key(const struct gwtf_config_schema *schema, const char *section,
+                         const char *name) {
+    for (size_t i = 0; i < schema->keys_count; i++)
+        if (strcmp(schema->keys[i].section, section) == 0 &&
+            strcmp(schema->keys[i].name, name) == 0)
             return (int)i;
     return -1;
 }

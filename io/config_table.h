@@ -1,6 +1,7 @@
 /*
- * The table of configuration keys, private to io. Parsing, checks, suggestions and writing all go
- * by it: a new key is a line of the table and a member of struct gwtf_config.
+ * Tables of keys, private to io. Parsing, checks, suggestions and writing of a configuration all go
+ * by one: a new key is a line of the table and a member of struct gwtf_config. A scenario
+ * (io/scenario.h) is read by the same code with a table of its own.
  */
 #ifndef GWTF_IO_CONFIG_TABLE_H
 #define GWTF_IO_CONFIG_TABLE_H
@@ -22,7 +23,7 @@ struct gwtf_config_key {
     const char *section;
     const char *name;
     enum gwtf_config_type type;
-    size_t offset; /* in struct gwtf_config, for `nodes` in struct gwtf_config_node */
+    size_t offset; /* in the struct that is filled; of a list, in its entries */
     /* COUNT, SEED, REAL: the value's range; TEXT: least length. BELOW: MOST itself is too much. */
     double least;
     double most;
@@ -34,6 +35,33 @@ struct gwtf_config_key {
     const char *help;
 };
 
+/* A section that is a list of groups, kept as an array in the struct that is filled. */
+struct gwtf_config_list {
+    const char *section;
+    size_t offset;       /* of the array */
+    size_t count_offset; /* of the number of its entries, a size_t */
+    size_t entry_bytes;
+    size_t entries_max;
+    const char *entry_example; /* "{ role = ...; }" */
+};
+#define GWTF_CONFIG_LISTS_MAX 4
+#define GWTF_CONFIG_SECTIONS_MAX 16
+
+struct gwtf_config_reader;
+
+/* A kind of file: what it may say, and the struct that it fills. */
+struct gwtf_config_schema {
+    const char *const *sections; /* ends with NULL */
+    const struct gwtf_config_key *keys;
+    size_t keys_count;
+    const struct gwtf_config_list *lists;
+    size_t lists_count;
+    size_t bytes; /* of the struct */
+    /* Values that follow from others, then what no key alone can be checked for. */
+    gwtf_status (*check)(struct gwtf_config_reader *reader);
+};
+extern const struct gwtf_config_schema gwtf_config_schema; /* of struct gwtf_config */
+
 /* The sections in the order of a written file; `nodes` is a list of groups. Ends with NULL. */
 extern const char *const gwtf_config_sections[];
 
@@ -42,8 +70,9 @@ extern const struct gwtf_config_key gwtf_config_keys[];
 extern const size_t gwtf_config_keys_count;
 #define GWTF_CONFIG_KEYS_MAX 64
 
-/* Place in gwtf_config_keys, or -1. */
-int gwtf_config_find_key(const char *section, const char *name);
+/* Place among the keys, or -1. */
+int gwtf_config_find_key(const struct gwtf_config_schema *schema, const char *section,
+                         const char *name);
 
 /* "from 1 to 4096", "0 or more", "above 0", "below 1": the range of a number, for messages. */
 void gwtf_config_range_text(const struct gwtf_config_key *key, char *text, size_t size);

@@ -11,12 +11,16 @@
 /* "model.width", "nodes.1.count". */
 static const char *path_of(const struct gwtf_config_reader *reader, int key, const void *base,
                            char text[64]) {
-    const struct gwtf_config_key *entry = &gwtf_config_keys[key];
-    if (base == &reader->config)
+    const struct gwtf_config_key *entry = &reader->schema->keys[key];
+    int list = gwtf_config_find_list(reader->schema, entry->section);
+    if (list < 0) {
         snprintf(text, 64, "%s.%s", entry->section, entry->name);
-    else
-        snprintf(text, 64, "nodes.%td.%s",
-                 (const struct gwtf_config_node *)base - reader->config.nodes, entry->name);
+    } else {
+        const char *first = gwtf_config_entry_base(reader, list, 0);
+        size_t place =
+            (size_t)((const char *)base - first) / reader->schema->lists[list].entry_bytes;
+        snprintf(text, 64, "%s.%zu.%s", entry->section, place, entry->name);
+    }
     return text;
 }
 
@@ -117,7 +121,7 @@ static bool kind_fits(const struct gwtf_config_key *key, const struct gwtf_confi
 
 static gwtf_status store_word(struct gwtf_config_reader *reader, int key, const char *path,
                               const char *word, const struct gwtf_config_origin *origin) {
-    const struct gwtf_config_key *entry = &gwtf_config_keys[key];
+    const struct gwtf_config_key *entry = &reader->schema->keys[key];
     if (word_at(entry, word) >= 0)
         return GWTF_OK;
     const char *nearest = entry->words[0];
@@ -147,7 +151,7 @@ gwtf_status gwtf_config_store(struct gwtf_config_reader *reader, int key,
                               const struct gwtf_config_value *value, void *base,
                               struct gwtf_config_origin *kept,
                               const struct gwtf_config_origin *origin) {
-    const struct gwtf_config_key *entry = &gwtf_config_keys[key];
+    const struct gwtf_config_key *entry = &reader->schema->keys[key];
     char path[64], wanted[256];
     path_of(reader, key, base, path);
     wanted_text(entry, wanted, sizeof wanted);
@@ -214,7 +218,7 @@ static struct gwtf_config_value fallback_of(const struct gwtf_config_key *key) {
 static gwtf_status complete_key(struct gwtf_config_reader *reader, int key, void *base,
                                 const struct gwtf_config_origin *kept,
                                 const struct gwtf_config_origin *section) {
-    const struct gwtf_config_key *entry = &gwtf_config_keys[key];
+    const struct gwtf_config_key *entry = &reader->schema->keys[key];
     if (kept->line > 0 || kept->override != NULL || entry->derived)
         return GWTF_OK;
     char path[64], wanted[256];
@@ -228,23 +232,20 @@ static gwtf_status complete_key(struct gwtf_config_reader *reader, int key, void
 }
 
 gwtf_status gwtf_config_complete(struct gwtf_config_reader *reader) {
-    struct gwtf_config *config = &reader->config;
-    for (int key = 0; key < (int)gwtf_config_keys_count; key++) {
-        const char *section = gwtf_config_keys[key].section;
-        const struct gwtf_config_origin *place =
-            &reader->sections[gwtf_config_find_section(section)];
-        gwtf_status status = GWTF_OK;
-        if (strcmp(section, "nodes") != 0)
-            status = complete_key(reader, key, config, &reader->keys[key], place);
-        for (size_t i = 0;
-             strcmp(section, "nodes") == 0 && i < config->nodes_count && status == GWTF_OK; i++)
-            status = complete_key(reader, key, &config->nodes[i], &reader->nodes[i][key],
-                                  &reader->entries[i]);
-        if (status != GWTF_OK)
-            return status;
+    const struct gwtf_config_schema *schema = reader->schema;
+    for (int key = 0; key < (int)schema->keys_count; key++) {
+        const char *section = schema->keys[key].section;
+        int list = gwtf_config_find_list(schema, section);
+        size_t count = list < 0 ? 1 : *gwtf_config_entries_count(reader, list);
+        for (size_t i = 0; i < count; i++) {
+            struct gwtf_config_entry *entry = list < 0 ? NULL : &reader->entries[list][i];
+            gwtf_status status = complete_key(
+                reader, key, entry ? gwtf_config_entry_base(reader, list, i) : reader->base,
+                entry ? &entry->keys[key] : &reader->keys[key],
+                entry ? &entry->place : gwtf_config_section_origin(reader, section));
+            if (status != GWTF_OK)
+                return status;
+        }
     }
-    int minimum = gwtf_config_find_key("optimizer", "minimum");
-    if (reader->keys[minimum].line == 0 && reader->keys[minimum].override == NULL)
-        config->optimizer.minimum = config->optimizer.learning_rate / 10;
     return GWTF_OK;
 }

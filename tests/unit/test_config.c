@@ -383,7 +383,7 @@ static void every_section_of_the_table_is_known_and_every_key_has_help(void) {
             known = known || strcmp(gwtf_config_sections[j], key->section) == 0;
         CU_ASSERT_TRUE(known);
         CU_ASSERT_PTR_NOT_NULL(key->help);
-        CU_ASSERT_EQUAL(gwtf_config_find_key(key->section, key->name), (int)i);
+        CU_ASSERT_EQUAL(gwtf_config_find_key(&gwtf_config_schema, key->section, key->name), (int)i);
     }
 }
 
