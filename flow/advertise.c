@@ -1,10 +1,10 @@
 #include "flow/advertise.h"
 
 #include "flow/link.h"
+#include "flow/policy.h"
 #include "flow/table.h"
 
-/* Policy gwtf: unused capacity is offered too, where there is a way on from here. */
-static void add_unused(const gwtf_flow *flow, uint32_t sink, struct flow_offer *offer) {
+void flow_offer_unused(const gwtf_flow *flow, uint32_t sink, struct flow_offer *offer) {
     uint32_t reserved = flow_reserved(flow, FLOW_ROLE_RELAY);
     if (reserved >= flow->capacity)
         return;
@@ -42,8 +42,8 @@ struct flow_offer flow_get_offer(const gwtf_flow *flow, uint32_t sink) {
         if (flow_slot_cost(slot) < offer.cost_us)
             offer.cost_us = flow_slot_cost(slot);
     }
-    if (flow->config.policy == GWTF_FLOW_POLICY_GWTF)
-        add_unused(flow, sink, &offer);
+    if (flow->policy->add_offer != NULL)
+        flow->policy->add_offer(flow, sink, &offer);
     return offer;
 }
 

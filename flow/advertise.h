@@ -8,6 +8,9 @@
 /* What this node would accept for SINK now. */
 struct flow_offer flow_get_offer(const gwtf_flow *flow, uint32_t sink);
 
+/* An add_offer: unused capacity is offered too, where there is a way on from here. */
+void flow_offer_unused(const gwtf_flow *flow, uint32_t sink, struct flow_offer *offer);
+
 /* Tells the previous stage what it does not know yet, as far as queues have room. */
 void flow_advertise(gwtf_flow *flow);
 

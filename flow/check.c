@@ -1,5 +1,6 @@
 /* The whole-state checker and what it may not find. */
 #include "flow/link.h"
+#include "flow/policy.h"
 #include "flow/table.h"
 
 static const char *check_peer(const gwtf_flow *flow, size_t index) {
@@ -9,8 +10,7 @@ static const char *check_peer(const gwtf_flow *flow, size_t index) {
     for (size_t i = 0; i < index; i++)
         if (flow->peers[i].id == peer->id)
             return "a neighbour is entered twice";
-    if (peer->id == flow->config.self ||
-        (!flow_is_next(flow, peer) && !flow_is_previous(flow, peer)))
+    if (peer->id == flow->config.self || !flow_is_neighbouring(flow, peer->stage))
         return "a neighbour is of no neighbouring stage";
     if (peer->session == 0 || peer->session > flow->sessions)
         return "a connection has a number that was never given";
@@ -67,19 +67,6 @@ static const char *check_slot(const gwtf_flow *flow, const struct flow_slot *slo
     return NULL;
 }
 
-static const char *check_visits(const gwtf_flow *flow) {
-    for (size_t i = 0; i < flow->slots_count; i++) {
-        const struct flow_slot *slot = &flow->slots[i];
-        uint32_t visits = 0;
-        for (size_t j = 0; j < FLOW_VISITS_MAX; j++)
-            visits += flow->visits[j].kind != FLOW_VISIT_NONE &&
-                      (flow->visits[j].in == slot || flow->visits[j].out == slot);
-        if ((slot->held || slot->in_locked || slot->out_locked) && visits == 0)
-            return "a slot is locked by no search";
-    }
-    return NULL;
-}
-
 /* Each hop's id is held once. */
 static bool ids_are_unique(const gwtf_flow *flow) {
     for (size_t i = 0; i < flow->slots_count; i++) {
@@ -107,8 +94,8 @@ static const char *find_fault(const gwtf_flow *flow) {
         why = check_peer(flow, i);
     for (size_t i = 0; i < flow->slots_count && why == NULL; i++)
         why = check_slot(flow, &flow->slots[i]);
-    if (why == NULL)
-        why = check_visits(flow);
+    if (why == NULL && flow->policy->find_fault != NULL)
+        why = flow->policy->find_fault(flow);
     if (why == NULL && !ids_are_unique(flow))
         why = "two flows have the same id";
     return why;

@@ -1,14 +1,11 @@
-/* One node's step: which event goes where, and what is then due. */
+/* One node's step: which event goes where. What follows from it is the policy's. */
 #include "flow/flow.h"
 
 #include "flow/advertise.h"
-#include "flow/cycle.h"
 #include "flow/link.h"
-#include "flow/potential.h"
+#include "flow/policy.h"
 #include "flow/repair.h"
-#include "flow/request.h"
 #include "flow/table.h"
-#include "share/base/assert.h"
 
 #include <stdlib.h>
 
@@ -37,9 +34,9 @@ static struct gwtf_flow_config with_defaults(const struct gwtf_flow_config *give
 }
 
 static bool config_is_valid(const struct gwtf_flow_config *config) {
-    return config->policy <= GWTF_FLOW_POLICY_GWTF &&
-           config->objective <= GWTF_FLOW_OBJECTIVE_MAX && config->self != GWTF_NODE_NONE &&
-           config->stages >= 1 && config->stage <= config->stages && config->capacity >= 1 &&
+    return config->policy < GWTF_FLOW_POLICIES && config->objective <= GWTF_FLOW_OBJECTIVE_MAX &&
+           config->self != GWTF_NODE_NONE && config->stages >= 1 &&
+           config->stage <= config->stages && config->capacity >= 1 &&
            config->capacity <= config->capacity_max && config->capacity_max <= CAPACITY_LIMIT &&
            config->neighbours_max >= 1 && config->tick_us > 0 && config->retry_us > 0;
 }
@@ -50,9 +47,7 @@ static bool allocate(gwtf_flow *flow) {
     flow->slots = calloc(flow->slots_count, sizeof *flow->slots);
     flow->sinks = calloc(config->sinks_max, sizeof *flow->sinks);
     flow->peers = calloc(config->neighbours_max, sizeof *flow->peers);
-    flow->potentials = calloc(config->sinks_max, sizeof *flow->potentials);
-    if (flow->potentials == NULL || flow->slots == NULL || flow->sinks == NULL ||
-        flow->peers == NULL)
+    if (flow->slots == NULL || flow->sinks == NULL || flow->peers == NULL)
         return false;
     for (size_t i = 0; i < config->neighbours_max; i++) {
         flow->peers[i].id = GWTF_NODE_NONE;
@@ -60,7 +55,7 @@ static bool allocate(gwtf_flow *flow) {
         if (flow->peers[i].figures == NULL)
             return false;
     }
-    return true;
+    return flow->policy->create == NULL || flow->policy->create(flow);
 }
 
 gwtf_status gwtf_flow_create(const struct gwtf_flow_config *config, gwtf_flow **flow) {
@@ -71,13 +66,13 @@ gwtf_status gwtf_flow_create(const struct gwtf_flow_config *config, gwtf_flow **
     if (made == NULL)
         return GWTF_ERROR_MEMORY;
     made->config = complete;
+    made->policy = flow_find_policy(complete.policy);
     if (!allocate(made)) {
         gwtf_flow_destroy(made);
         return GWTF_ERROR_MEMORY;
     }
     gwtf_random_init(&made->random, gwtf_random_key(complete.seed, complete.self));
     made->capacity = complete.capacity;
-    made->tell_at_us = made->refine_at_us = GWTF_TIME_NEVER;
     made->releases_left = FLOW_RELEASES_MAX;
     for (size_t i = 0; i < made->slots_count; i++) {
         made->slots[i].patience_at_us = GWTF_TIME_NEVER;
@@ -93,10 +88,11 @@ gwtf_status gwtf_flow_create(const struct gwtf_flow_config *config, gwtf_flow **
 void gwtf_flow_destroy(gwtf_flow *flow) {
     if (flow == NULL)
         return;
+    if (flow->policy->destroy != NULL)
+        flow->policy->destroy(flow);
     for (size_t i = 0; flow->peers != NULL && i < flow->config.neighbours_max; i++)
         free(flow->peers[i].figures);
     free(flow->peers);
-    free(flow->potentials);
     free(flow->sinks);
     free(flow->slots);
     free(flow);
@@ -106,15 +102,10 @@ size_t gwtf_flow_sends_max(const struct gwtf_flow_config *config) {
     return (size_t)config->neighbours_max * (FLOW_QUEUE_MAX + 1);
 }
 
-static bool is_neighbouring(const gwtf_flow *flow, uint32_t stage) {
-    struct flow_peer peer = {.stage = stage};
-    return flow_is_previous(flow, &peer) || flow_is_next(flow, &peer);
-}
-
 static gwtf_status take_peer_up(gwtf_flow *flow, const struct gwtf_flow_event *event) {
     if (event->peer == flow->config.self || event->peer == GWTF_NODE_NONE)
         return GWTF_ERROR_USAGE;
-    if (!is_neighbouring(flow, event->stage))
+    if (!flow_is_neighbouring(flow, event->stage))
         return event->stage == flow->config.stage ? GWTF_OK : GWTF_ERROR_USAGE;
     if (flow_find_peer(flow, event->peer) != NULL)
         return GWTF_OK;
@@ -140,7 +131,7 @@ static gwtf_status take_peer_down(gwtf_flow *flow, const struct gwtf_flow_event 
     struct flow_peer *peer = flow_find_peer(flow, event->peer);
     if (peer == NULL)
         return GWTF_OK;
-    flow_lose_peer(flow, peer);
+    flow->policy->lose_peer(flow, peer);
     peer->id = GWTF_NODE_NONE;
     return GWTF_OK;
 }
@@ -152,8 +143,7 @@ static gwtf_status take_link_cost(gwtf_flow *flow, const struct gwtf_flow_event 
     int64_t link_us = event->cost_us < 0 ? FLOW_COST_NONE : event->cost_us;
     if (link_us != FLOW_COST_NONE && link_us > COST_US_LIMIT)
         link_us = COST_US_LIMIT;
-    flow_set_link(flow, peer, link_us);
-    flow_schedule_tell(flow);
+    flow->policy->take_link(flow, peer, link_us);
     return GWTF_OK;
 }
 
@@ -161,71 +151,12 @@ static gwtf_status take_capacity(gwtf_flow *flow, const struct gwtf_flow_event *
     if (event->capacity > flow->config.capacity_max)
         return GWTF_ERROR_LIMIT;
     flow->capacity = event->capacity;
-    flow_shrink(flow);
+    flow->policy->take_capacity(flow);
     return GWTF_OK;
 }
 
 static bool figure_is_sane(int64_t cost_us) {
     return cost_us == FLOW_COST_NONE || (cost_us >= 0 && cost_us <= COST_US_LIMIT);
-}
-
-static void take_body(gwtf_flow *flow, struct flow_peer *peer,
-                      const struct gwtf_flow_message *message) {
-    switch (message->kind) {
-    case FLOW_MESSAGE_ADVERTISE:
-        flow_take_advertisement(flow, peer, message);
-        break;
-    case FLOW_MESSAGE_REQUEST:
-        flow_take_request(flow, peer, message);
-        break;
-    case FLOW_MESSAGE_ACCEPT:
-    case FLOW_MESSAGE_REJECT:
-        flow_take_answer(flow, peer, message);
-        break;
-    case FLOW_MESSAGE_CANCEL:
-        flow_take_cancel(flow, peer, message);
-        break;
-    case FLOW_MESSAGE_COST:
-        flow_take_cost(flow, peer, message);
-        break;
-    case FLOW_MESSAGE_COMPARE:
-        flow_take_compare(flow, peer, message);
-        break;
-    case FLOW_MESSAGE_DIFFERS:
-        flow_take_differs(flow, peer);
-        break;
-    case FLOW_MESSAGE_VERIFY:
-        flow_take_verify(flow, peer, message);
-        break;
-    case FLOW_MESSAGE_POTENTIAL_DOWN:
-    case FLOW_MESSAGE_POTENTIAL_UP:
-        flow_take_potential(flow, peer, message);
-        break;
-    case FLOW_MESSAGE_SCAN_MORE:
-    case FLOW_MESSAGE_SCAN_LESS:
-        flow_take_scan(flow, message);
-        break;
-    case FLOW_MESSAGE_TRACE_MORE:
-    case FLOW_MESSAGE_TRACE_LESS:
-        flow_take_trace(flow, peer, message);
-        break;
-    case FLOW_MESSAGE_ABORT:
-        flow_take_abort(flow, peer, message);
-        break;
-    case FLOW_MESSAGE_ATTACH:
-    case FLOW_MESSAGE_DROP:
-        flow_take_commit(flow, peer, message);
-        break;
-    default:
-        break;
-    }
-}
-
-/* Neighbours, links or capacity are not what they were: the request flow starts again. */
-static void note_news(gwtf_flow *flow) {
-    flow->releases_left = FLOW_RELEASES_MAX;
-    flow->ask_from_us = flow->now_us;
-    flow_note_unrest(flow);
 }
 
 static gwtf_status take_message(gwtf_flow *flow, const struct gwtf_flow_event *event) {
@@ -237,12 +168,12 @@ static gwtf_status take_message(gwtf_flow *flow, const struct gwtf_flow_event *e
         return GWTF_OK;
     switch (flow_link_receive(flow, peer, message)) {
     case FLOW_LINK_NEW:
-        flow_lose_peer(flow, peer);
+        flow->policy->lose_peer(flow, peer);
         flow_forget_figures(flow, peer);
-        note_news(flow);
+        flow->policy->note_news(flow);
         break;
     case FLOW_LINK_BODY:
-        take_body(flow, peer, message);
+        flow->policy->take_message(flow, peer, message);
         break;
     case FLOW_LINK_NOTHING:
         break;
@@ -256,15 +187,15 @@ static gwtf_status take_event(gwtf_flow *flow, const struct gwtf_flow_event *eve
         flow->started = true;
         return GWTF_OK;
     case GWTF_FLOW_EVENT_PEER_UP:
-        note_news(flow);
+        flow->policy->note_news(flow);
         return take_peer_up(flow, event);
     case GWTF_FLOW_EVENT_PEER_DOWN:
-        note_news(flow);
+        flow->policy->note_news(flow);
         return take_peer_down(flow, event);
     case GWTF_FLOW_EVENT_LINK_COST:
         return take_link_cost(flow, event);
     case GWTF_FLOW_EVENT_CAPACITY:
-        note_news(flow);
+        flow->policy->note_news(flow);
         return take_capacity(flow, event);
     case GWTF_FLOW_EVENT_MESSAGE:
         return take_message(flow, event);
@@ -272,21 +203,6 @@ static gwtf_status take_event(gwtf_flow *flow, const struct gwtf_flow_event *eve
         return GWTF_OK;
     }
     return GWTF_ERROR_USAGE;
-}
-
-static gwtf_time_us get_deadline(const gwtf_flow *flow) {
-    gwtf_time_us deadline = flow_link_deadline(flow);
-    gwtf_time_us repair = flow_repair_deadline(flow);
-    if (repair < deadline)
-        deadline = repair;
-    if (flow->ask_from_us > flow->now_us && flow->ask_from_us < deadline)
-        deadline = flow->ask_from_us;
-    if (flow->config.policy != GWTF_FLOW_POLICY_GWTF)
-        return deadline;
-    gwtf_time_us potential = flow_potential_deadline(flow), search = flow_search_deadline(flow);
-    if (potential < deadline)
-        deadline = potential;
-    return search < deadline ? search : deadline;
 }
 
 gwtf_status gwtf_flow_step(gwtf_flow *flow, const struct gwtf_flow_event *event,
@@ -297,19 +213,13 @@ gwtf_status gwtf_flow_step(gwtf_flow *flow, const struct gwtf_flow_event *event,
     flow->routes_changed = false;
     gwtf_status status = take_event(flow, event);
     if (flow->started) {
-        flow_repair(flow);
-        flow_request_all(flow);
-        flow_tell(flow);
-        flow_advertise(flow);
-        if (flow->config.policy == GWTF_FLOW_POLICY_GWTF) {
-            flow_relax(flow);
-            flow_search(flow);
-            flow_refine(flow);
-            flow_tell_potentials(flow);
-        }
+        flow->policy->advance(flow);
         flow_link_emit(flow, update);
     }
-    update->deadline_us = flow->started ? get_deadline(flow) : GWTF_TIME_NEVER;
+    update->deadline_us = GWTF_TIME_NEVER;
+    if (flow->started)
+        update->deadline_us =
+            flow_earlier(flow_link_deadline(flow), flow->policy->get_deadline(flow));
     update->routes_changed = flow->routes_changed;
     return status;
 }

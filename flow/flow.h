@@ -32,12 +32,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Named by gwtf_flow_policy_words. */
 enum gwtf_flow_policy {
+    /* Residual cycles: see above. */
+    GWTF_FLOW_POLICY_GWTF,
     /* Request flow and repair as in the paper. */
     GWTF_FLOW_POLICY_GWTF_PAPER,
-    /* Residual cycles: see above. */
-    GWTF_FLOW_POLICY_GWTF
+    GWTF_FLOW_POLICIES
 };
+/* In the order of the enum, NULL at the end: as users write them. */
+extern const char *const gwtf_flow_policy_words[];
+
 enum gwtf_flow_objective { GWTF_FLOW_OBJECTIVE_SUM, GWTF_FLOW_OBJECTIVE_MAX };
 
 /* Fields with a default take it where they are 0. */

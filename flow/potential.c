@@ -11,7 +11,7 @@
 #define REFINE_PARTS 2
 
 void flow_schedule_tell(gwtf_flow *flow) {
-    if (flow->config.policy == GWTF_FLOW_POLICY_GWTF && flow->tell_at_us == GWTF_TIME_NEVER)
+    if (flow->tell_at_us == GWTF_TIME_NEVER)
         flow->tell_at_us = flow->now_us + flow->config.retry_us / TELL_PARTS;
 }
 
@@ -26,8 +26,6 @@ static int64_t get_mean_link(const gwtf_flow *flow) {
 }
 
 void flow_note_unrest(gwtf_flow *flow) {
-    if (flow->config.policy != GWTF_FLOW_POLICY_GWTF)
-        return;
     flow->calm_at_us = flow->now_us + flow->config.tick_us;
     flow->refine_at_us = flow->calm_at_us + flow->config.tick_us / REFINE_PARTS;
     flow->grain_us = get_mean_link(flow) + 1;

@@ -1,13 +1,15 @@
 /* What the worker reads from the flow table. */
 #include "flow/flow.h"
 
+#include "flow/policy.h"
+#include "flow/query.h"
 #include "flow/table.h"
 
 static int64_t add(int64_t a, int64_t b) {
     return a == FLOW_COST_NONE || b == FLOW_COST_NONE ? FLOW_COST_NONE : a + b;
 }
 
-size_t gwtf_flow_routes(const gwtf_flow *flow, struct gwtf_flow_route *routes, size_t routes_max) {
+size_t flow_get_routes(const gwtf_flow *flow, struct gwtf_flow_route *routes, size_t routes_max) {
     size_t count = 0;
     for (size_t i = 0; i < flow->slots_count; i++) {
         const struct flow_slot *slot = &flow->slots[i];
@@ -29,7 +31,7 @@ size_t gwtf_flow_routes(const gwtf_flow *flow, struct gwtf_flow_route *routes, s
     return count;
 }
 
-gwtf_node_id gwtf_flow_next(const gwtf_flow *flow, gwtf_flow_id flow_id, gwtf_flow_id *next_id) {
+gwtf_node_id flow_get_next(const gwtf_flow *flow, gwtf_flow_id flow_id, gwtf_flow_id *next_id) {
     for (size_t i = 0; i < flow->slots_count; i++) {
         const struct flow_slot *slot = &flow->slots[i];
         if (slot->role != FLOW_ROLE_RELAY || slot->in.state != FLOW_END_HELD ||
@@ -70,8 +72,8 @@ static bool get_candidate(const gwtf_flow *flow, const struct flow_peer *peer, s
     return true;
 }
 
-size_t gwtf_flow_alternatives(const gwtf_flow *flow, gwtf_node_id sink, gwtf_node_id *hops,
-                              size_t hops_max) {
+size_t flow_get_alternatives(const gwtf_flow *flow, gwtf_node_id sink, gwtf_node_id *hops,
+                             size_t hops_max) {
     if (flow->config.stage != 0 && flow->config.stage == flow->config.stages) {
         if (hops_max > 0)
             hops[0] = sink;
@@ -100,6 +102,19 @@ size_t gwtf_flow_alternatives(const gwtf_flow *flow, gwtf_node_id sink, gwtf_nod
         last = best;
         count++;
     }
+}
+
+size_t gwtf_flow_routes(const gwtf_flow *flow, struct gwtf_flow_route *routes, size_t routes_max) {
+    return flow->policy->get_routes(flow, routes, routes_max);
+}
+
+gwtf_node_id gwtf_flow_next(const gwtf_flow *flow, gwtf_flow_id flow_id, gwtf_flow_id *next_id) {
+    return flow->policy->get_next(flow, flow_id, next_id);
+}
+
+size_t gwtf_flow_alternatives(const gwtf_flow *flow, gwtf_node_id sink, gwtf_node_id *hops,
+                              size_t hops_max) {
+    return flow->policy->get_alternatives(flow, sink, hops, hops_max);
 }
 
 struct gwtf_flow_load gwtf_flow_get_load(const gwtf_flow *flow) {

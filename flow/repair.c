@@ -1,7 +1,7 @@
 #include "flow/repair.h"
 
 #include "flow/link.h"
-#include "flow/potential.h"
+#include "flow/policy.h"
 #include "flow/table.h"
 
 static bool lacks_out(const struct flow_slot *slot) {
@@ -15,11 +15,8 @@ static bool lacks_in(const struct flow_slot *slot) {
 }
 
 void flow_set_patience(gwtf_flow *flow, struct flow_slot *slot) {
-    bool gwtf = flow->config.policy == GWTF_FLOW_POLICY_GWTF;
-    int64_t repair_ticks = gwtf ? FLOW_REPAIR_TICKS_GWTF : FLOW_REPAIR_TICKS;
-    int64_t idle_ticks = gwtf ? FLOW_IDLE_TICKS_GWTF : FLOW_IDLE_TICKS;
-    int64_t ticks = lacks_out(slot) ? repair_ticks : idle_ticks;
-    if (!lacks_out(slot) && (!lacks_in(slot) || (!gwtf && flow->releases_left == 0)))
+    int64_t ticks = lacks_out(slot) ? flow->policy->repair_ticks : flow->policy->idle_ticks;
+    if (!lacks_out(slot) && (!lacks_in(slot) || flow->releases_left == 0))
         slot->patience_at_us = GWTF_TIME_NEVER;
     else if (slot->patience_at_us == GWTF_TIME_NEVER)
         slot->patience_at_us = flow->now_us + ticks * flow->config.tick_us;
@@ -48,7 +45,7 @@ static void open_end(gwtf_flow *flow, struct flow_slot *slot, struct flow_end *e
     slot->patience_at_us = GWTF_TIME_NEVER;
     flow_set_patience(flow, slot);
     flow->routes_changed = true;
-    flow_note_unrest(flow);
+    flow_note_change(flow);
 }
 
 void flow_lose_peer(gwtf_flow *flow, const struct flow_peer *peer) {
@@ -196,14 +193,8 @@ static void lose_patience(gwtf_flow *flow, struct flow_slot *slot) {
     slot->patience_at_us = GWTF_TIME_NEVER;
     if (lacks_out(slot)) {
         flow_give_up(flow, slot);
-    } else if (lacks_in(slot) && flow->config.policy == GWTF_FLOW_POLICY_GWTF) {
-        /* From now on searches build flows where they fit; requests, when there is news. */
-        flow_give_up(flow, slot);
-    } else if (lacks_in(slot) && flow->releases_left > 0) {
-        flow->releases_left--;
-        flow_give_up(flow, slot);
-        int64_t ticks = 1 + (int64_t)gwtf_random_below(&flow->random, FLOW_IDLE_TICKS);
-        flow->ask_from_us = flow->now_us + ticks * flow->config.tick_us;
+    } else if (lacks_in(slot)) {
+        flow->policy->release(flow, slot);
     }
 }
 

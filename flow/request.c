@@ -2,13 +2,9 @@
 
 #include "flow/advertise.h"
 #include "flow/link.h"
-#include "flow/potential.h"
+#include "flow/policy.h"
 #include "flow/repair.h"
 #include "flow/table.h"
-
-/* Policy gwtf: flows that a data node builds at one time. More is quicker, but each then chooses
- * its way by offers that the others are about to take. */
-#define SOURCE_ASKS 3
 
 struct choice {
     struct flow_peer *peer; /* NULL: none */
@@ -54,7 +50,7 @@ static void ask(gwtf_flow *flow, struct flow_slot *slot, const struct choice *ch
 }
 
 /* Flows that others rely on, but which have lost their way on. */
-static void request_repairs(gwtf_flow *flow) {
+void flow_request_repairs(gwtf_flow *flow) {
     for (size_t i = 0; i < flow->slots_count; i++) {
         struct flow_slot *slot = &flow->slots[i];
         if (slot->role != FLOW_ROLE_RELAY || flow_slot_is_locked(slot) ||
@@ -66,7 +62,7 @@ static void request_repairs(gwtf_flow *flow) {
     }
 }
 
-/* Policy gwtf: SLOT's previous hop has waited for this. */
+/* SLOT's previous hop has waited for this. */
 static void answer(gwtf_flow *flow, struct flow_slot *slot, bool accepted) {
     struct flow_peer *peer = flow_find_peer(flow, slot->in.peer);
     slot->answer_due = false;
@@ -92,8 +88,7 @@ static void answer(gwtf_flow *flow, struct flow_slot *slot, bool accepted) {
     flow_link_send(flow, peer, &body);
 }
 
-/* Policy gwtf: requests that no next hop is left for. */
-static void reject_hopeless(gwtf_flow *flow) {
+void flow_reject_hopeless(gwtf_flow *flow) {
     for (size_t i = 0; i < flow->slots_count; i++) {
         struct flow_slot *slot = &flow->slots[i];
         if (slot->answer_due && slot->out.state == FLOW_END_NONE)
@@ -108,24 +103,20 @@ static uint32_t count_all_asked(const gwtf_flow *flow) {
     return count;
 }
 
-void flow_request_all(gwtf_flow *flow) {
-    request_repairs(flow);
-    bool gwtf = flow->config.policy == GWTF_FLOW_POLICY_GWTF;
-    if (gwtf)
-        reject_hopeless(flow);
-    if (gwtf && flow->config.stage != 0)
-        return;
+/* The first offer is seldom the best: the others are on their way. */
+static bool has_seen_offers(gwtf_flow *flow) {
     bool offers = choose(flow, (uint32_t)flow->sinks_count).peer != NULL;
     if (offers && !flow->saw_offers && flow->ask_from_us <= flow->now_us)
-        /* The first offer is seldom the best: the others are on their way. */
         flow->ask_from_us = flow->now_us + flow->config.retry_us / 3;
     flow->saw_offers = offers;
-    if (!offers || flow->now_us < flow->ask_from_us)
+    return offers && flow->now_us >= flow->ask_from_us;
+}
+
+void flow_request_new(gwtf_flow *flow, uint32_t asks_max) {
+    if (!has_seen_offers(flow))
         return;
     bool data = flow->config.stage == 0;
-    for (uint32_t i = 0; i < flow->capacity; i++) {
-        if (gwtf && count_all_asked(flow) >= SOURCE_ASKS)
-            return;
+    for (uint32_t i = 0; i < flow->capacity && count_all_asked(flow) < asks_max; i++) {
         struct choice choice = choose(flow, (uint32_t)flow->sinks_count);
         if (choice.peer == NULL)
             return;
@@ -135,6 +126,10 @@ void flow_request_all(gwtf_flow *flow) {
         slot->patience_at_us = GWTF_TIME_NEVER;
         ask(flow, slot, &choice);
     }
+}
+
+gwtf_time_us flow_request_deadline(const gwtf_flow *flow) {
+    return flow->ask_from_us > flow->now_us ? flow->ask_from_us : GWTF_TIME_NEVER;
 }
 
 /* The slot that a request for SINK gets, or NULL. */
@@ -158,11 +153,9 @@ static struct flow_slot *grant(gwtf_flow *flow, uint32_t sink, int64_t cost_us) 
     return best;
 }
 
-/* Policy gwtf: unused capacity takes the request, and looks for a way on before it answers. */
-static bool take_on(gwtf_flow *flow, struct flow_peer *peer, uint32_t sink,
-                    const struct gwtf_flow_message *message) {
-    if (flow->config.policy != GWTF_FLOW_POLICY_GWTF || flow->config.stage == 0 ||
-        flow_get_offer(flow, sink).cost_us > message->cost_us)
+bool flow_take_on(gwtf_flow *flow, struct flow_peer *peer, uint32_t sink,
+                  const struct gwtf_flow_message *message) {
+    if (flow->config.stage == 0 || flow_get_offer(flow, sink).cost_us > message->cost_us)
         return false;
     struct flow_slot *slot = flow_take_slot(flow, FLOW_ROLE_RELAY);
     if (slot == NULL)
@@ -172,7 +165,7 @@ static bool take_on(gwtf_flow *flow, struct flow_peer *peer, uint32_t sink,
     slot->answer_due = true;
     slot->cost_due = false;
     slot->patience_at_us = GWTF_TIME_NEVER;
-    flow_note_unrest(flow);
+    flow_note_change(flow);
     return true;
 }
 
@@ -186,7 +179,8 @@ void flow_take_request(gwtf_flow *flow, struct flow_peer *peer,
                  message->flow >> 32 == (gwtf_flow_id)peer->id + 1 &&
                  flow_find_in(flow, peer->id, message->flow) == NULL;
     struct flow_slot *slot = known ? grant(flow, sink, message->cost_us) : NULL;
-    if (known && slot == NULL && take_on(flow, peer, sink, message))
+    if (known && slot == NULL && flow->policy->take_on != NULL &&
+        flow->policy->take_on(flow, peer, sink, message))
         return;
     struct gwtf_flow_message body = {.sink = message->sink, .flow = message->flow};
     if (slot != NULL) {
@@ -194,7 +188,7 @@ void flow_take_request(gwtf_flow *flow, struct flow_peer *peer,
         slot->patience_at_us = GWTF_TIME_NEVER;
         slot->cost_due = false;
         flow->routes_changed = true;
-        flow_note_unrest(flow);
+        flow_note_change(flow);
     }
     struct flow_offer offer = {FLOW_COST_NONE, 0};
     if (known) {
@@ -234,7 +228,7 @@ void flow_take_answer(gwtf_flow *flow, struct flow_peer *peer,
         slot->rest_us = message->cost_us;
         slot->cost_due = slot->in.state == FLOW_END_HELD && !slot->answer_due;
         flow->routes_changed = true;
-        flow_note_unrest(flow);
+        flow_note_change(flow);
         if (slot->answer_due)
             answer(flow, slot, true);
     } else {

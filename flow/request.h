@@ -4,9 +4,22 @@
 
 #include "flow/state.h"
 
-/* Asks for every slot that needs an outflow, and for capacity that is left, as long as there are
- * offers and room in the queues. */
-void flow_request_all(gwtf_flow *flow);
+/* Asks for flows that others rely on, but which have lost their way on. */
+void flow_request_repairs(gwtf_flow *flow);
+
+/* Asks for capacity that is left, as long as there are offers, room in the queues, and less than
+ * ASKS_MAX requests without answer. */
+void flow_request_new(gwtf_flow *flow, uint32_t asks_max);
+
+/* When flow_request_new has something to do next. */
+gwtf_time_us flow_request_deadline(const gwtf_flow *flow);
+
+/* A take_on: unused capacity takes a request that no outflow is there for, and looks for a way on
+ * before it answers. False: it does not. */
+bool flow_take_on(gwtf_flow *flow, struct flow_peer *peer, uint32_t sink,
+                  const struct gwtf_flow_message *message);
+/* Rejects requests so taken that no next hop is left for. */
+void flow_reject_hopeless(gwtf_flow *flow);
 
 /* REQUEST, ACCEPT and REJECT from PEER. */
 void flow_take_request(gwtf_flow *flow, struct flow_peer *peer,

@@ -12,21 +12,18 @@
 #define FLOW_QUEUE_MAX 32u
 #define FLOW_ASKS_MAX (FLOW_QUEUE_MAX / 2)
 
-/* Ticks: how long a flow that lost its next hop looks for another before it is pushed back; how
- * long an outflow without inflow is kept; how often shared flows are compared. */
-#define FLOW_REPAIR_TICKS 8
-#define FLOW_IDLE_TICKS 16
+/* Ticks: how often shared flows are compared. */
 #define FLOW_COMPARE_TICKS 256
 /* How often outflows without inflow are given up before the node waits for news. */
 #define FLOW_RELEASES_MAX 3
-/* Policy gwtf: the first two, shorter since searches find a use for the capacity; how long a search
- * may keep capacity locked. Searches that a node takes part in at one time. */
-#define FLOW_REPAIR_TICKS_GWTF 1
-#define FLOW_IDLE_TICKS_GWTF 2
+/* Policy gwtf: how long a search may keep capacity locked. Searches that a node takes part in at
+ * one time. */
 #define FLOW_LOCK_TICKS 4
 #define FLOW_VISITS_MAX 16
 /* What one more flow is worth: above the cost of any way. */
 #define FLOW_WORTH_US ((int64_t)1 << 40)
+
+struct flow_policy;
 
 struct flow_offer {
     int64_t cost_us; /* FLOW_COST_NONE: none */
@@ -156,6 +153,7 @@ struct flow_visit {
 
 struct gwtf_flow {
     struct gwtf_flow_config config;
+    const struct flow_policy *policy;
     struct gwtf_random random;
     gwtf_time_us now_us;
     bool started;

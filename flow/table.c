@@ -1,5 +1,7 @@
 #include "flow/table.h"
 
+#include "flow/policy.h"
+
 struct flow_peer *flow_find_peer(const gwtf_flow *flow, gwtf_node_id id) {
     for (size_t i = 0; i < flow->peers_count; i++)
         if (flow->peers[i].id == id && id != GWTF_NODE_NONE)
@@ -17,6 +19,12 @@ bool flow_is_next(const gwtf_flow *flow, const struct flow_peer *peer) {
     if (flow->config.stage == flow->config.stages)
         return peer->stage == 0;
     return peer->stage == flow->config.stage + 1;
+}
+
+bool flow_is_neighbouring(const gwtf_flow *flow, uint32_t stage) {
+    const struct flow_peer peer = {.stage = stage};
+    return flow_is_previous(flow, &peer) || flow_is_next(flow, &peer) ||
+           (flow->policy->meets_replicas && stage == flow->config.stage);
 }
 
 bool flow_is_usable(const gwtf_flow *flow, const struct flow_peer *peer) {
@@ -94,6 +102,10 @@ int64_t flow_slot_cost(const struct flow_slot *slot) {
     if (slot->out.state != FLOW_END_HELD || slot->rest_us == FLOW_COST_NONE)
         return FLOW_COST_NONE;
     return slot->link_us + slot->rest_us;
+}
+
+gwtf_time_us flow_earlier(gwtf_time_us a, gwtf_time_us b) {
+    return a < b ? a : b;
 }
 
 gwtf_flow_id flow_new_id(gwtf_flow *flow) {

@@ -10,6 +10,9 @@ struct flow_peer *flow_find_peer(const gwtf_flow *flow, gwtf_node_id id);
 /* Does PEER send flows to this node, take flows from it? With one stage, both. */
 bool flow_is_previous(const gwtf_flow *flow, const struct flow_peer *peer);
 bool flow_is_next(const gwtf_flow *flow, const struct flow_peer *peer);
+/* Nodes of STAGE are of use to this policy: those of the previous and the next stage, and what it
+ * asks for besides. */
+bool flow_is_neighbouring(const gwtf_flow *flow, uint32_t stage);
 /* A next hop that can be asked: a link whose cost is known, and a connection. */
 bool flow_is_usable(const gwtf_flow *flow, const struct flow_peer *peer);
 
@@ -35,6 +38,8 @@ struct flow_slot *flow_find_out(const gwtf_flow *flow, gwtf_node_id peer, gwtf_f
 
 /* From this node to the sink along the slot; FLOW_COST_NONE without outflow. */
 int64_t flow_slot_cost(const struct flow_slot *slot);
+
+gwtf_time_us flow_earlier(gwtf_time_us a, gwtf_time_us b);
 
 /* An id that was not given before. */
 gwtf_flow_id flow_new_id(gwtf_flow *flow);

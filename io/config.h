@@ -8,6 +8,7 @@
 #ifndef GWTF_IO_CONFIG_H
 #define GWTF_IO_CONFIG_H
 
+#include "flow/flow.h"
 #include "share/base/status.h"
 
 #include <stdbool.h>
@@ -28,7 +29,6 @@ enum gwtf_config_decay {
 };
 enum gwtf_config_device { GWTF_CONFIG_DEVICE_AUTO, GWTF_CONFIG_DEVICE_CPU };
 enum gwtf_config_kernels { GWTF_CONFIG_KERNELS_ONEDNN, GWTF_CONFIG_KERNELS_REFERENCE };
-enum gwtf_config_policy { GWTF_CONFIG_POLICY_GWTF, GWTF_CONFIG_POLICY_GWTF_PAPER };
 enum gwtf_config_objective { GWTF_CONFIG_OBJECTIVE_SUM };
 
 struct gwtf_config_node {
@@ -82,7 +82,7 @@ struct gwtf_config {
         double epsilon;               /* default 1e-8 */
     } optimizer;                      /* name "adamw", the only one */
     struct {
-        enum gwtf_config_policy policy;       /* default "gwtf"; "gwtf-paper" */
+        enum gwtf_flow_policy policy;         /* default "gwtf" */
         enum gwtf_config_objective objective; /* default "sum" */
     } flow;
     struct {

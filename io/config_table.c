@@ -7,7 +7,6 @@ static const char *const family_words[] = {"gpt2", NULL};
 static const char *const role_words[] = {"data", "relay", NULL};
 static const char *const decay_words[] = {"none", "linear", "cosine", NULL};
 static const char *const optimizer_words[] = {"adamw", NULL};
-static const char *const policy_words[] = {"gwtf", "gwtf-paper", NULL};
 static const char *const objective_words[] = {"sum", NULL};
 static const char *const device_words[] = {"auto", "cpu", NULL};
 static const char *const kernels_words[] = {"onednn", "reference", NULL};
@@ -76,8 +75,8 @@ const struct gwtf_config_key gwtf_config_keys[] = {
     {"nodes", "host", GWTF_CONFIG_TEXT, IN_NODE(host), .least = 0, .fallback = "",
      .help = "where they run; empty: where mpirun puts them"},
 
-    {"flow", "policy", GWTF_CONFIG_WORD, IN(flow.policy), .words = policy_words, .fallback = "gwtf",
-     .help = "how microbatches find their way"},
+    {"flow", "policy", GWTF_CONFIG_WORD, IN(flow.policy), .words = gwtf_flow_policy_words,
+     .fallback = "gwtf", .help = "how microbatches find their way"},
     {"flow", "objective", GWTF_CONFIG_WORD, IN(flow.objective), .words = objective_words,
      .fallback = "sum", .help = "which cost of the flows is made small"},
 

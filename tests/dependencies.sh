@@ -29,7 +29,7 @@ BEGIN {
     allowed["base"] = " "
     allowed["flow"] = " base "
     allowed["model"] = " base "
-    allowed["io"] = " base "
+    allowed["io"] = " base flow "
     allowed["protocol"] = " base flow "
     allowed["simulation"] = " base flow io protocol "
     allowed["runtime"] = " base flow model io protocol "

@@ -311,7 +311,7 @@ static void the_written_text_reads_back_equal(void) {
     CU_ASSERT_EQUAL(other.optimizer.epsilon, 1.7e-300);
     CU_ASSERT_EQUAL(other.optimizer.learning_rate, config.optimizer.learning_rate);
     CU_ASSERT_STRING_EQUAL(other.nodes[1].host, "uni1");
-    CU_ASSERT_EQUAL(other.flow.policy, GWTF_CONFIG_POLICY_GWTF_PAPER);
+    CU_ASSERT_EQUAL(other.flow.policy, GWTF_FLOW_POLICY_GWTF_PAPER);
     free(text);
 }
 

@@ -511,8 +511,7 @@ static gwtf_status make_protocol(struct node *node, int64_t compute_us, struct g
         .snapshot_every = config->snapshot.every,
         .boundary_bytes = gwtf_memory_boundary_bytes(&node->setup),
         .gradient_floats = gwtf_memory_gradient_floats(node->memory),
-        .policy = config->flow.policy == GWTF_CONFIG_POLICY_GWTF_PAPER ? GWTF_FLOW_POLICY_GWTF_PAPER
-                                                                       : GWTF_FLOW_POLICY_GWTF,
+        .policy = config->flow.policy,
         .objective = GWTF_FLOW_OBJECTIVE_SUM,
         .seed = config->run.seed,
     };

@@ -1,0 +1,121 @@
+/* Policy gwtf: flows are requested from the source, and then moved along negative cycles of the
+ * residual graph. */
+#include "flow/advertise.h"
+#include "flow/cycle.h"
+#include "flow/policy.h"
+#include "flow/potential.h"
+#include "flow/query.h"
+#include "flow/repair.h"
+#include "flow/request.h"
+#include "flow/table.h"
+
+#include <stdlib.h>
+
+/* Flows that a data node builds at one time. More is quicker, but each then chooses its way by
+ * offers that the others are about to take. */
+#define SOURCE_ASKS 3
+
+static bool create(gwtf_flow *flow) {
+    flow->tell_at_us = flow->refine_at_us = GWTF_TIME_NEVER;
+    flow->potentials = calloc(flow->config.sinks_max, sizeof *flow->potentials);
+    return flow->potentials != NULL;
+}
+
+static void destroy(gwtf_flow *flow) {
+    free(flow->potentials);
+}
+
+static void note_news(gwtf_flow *flow) {
+    flow->releases_left = FLOW_RELEASES_MAX;
+    flow->ask_from_us = flow->now_us;
+    flow_note_unrest(flow);
+}
+
+static void take_link(gwtf_flow *flow, struct flow_peer *peer, int64_t link_us) {
+    flow_set_link(flow, peer, link_us);
+    flow_schedule_tell(flow);
+}
+
+static void take_message(gwtf_flow *flow, struct flow_peer *peer,
+                         const struct gwtf_flow_message *message) {
+    switch (message->kind) {
+    case FLOW_MESSAGE_POTENTIAL_DOWN:
+    case FLOW_MESSAGE_POTENTIAL_UP:
+        flow_take_potential(flow, peer, message);
+        break;
+    case FLOW_MESSAGE_SCAN_MORE:
+    case FLOW_MESSAGE_SCAN_LESS:
+        flow_take_scan(flow, message);
+        break;
+    case FLOW_MESSAGE_TRACE_MORE:
+    case FLOW_MESSAGE_TRACE_LESS:
+        flow_take_trace(flow, peer, message);
+        break;
+    case FLOW_MESSAGE_ABORT:
+        flow_take_abort(flow, peer, message);
+        break;
+    case FLOW_MESSAGE_ATTACH:
+    case FLOW_MESSAGE_DROP:
+        flow_take_commit(flow, peer, message);
+        break;
+    default:
+        (void)flow_take_shared(flow, peer, message);
+        break;
+    }
+}
+
+static void advance(gwtf_flow *flow) {
+    flow_repair(flow);
+    flow_request_repairs(flow);
+    flow_reject_hopeless(flow);
+    if (flow->config.stage == 0)
+        flow_request_new(flow, SOURCE_ASKS);
+    flow_tell(flow);
+    flow_advertise(flow);
+    flow_relax(flow);
+    flow_search(flow);
+    flow_refine(flow);
+    flow_tell_potentials(flow);
+}
+
+static gwtf_time_us get_deadline(const gwtf_flow *flow) {
+    gwtf_time_us requests = flow_earlier(flow_repair_deadline(flow), flow_request_deadline(flow));
+    return flow_earlier(requests,
+                        flow_earlier(flow_potential_deadline(flow), flow_search_deadline(flow)));
+}
+
+static const char *find_fault(const gwtf_flow *flow) {
+    for (size_t i = 0; i < flow->slots_count; i++) {
+        const struct flow_slot *slot = &flow->slots[i];
+        uint32_t visits = 0;
+        for (size_t j = 0; j < FLOW_VISITS_MAX; j++)
+            visits += flow->visits[j].kind != FLOW_VISIT_NONE &&
+                      (flow->visits[j].in == slot || flow->visits[j].out == slot);
+        if ((slot->held || slot->in_locked || slot->out_locked) && visits == 0)
+            return "a slot is locked by no search";
+    }
+    return NULL;
+}
+
+const struct flow_policy flow_policy_gwtf = {
+    .create = create,
+    .destroy = destroy,
+    .note_news = note_news,
+    .lose_peer = flow_lose_peer,
+    .take_link = take_link,
+    .take_capacity = flow_shrink,
+    .take_message = take_message,
+    .advance = advance,
+    .get_deadline = get_deadline,
+    .get_routes = flow_get_routes,
+    .get_next = flow_get_next,
+    .get_alternatives = flow_get_alternatives,
+    .find_fault = find_fault,
+    /* Short, since searches find a use for the capacity and build flows where they fit. */
+    .repair_ticks = 1,
+    .idle_ticks = 2,
+    .release = flow_give_up,
+    .note_change = flow_note_unrest,
+    .add_offer = flow_offer_unused,
+    .take_on = flow_take_on,
+};
