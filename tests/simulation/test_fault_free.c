@@ -84,6 +84,55 @@ static void data_nodes_without_a_flow_get_their_turn(void) {
     gwtf_simulation_destroy(simulation);
 }
 
+/* Four microbatches of 1 MB, forward and backward, through an uplink of 1 MB/s: eight seconds, in
+ * which nothing else holds them up, for links and relays are far faster. */
+static void all_that_a_node_sends_goes_through_its_uplink(void) {
+    cluster_init(cluster, 1, 1, 2, 4);
+    cluster->config.last_iteration = 1;
+    cluster->nodes[0].gradient_floats = 0;
+    cluster->nodes[0].uplink_bytes_per_second = 1000000;
+    gwtf_simulation *simulation = run_cluster();
+    size_t count;
+    const struct gwtf_report *reports = gwtf_simulation_reports(simulation, &count);
+    CU_ASSERT_EQUAL_FATAL(count, 1);
+    CU_ASSERT(reports[0].duration_us >= 8000000 && reports[0].duration_us < 9000000);
+    gwtf_simulation_destroy(simulation);
+}
+
+struct seen {
+    uint32_t begun, ended, reports, crashes;
+};
+
+static void note_seen(void *context, gwtf_simulation *simulation,
+                      const struct gwtf_simulation_notice *notice) {
+    struct seen *seen = context;
+    seen->begun += notice->kind == GWTF_SIMULATION_WORK_BEGINS;
+    seen->ended += notice->kind == GWTF_SIMULATION_WORK_ENDED;
+    seen->crashes += notice->kind == GWTF_SIMULATION_CRASHED && notice->index == 2;
+    /* What an observer injects at once happens now. */
+    struct gwtf_simulation_fault crash = {
+        .kind = GWTF_SIMULATION_CRASH, .at_us = notice->now_us, .node = 2, .notice_us = 1000};
+    if (notice->kind == GWTF_SIMULATION_REPORTED && ++seen->reports == 2)
+        CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &crash), GWTF_OK);
+}
+
+static void an_observer_sees_all_works_and_may_crash_a_node(void) {
+    struct seen seen = {0};
+    cluster_init(cluster, 1, 3, 2, 2);
+    cluster->config.last_iteration = 9;
+    cluster->config.observe = note_seen;
+    cluster->config.observe_context = &seen;
+    gwtf_simulation *simulation = cluster_start(cluster);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    (void)gwtf_simulation_run(simulation, 10000000);
+    /* Two iterations of four microbatches: forward and backward in three stages, three works at the
+     * data node. */
+    CU_ASSERT(seen.ended >= 2 * 4 * (3 * 2 + 3));
+    CU_ASSERT(seen.begun >= seen.ended);
+    CU_ASSERT_EQUAL(seen.crashes, 1);
+    gwtf_simulation_destroy(simulation);
+}
+
 /* Random clusters of 1 to 3 data nodes, 1 to 8 stages, 1 to 5 replicas; FIRST..LAST are seeds. */
 static void run_random(uint64_t first, uint64_t last) {
     uint32_t wrong = 0;
@@ -385,6 +434,8 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_slot_in_every_node_is_enough),
         GWTF_TEST(microbatches_take_turns_on_fewer_flows),
         GWTF_TEST(data_nodes_without_a_flow_get_their_turn),
+        GWTF_TEST(all_that_a_node_sends_goes_through_its_uplink),
+        GWTF_TEST(an_observer_sees_all_works_and_may_crash_a_node),
         GWTF_TEST(random_clusters_train_every_microbatch_once),
         GWTF_TEST(the_same_seed_gives_the_same_trace),
         GWTF_TEST(messages_that_come_twice_change_nothing),

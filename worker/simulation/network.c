@@ -75,7 +75,11 @@ static int64_t up_to(gwtf_simulation *simulation, int64_t most_us) {
     return (int64_t)gwtf_random_below(&simulation->random, (uint64_t)most_us + 1);
 }
 
-/* The tensor of ACTION leaves when the link is free. */
+static int64_t transfer_us(uint64_t bytes, int64_t bytes_per_second) {
+    return (int64_t)((double)bytes * 1e6 / (double)bytes_per_second);
+}
+
+/* The tensor of ACTION leaves when the link is free, and the node's uplink. */
 static uint32_t send_tensor(gwtf_simulation *simulation, uint32_t from, uint32_t to,
                             const struct gwtf_action *action, struct simulation_link *link,
                             const struct gwtf_simulation_link *speed) {
@@ -94,7 +98,15 @@ static uint32_t send_tensor(gwtf_simulation *simulation, uint32_t from, uint32_t
     uint64_t bytes = action->message.payload_bytes;
     if (link->free_us < simulation->now_us)
         link->free_us = simulation->now_us;
-    link->free_us += (int64_t)((double)bytes * 1e6 / (double)speed->bytes_per_second);
+    link->free_us += transfer_us(bytes, speed->bytes_per_second);
+    struct simulation_node *node = &simulation->nodes[from];
+    if (node->config.uplink_bytes_per_second > 0) {
+        if (node->uplink_free_us < simulation->now_us)
+            node->uplink_free_us = simulation->now_us;
+        node->uplink_free_us += transfer_us(bytes, node->config.uplink_bytes_per_second);
+        if (link->free_us < node->uplink_free_us)
+            link->free_us = node->uplink_free_us;
+    }
     struct simulation_event event = {
         .at_us = link->free_us, .kind = SIMULATION_SENT, .node = from, .transfer = index};
     event.at_us += up_to(simulation, simulation->config.sent_us);

@@ -36,6 +36,7 @@ static void begin_work(gwtf_simulation *simulation, uint32_t index, const struct
     struct simulation_event event = {
         .at_us = node->processor_free_us, .kind = SIMULATION_WORKED, .node = index};
     simulation_push(simulation, &event);
+    simulation_notice(simulation, GWTF_SIMULATION_WORK_BEGINS, index, work, us, NULL);
 }
 
 static void take_payload(gwtf_simulation *simulation, uint32_t index,
@@ -71,8 +72,10 @@ static void note_report(gwtf_simulation *simulation, uint32_t index,
                         report->microbatches, report->loss);
     else if (report->gradient_norm != simulation->norms[number])
         simulation_fail(simulation, index, "reports another norm than it stepped with");
-    else
+    else {
         simulation->reports[simulation->totals.iterations++] = *report;
+        simulation_notice(simulation, GWTF_SIMULATION_REPORTED, index, NULL, 0, report);
+    }
 }
 
 static void write_manifest(gwtf_simulation *simulation, uint32_t index,

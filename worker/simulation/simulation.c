@@ -43,6 +43,21 @@ void simulation_push(gwtf_simulation *simulation, const struct simulation_event 
         simulation->out_of_memory = true;
 }
 
+void simulation_notice(gwtf_simulation *simulation, enum gwtf_simulation_notice_kind kind,
+                       uint32_t node, const struct gwtf_work *work, int64_t work_us,
+                       const struct gwtf_report *report) {
+    const struct gwtf_simulation_config *config = &simulation->config;
+    if (!config->observe)
+        return;
+    struct gwtf_simulation_notice notice = {.kind = kind,
+                                            .now_us = simulation->now_us,
+                                            .index = node,
+                                            .work = work,
+                                            .work_us = work_us,
+                                            .report = report};
+    config->observe(config->observe_context, simulation, &notice);
+}
+
 static gwtf_status create_node(gwtf_simulation *simulation, uint32_t index,
                                const struct gwtf_member *members) {
     const struct gwtf_simulation_config *config = &simulation->config;
@@ -208,6 +223,7 @@ static void crash(gwtf_simulation *simulation, const struct simulation_event *ev
     if (node->dead || node->finished)
         return;
     node->dead = true;
+    simulation_notice(simulation, GWTF_SIMULATION_CRASHED, event->node, NULL, 0, NULL);
     for (uint32_t i = 0; i < simulation->config.nodes_count; i++) {
         struct simulation_event down = {.at_us = simulation->now_us + event->fault.notice_us,
                                         .kind = SIMULATION_PEER_DOWN,
@@ -282,6 +298,8 @@ static void bring_worked(gwtf_simulation *simulation, const struct simulation_ev
     simulation_work(simulation, event->node, &in.work, &in.result);
     bool trains = in.work.kind == GWTF_WORK_BACKWARD || in.work.kind == GWTF_WORK_EMBED_BACKWARD;
     simulation->totals.microbatches_trained += trains;
+    simulation_notice(simulation, GWTF_SIMULATION_WORK_ENDED, event->node, &in.work,
+                      in.result.compute_us, NULL);
     simulation_step(simulation, event->node, &in, SIMULATION_NONE);
 }
 

@@ -5,7 +5,8 @@
  *
  * Links. A message arrives after the link's latency; what is sent later over the same link never
  * arrives earlier. A tensor leaves when the one before it on the same directed link has left, takes
- * size / bandwidth, and is there a latency later.
+ * size / bandwidth, and is there a latency later. Where a node's uplink is limited, all its tensors
+ * also go through that, one after the other.
  *
  * Nodes. One processor each, works in their order. Snapshots are written beside it.
  *
@@ -30,17 +31,36 @@
 
 #define GWTF_SIMULATION_WORKS (GWTF_WORK_SNAPSHOT + 1)
 
+typedef struct gwtf_simulation gwtf_simulation;
+
 struct gwtf_simulation_node {
     gwtf_node_id node;
     uint32_t stage; /* 0: data node */
     uint32_t capacity;
     uint64_t gradient_floats;               /* the same in all nodes of a stage; a multiple of 16 */
     int64_t work_us[GWTF_SIMULATION_WORKS]; /* by enum gwtf_work_kind */
+    int64_t uplink_bytes_per_second;        /* of all tensors that it sends; 0: no limit */
 };
 
 struct gwtf_simulation_link {
     int64_t latency_us;
     int64_t bytes_per_second; /* at least 1 */
+};
+
+/* What an observer is told, at the time at which it happens. */
+enum gwtf_simulation_notice_kind {
+    GWTF_SIMULATION_WORK_BEGINS, /* work; takes work_us */
+    GWTF_SIMULATION_WORK_ENDED,  /* work, which took work_us */
+    GWTF_SIMULATION_REPORTED,    /* report */
+    GWTF_SIMULATION_CRASHED
+};
+struct gwtf_simulation_notice {
+    enum gwtf_simulation_notice_kind kind;
+    gwtf_time_us now_us;
+    uint32_t index; /* of the node among config.nodes */
+    const struct gwtf_work *work;
+    int64_t work_us;
+    const struct gwtf_report *report;
 };
 
 struct gwtf_simulation_config {
@@ -75,6 +95,11 @@ struct gwtf_simulation_config {
 
     uint32_t check_every; /* gwtf_protocol_check after each so many steps of a node; 0: never */
     int64_t stall_us;     /* a run has failed in which no work ends for so long; 0: no limit */
+
+    /* May be NULL. It may inject faults, from now on. */
+    void (*observe)(void *context, gwtf_simulation *simulation,
+                    const struct gwtf_simulation_notice *notice);
+    void *observe_context;
 };
 
 enum gwtf_simulation_fault_kind {
@@ -103,8 +128,6 @@ struct gwtf_simulation_totals {
     uint32_t finished;   /* nodes */
     uint64_t trace;      /* hash over all that happened, in its order */
 };
-
-typedef struct gwtf_simulation gwtf_simulation;
 
 /* Errors: GWTF_ERROR_USAGE (config), GWTF_ERROR_MEMORY; SIMULATION untouched. */
 gwtf_status gwtf_simulation_create(const struct gwtf_simulation_config *config,

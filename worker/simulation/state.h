@@ -84,6 +84,7 @@ struct simulation_node {
     int64_t works_us[2];       /* how long each takes */
     uint32_t works_count;
     gwtf_time_us processor_free_us;
+    gwtf_time_us uplink_free_us; /* the last tensor has left it */
     uint64_t gradient;
     struct simulation_content *parts; /* by rank */
     bool *parts_here;
@@ -140,6 +141,10 @@ __attribute__((format(printf, 3, 4))) void simulation_fail(gwtf_simulation *simu
                                                            uint32_t node, const char *format, ...);
 bool simulation_failed(const gwtf_simulation *simulation);
 uint32_t simulation_find(const gwtf_simulation *simulation, gwtf_node_id node);
+/* Tells the observer, if there is one. */
+void simulation_notice(gwtf_simulation *simulation, enum gwtf_simulation_notice_kind kind,
+                       uint32_t node, const struct gwtf_work *work, int64_t work_us,
+                       const struct gwtf_report *report);
 /* The event's time, kind and node are set; it goes into the queue. */
 void simulation_push(gwtf_simulation *simulation, const struct simulation_event *event);
 
