@@ -1,7 +1,9 @@
 /*
  * Started by mpirun with several ranks: every rank sends every other one messages with and without
- * tensors, in a seeded mix; receivers take some tensors and throw others away. Exit code 0 when
- * everything came once, in order and unchanged.
+ * tensors, in a seeded mix; receivers take some tensors and throw others away. Each rank says
+ * "whole" when everything came once, in order and unchanged: mpirun's exit code is none to trust.
+ * With the argument "emulate" all of it goes over an emulated network, and must not be there before
+ * that lets it through.
  */
 #include "worker/runtime/transport.h"
 #include "share/base/log.h"
@@ -10,6 +12,7 @@
 #include "worker/runtime/frame.h"
 
 #include <mpi.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +20,8 @@
 #define MESSAGES 60
 #define TENSOR_MAX (3u * GWTF_PIECE_BYTES + 17)
 #define DEADLINE_US 60000000
+#define EMULATED_LATENCY_US 50000
+#define EMULATED_BYTES_PER_SECOND 20000000
 
 struct state {
     int self;
@@ -28,8 +33,12 @@ struct state {
     uint32_t sends_due;
     uint32_t sends_done;
     uint32_t heard;
+    int emulates;
     unsigned char *in[RANKS_MAX * MESSAGES]; /* where a taken tensor goes; ticket: index */
     uint64_t in_bytes[RANKS_MAX * MESSAGES];
+    gwtf_time_us began_us[RANKS_MAX]; /* by peer: when it handed over its first message */
+    uint64_t bytes_before[RANKS_MAX * MESSAGES]; /* by ticket: of the peer's tensors up to it */
+    uint64_t bytes_announced[RANKS_MAX];
     unsigned char *out[RANKS_MAX * MESSAGES];
     int failures;
 };
@@ -69,6 +78,7 @@ static void send_all(struct state *state, int to) {
         message.kind = GWTF_MESSAGE_FORWARD;
         message.iteration = number;
         message.payload_bytes = bytes;
+        message.body.figures.asked_us = gwtf_clock_now_us();
         unsigned char *tensor = bytes > 0 ? malloc(bytes) : NULL;
         for (uint64_t i = 0; i < bytes; i++)
             tensor[i] = byte_at(state->self, to, number, i);
@@ -81,15 +91,30 @@ static void send_all(struct state *state, int to) {
     }
 }
 
+/* An emulated network lets nothing through before its time: BYTES from this peer since it began.
+ * All ranks have one clock. */
+static void expect_late(struct state *state, gwtf_time_us began_us, uint64_t bytes, int from,
+                        uint32_t number) {
+    gwtf_time_us least_us =
+        EMULATED_LATENCY_US + (gwtf_time_us)(bytes * 1000000 / EMULATED_BYTES_PER_SECOND);
+    expect(state, !state->emulates || gwtf_clock_now_us() - began_us >= least_us, "too soon", from,
+           number);
+}
+
 static void on_message(struct state *state, const struct gwtf_arrival *arrival) {
     int from = (int)arrival->peer;
     uint32_t number = state->messages_got[from]++;
     expect(state, arrival->message.iteration == number, "out of order", from, number);
     uint64_t bytes = tensor_bytes(from, state->self, number);
     expect(state, arrival->message.payload_bytes == bytes, "wrong size", from, number);
+    expect_late(state, arrival->message.body.figures.asked_us, 0, from, number);
+    if (number == 0)
+        state->began_us[from] = arrival->message.body.figures.asked_us;
     if (bytes == 0)
         return;
     size_t ticket = (size_t)from * MESSAGES + number;
+    state->bytes_announced[from] += bytes;
+    state->bytes_before[ticket] = state->bytes_announced[from];
     if (!is_taken(from, state->self, number)) {
         gwtf_transport_discard(state->transport, arrival->peer);
         return;
@@ -105,6 +130,7 @@ static void on_received(struct state *state, const struct gwtf_arrival *arrival)
     uint64_t wrong = 0;
     state->tensors_got++;
     expect(state, arrival->status == GWTF_OK, "hash is wrong", from, number);
+    expect_late(state, state->began_us[from], state->bytes_before[arrival->ticket], from, number);
     for (uint64_t i = 0; i < state->in_bytes[arrival->ticket]; i++)
         wrong += state->in[arrival->ticket][i] != byte_at(from, state->self, number, i);
     expect(state, wrong == 0, "bytes are wrong", from, number);
@@ -145,15 +171,20 @@ static int complete(const struct state *state) {
 int main(int argc, char **argv) {
     static struct state state;
     int ranks_of_nodes[RANKS_MAX], provided;
+    struct gwtf_shaper_link links[RANKS_MAX];
+    state.emulates = argc > 1 && strcmp(argv[1], "emulate") == 0;
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
     MPI_Comm_rank(MPI_COMM_WORLD, &state.self);
     MPI_Comm_size(MPI_COMM_WORLD, &state.ranks);
-    for (int i = 0; i < RANKS_MAX; i++)
+    for (int i = 0; i < RANKS_MAX; i++) {
         ranks_of_nodes[i] = i;
+        links[i] = (struct gwtf_shaper_link){EMULATED_LATENCY_US, EMULATED_BYTES_PER_SECOND};
+    }
     struct gwtf_transport_config config = {.nodes = (size_t)state.ranks,
                                            .self = (gwtf_node_id)state.self,
                                            .payloads_max = 2 * RANKS_MAX * MESSAGES,
                                            .rank_of_node = ranks_of_nodes,
+                                           .links = state.emulates ? links : NULL,
                                            .incarnation = 4};
     if (state.ranks > RANKS_MAX || gwtf_transport_create(&config, &state.transport) != GWTF_OK)
         return 1;
@@ -172,6 +203,13 @@ int main(int argc, char **argv) {
         while (gwtf_transport_poll(state.transport, &arrival))
             handle(&state, &arrival);
     expect(&state, complete(&state), "not everything came in time", -1, 0);
+    if (!complete(&state))
+        gwtf_log(GWTF_LOG_ERROR, "rank %d: tensors %u of %u, sends %u of %u, heard %u, all sent %d",
+                 state.self, state.tensors_got, state.tensors_due, state.sends_done,
+                 state.sends_due, state.heard, gwtf_transport_all_sent(state.transport));
+    if (state.failures == 0)
+        printf("rank %d: whole\n", state.self);
+    fflush(stdout);
     MPI_Barrier(MPI_COMM_WORLD); /* a test's own: the transport knows none */
     gwtf_transport_destroy(state.transport);
     MPI_Finalize();

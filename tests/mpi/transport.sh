@@ -14,7 +14,10 @@ export PRTE_ALLOW_RUN_AS_ROOT=1 PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1
 program=$(dirname "$gwtf")/test_transport
 [ -x "$program" ] || fail "$program is not built" # mpirun would wait for it
 eval "set -- ${command%% -n 1 *}" # as a person would paste it: it is quoted for a shell
-timeout -k 5 "$seconds_max" "$@" -n 4 "$program" \
-    >"$scratch/transport.log" 2>&1 </dev/null || fail "it ended with exit code $?"
+for network in real emulate; do
+    timeout -k 5 "$seconds_max" "$@" -n 4 "$program" $network \
+        >"$scratch/transport.log" 2>&1 </dev/null || fail "it ended with exit code $? ($network)"
+    [ "$(grep -c ': whole$' "$scratch/transport.log")" -eq 4 ] || fail "not all came ($network)"
+done
 rm -rf "${TMPDIR:?}"/* # mpirun's own folder: without the launcher nobody else removes it
 expect_nothing_left 'the exchange'

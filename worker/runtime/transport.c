@@ -2,6 +2,7 @@
 
 #include "share/base/assert.h"
 #include "share/base/hash.h"
+#include "worker/runtime/clock.h"
 #include "worker/runtime/frame.h"
 
 #include <mpi.h>
@@ -13,6 +14,10 @@
 
 /* Pieces under way to one peer at one time. */
 #define PIECES_AT_ONCE 4
+
+/* Frames that an emulated network can hold: some for all, some for each peer. */
+#define HELD_MAX 4096
+#define HELD_A_PEER 64
 
 enum request_kind { FREE, FRAME_RECEIVE, FRAME_SEND, PIECE_RECEIVE, PIECE_SEND };
 
@@ -50,7 +55,8 @@ struct peer {
     uint64_t frames_sent;
     uint64_t frames_received;
     uint32_t pieces_under_way;
-    struct gwtf_frame incoming; /* of the posted receive */
+    uint32_t pieces_let_through; /* by the emulated network, and not sent yet */
+    struct gwtf_frame incoming;  /* of the posted receive */
     struct transfer *out_first;
     struct transfer *out_last;
     struct transfer *in_first;
@@ -74,6 +80,11 @@ struct gwtf_transport {
 
     struct transfer *transfers;
     struct transfer *free_transfers;
+
+    gwtf_shaper *shaper;     /* NULL: no network is emulated */
+    struct gwtf_frame *held; /* waiting in it; ticket: index */
+    size_t *free_held;
+    size_t free_held_count;
 
     /* What the last MPI_Testsome completed and has not been looked at. */
     int *completed;
@@ -176,6 +187,23 @@ static gwtf_status send_frame(struct gwtf_transport *transport, gwtf_node_id nod
     return GWTF_OK;
 }
 
+/* Sends FRAME, at once or when the emulated network lets it through. */
+static gwtf_status hand_over(struct gwtf_transport *transport, gwtf_node_id node,
+                             struct gwtf_frame *frame) {
+    if (transport->shaper == NULL)
+        return send_frame(transport, node, frame);
+    if (transport->free_held_count == 0)
+        return GWTF_ERROR_LIMIT;
+    size_t at = transport->free_held[transport->free_held_count - 1];
+    gwtf_status status =
+        gwtf_shaper_message(transport->shaper, node, sizeof *frame, at, gwtf_clock_now_us());
+    if (status != GWTF_OK)
+        return status;
+    transport->free_held_count--;
+    transport->held[at] = *frame;
+    return GWTF_OK;
+}
+
 static struct transfer *take_transfer(struct gwtf_transport *transport,
                                       const struct transfer *values) {
     struct transfer *transfer = transport->free_transfers;
@@ -220,6 +248,8 @@ static gwtf_status send_piece(struct gwtf_transport *transport, struct transfer 
         return GWTF_ERROR_PEER;
     }
     peer->pieces_under_way++;
+    if (transport->shaper != NULL)
+        peer->pieces_let_through--;
     return GWTF_OK;
 }
 
@@ -228,6 +258,8 @@ static void send_pieces(struct gwtf_transport *transport, gwtf_node_id node) {
     struct peer *peer = &transport->peers[node];
     for (struct transfer *at = peer->out_first; at != NULL && !peer->lost; at = at->next)
         while (at->started < at->pieces) {
+            if (transport->shaper != NULL && peer->pieces_let_through == 0)
+                return;
             if (peer->pieces_under_way == PIECES_AT_ONCE || send_piece(transport, at) != GWTF_OK)
                 return;
         }
@@ -249,7 +281,7 @@ gwtf_status gwtf_transport_send(gwtf_transport *transport, gwtf_node_id to,
     frame.kind = GWTF_FRAME_MESSAGE;
     frame.message = *message;
     frame.transfer = message->payload_bytes > 0 ? ++peer->transfers_sent : 0;
-    gwtf_status status = send_frame(transport, to, &frame);
+    gwtf_status status = hand_over(transport, to, &frame);
     if (status == GWTF_ERROR_LIMIT)
         return status;
     transport->counters.messages_sent++;
@@ -270,6 +302,9 @@ gwtf_status gwtf_transport_send(gwtf_transport *transport, gwtf_node_id to,
     else
         peer->out_first = transfer;
     peer->out_last = transfer;
+    if (transport->shaper != NULL)
+        return gwtf_shaper_tensor(transport->shaper, to, message->payload_bytes, ticket,
+                                  gwtf_clock_now_us());
     send_pieces(transport, to);
     return GWTF_OK;
 }
@@ -281,10 +316,43 @@ gwtf_status gwtf_transport_send_heartbeat(gwtf_transport *transport, gwtf_node_i
     struct gwtf_frame frame;
     memset(&frame, 0, sizeof frame);
     frame.kind = GWTF_FRAME_HEARTBEAT;
-    gwtf_status status = send_frame(transport, to, &frame);
-    if (status == GWTF_OK)
+    gwtf_status status = hand_over(transport, to, &frame);
+    if (status == GWTF_OK && transport->shaper == NULL)
         peer->heartbeat_under_way = true;
     return status;
+}
+
+/* What the emulated network lets through now. */
+static void send_let_through(struct gwtf_transport *transport) {
+    struct gwtf_shaper_release release;
+    gwtf_time_us now_us = gwtf_clock_now_us();
+    while (transport->free_frames_count > 0 &&
+           gwtf_shaper_next(transport->shaper, now_us, &release)) {
+        struct peer *peer = &transport->peers[release.peer];
+        if (release.kind == GWTF_SHAPER_PIECE) {
+            peer->pieces_let_through++;
+            send_pieces(transport, (gwtf_node_id)release.peer);
+            continue;
+        }
+        struct gwtf_frame frame = transport->held[release.ticket];
+        transport->free_held[transport->free_held_count++] = (size_t)release.ticket;
+        if (frame.kind == GWTF_FRAME_HEARTBEAT) {
+            if (peer->heartbeat_under_way)
+                continue;
+            peer->heartbeat_under_way = true;
+        }
+        send_frame(transport, (gwtf_node_id)release.peer, &frame);
+    }
+}
+
+void gwtf_transport_set_link(gwtf_transport *transport, gwtf_node_id peer,
+                             const struct gwtf_shaper_link *link) {
+    GWTF_ASSERT(transport->shaper != NULL && peer < transport->config.nodes);
+    gwtf_shaper_set(transport->shaper, peer, link, gwtf_clock_now_us());
+}
+
+gwtf_time_us gwtf_transport_deadline(const gwtf_transport *transport) {
+    return transport->shaper != NULL ? gwtf_shaper_deadline(transport->shaper) : GWTF_TIME_NEVER;
 }
 
 static gwtf_status expect_payload(struct gwtf_transport *transport, gwtf_node_id from, void *memory,
@@ -504,8 +572,11 @@ static bool take_pending(struct gwtf_transport *transport, struct gwtf_arrival *
 bool gwtf_transport_poll(gwtf_transport *transport, struct gwtf_arrival *arrival) {
     if (take_pending(transport, arrival))
         return true;
-    if (transport->completed_next == transport->completed_count)
+    if (transport->completed_next == transport->completed_count) {
+        if (transport->shaper != NULL)
+            send_let_through(transport);
         test_requests(transport);
+    }
     while (transport->completed_next < transport->completed_count) {
         int at = transport->completed_next++;
         if (request_done(transport, (size_t)transport->completed[at],
@@ -522,6 +593,9 @@ void gwtf_transport_forget(gwtf_transport *transport, gwtf_node_id node) {
         return;
     peer->lost = true;
     peer->awaits_answer = false;
+    uint64_t held;
+    while (transport->shaper != NULL && gwtf_shaper_drop(transport->shaper, node, &held))
+        transport->free_held[transport->free_held_count++] = (size_t)held;
     /* Requests may stay pending for ever: their transfers and buffers are left alone. Memory that
      * was to be sent is free for its owner only when no piece of it is with MPI. */
     for (struct transfer *at = peer->out_first; at != NULL; at = at->next)
@@ -533,7 +607,9 @@ void gwtf_transport_forget(gwtf_transport *transport, gwtf_node_id node) {
 
 bool gwtf_transport_all_sent(const gwtf_transport *transport) {
     for (size_t i = 0; i < transport->config.nodes; i++)
-        if (!transport->peers[i].lost && transport->peers[i].out_first != NULL)
+        if (!transport->peers[i].lost &&
+            (transport->peers[i].out_first != NULL ||
+             (transport->shaper != NULL && gwtf_shaper_has(transport->shaper, i))))
             return false;
     for (size_t i = 0; i < transport->requests_used; i++) {
         const struct request *about = &transport->about[i];
@@ -577,13 +653,34 @@ static bool allocate_tables(struct gwtf_transport *transport) {
     return true;
 }
 
+static gwtf_status create_shaper(struct gwtf_transport *transport,
+                                 const struct gwtf_shaper_link *links) {
+    size_t nodes = transport->config.nodes, held_max = HELD_MAX + HELD_A_PEER * nodes;
+    struct gwtf_shaper_config config = {
+        .peers = nodes,
+        /* A piece of those on their way needs an item too. */
+        .items_max = 2 * held_max + transport->config.payloads_max,
+    };
+    transport->held = calloc(held_max, sizeof *transport->held);
+    transport->free_held = calloc(held_max, sizeof *transport->free_held);
+    if (transport->held == NULL || transport->free_held == NULL)
+        return GWTF_ERROR_MEMORY;
+    for (size_t i = 0; i < held_max; i++)
+        transport->free_held[transport->free_held_count++] = i;
+    gwtf_status status = gwtf_shaper_create(&config, &transport->shaper);
+    for (size_t i = 0; i < nodes && status == GWTF_OK; i++)
+        gwtf_shaper_set(transport->shaper, i, &links[i], gwtf_clock_now_us());
+    return status;
+}
+
 gwtf_status gwtf_transport_create(const struct gwtf_transport_config *config,
                                   gwtf_transport **transport) {
     struct gwtf_transport *made = calloc(1, sizeof *made);
     if (made == NULL)
         return GWTF_ERROR_MEMORY;
     made->config = *config;
-    if (!allocate_tables(made)) {
+    if (!allocate_tables(made) ||
+        (config->links != NULL && create_shaper(made, config->links) != GWTF_OK)) {
         gwtf_transport_destroy(made);
         return GWTF_ERROR_MEMORY;
     }
@@ -592,6 +689,7 @@ gwtf_status gwtf_transport_create(const struct gwtf_transport_config *config,
     for (size_t i = 0; i < config->nodes; i++)
         made->peers[i].rank = config->rank_of_node[i];
     made->config.rank_of_node = NULL;
+    made->config.links = NULL;
     made->peers[config->self].lost = true; /* never sent to, never heard of */
     for (size_t i = 0; i < config->nodes; i++)
         if (i != config->self)
@@ -610,6 +708,9 @@ void gwtf_transport_destroy(gwtf_transport *transport) {
         free(transport->frames);
         free(transport->peers);
     }
+    gwtf_shaper_destroy(transport->shaper);
+    free(transport->held);
+    free(transport->free_held);
     free(transport->pending);
     free(transport->transfers);
     free(transport->free_frames);

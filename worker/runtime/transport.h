@@ -14,6 +14,7 @@
 #include "share/base/status.h"
 #include "share/base/types.h"
 #include "worker/protocol/message.h"
+#include "worker/runtime/shaper.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,6 +25,9 @@ struct gwtf_transport_config {
     const int *rank_of_node; /* in MPI_COMM_WORLD; copied */
     size_t payloads_max;     /* payloads under way at one time, out and in */
     uint32_t incarnation;    /* of this start of the run; frames of another one are refused */
+    /* By node: what is sent goes as over these (worker/runtime/shaper.h); copied. NULL: no network
+     * is emulated. */
+    const struct gwtf_shaper_link *links;
 };
 
 enum gwtf_arrival_kind {
@@ -67,6 +71,13 @@ gwtf_status gwtf_transport_send_heartbeat(gwtf_transport *transport, gwtf_node_i
 
 /* The next thing that has happened; false when nothing has. */
 bool gwtf_transport_poll(gwtf_transport *transport, struct gwtf_arrival *arrival);
+
+/* From now on the emulated link to PEER is LINK. Not without an emulated network. */
+void gwtf_transport_set_link(gwtf_transport *transport, gwtf_node_id peer,
+                             const struct gwtf_shaper_link *link);
+
+/* When the emulated network lets something through, so that a poll is due then; GWTF_TIME_NEVER. */
+gwtf_time_us gwtf_transport_deadline(const gwtf_transport *transport);
 
 /* The payload of the message that FROM has just sent goes to MEMORY (payload_bytes of it). */
 gwtf_status gwtf_transport_receive(gwtf_transport *transport, gwtf_node_id from, void *memory,
