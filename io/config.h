@@ -18,7 +18,9 @@
 
 #define GWTF_CONFIG_PATH_MAX 1024
 #define GWTF_CONFIG_WORD_MAX 64
-#define GWTF_CONFIG_NODES_MAX 256 /* entries of `nodes`, each with a count */
+#define GWTF_CONFIG_NODES_MAX 256      /* entries of `nodes`, each with a count */
+#define GWTF_CONFIG_LINK_FAULTS_MAX 64 /* entries of `link_faults` */
+#define GWTF_CONFIG_ANY_NODE UINT32_MAX
 
 enum gwtf_config_family { GWTF_CONFIG_FAMILY_GPT2 };
 enum gwtf_config_role { GWTF_CONFIG_ROLE_DATA, GWTF_CONFIG_ROLE_RELAY };
@@ -29,6 +31,7 @@ enum gwtf_config_decay {
 };
 enum gwtf_config_device { GWTF_CONFIG_DEVICE_AUTO, GWTF_CONFIG_DEVICE_CPU };
 enum gwtf_config_kernels { GWTF_CONFIG_KERNELS_ONEDNN, GWTF_CONFIG_KERNELS_REFERENCE };
+enum gwtf_config_link_fault_kind { GWTF_CONFIG_LINK_SLOW, GWTF_CONFIG_LINK_CUT };
 enum gwtf_config_objective { GWTF_CONFIG_OBJECTIVE_SUM };
 
 struct gwtf_config_node {
@@ -37,6 +40,25 @@ struct gwtf_config_node {
     uint32_t capacity;               /* microbatches held at one time; 0: from free memory */
     uint32_t stage;                  /* relays: 1..stages, 0: spread evenly over the stages */
     char host[GWTF_CONFIG_PATH_MAX]; /* where its workers are spawned; "": where mpirun puts them */
+    char region[GWTF_CONFIG_PATH_MAX]; /* of network.emulate's topology; "": one after the other */
+};
+
+/*
+ * What becomes of emulated links from a moment on. They are those between a node that NODE and
+ * REGION allow and one that PEER and PEER_REGION allow, in both directions.
+ */
+struct gwtf_config_link_fault {
+    uint32_t iteration;                /* when it begins; 0: at once */
+    double seconds;                    /* since training began: not before either */
+    uint32_t heal_after;               /* iterations; 0: never */
+    uint32_t node;                     /* or GWTF_CONFIG_ANY_NODE */
+    uint32_t peer;                     /* or GWTF_CONFIG_ANY_NODE */
+    char region[GWTF_CONFIG_PATH_MAX]; /* "": any */
+    char peer_region[GWTF_CONFIG_PATH_MAX];
+    enum gwtf_config_link_fault_kind kind;
+    double factor;         /* SLOW: bandwidth is divided, latency multiplied by it */
+    double latency_ms;     /* in place of the topology's, by factor; below 0: that one */
+    double bandwidth_mbit; /* in place of the topology's, by factor; 0: that one */
 };
 
 struct gwtf_config {
@@ -94,6 +116,11 @@ struct gwtf_config {
         enum gwtf_config_kernels kernels; /* "onednn" (default) or "reference" */
         uint32_t threads; /* per worker; 0: cores of the host / its workers. Default 0 */
     } backend;            /* precision "float32", the only one */
+    struct {
+        char emulate[GWTF_CONFIG_PATH_MAX]; /* a topology file; "": the network as it is */
+    } network;
+    struct gwtf_config_link_fault link_faults[GWTF_CONFIG_LINK_FAULTS_MAX];
+    size_t link_faults_count;
 };
 
 /*

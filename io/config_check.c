@@ -83,6 +83,31 @@ static gwtf_status check_relays(const struct gwtf_config_reader *reader) {
     return GWTF_OK;
 }
 
+/* Regions are held against the topology when that is read. */
+static gwtf_status check_link_faults(const struct gwtf_config_reader *reader) {
+    const struct gwtf_config *config = reader->base;
+    uint32_t nodes = gwtf_config_count(config, GWTF_CONFIG_ROLE_DATA) +
+                     gwtf_config_count(config, GWTF_CONFIG_ROLE_RELAY);
+    for (size_t i = 0; i < config->link_faults_count; i++) {
+        const struct gwtf_config_link_fault *fault = &config->link_faults[i];
+        const uint32_t ends[] = {fault->node, fault->peer};
+        const char *const names[] = {"node", "peer"};
+        for (size_t end = 0; end < 2; end++)
+            if (ends[end] >= nodes && ends[end] != GWTF_CONFIG_ANY_NODE)
+                return gwtf_config_complain(
+                    reader, gwtf_config_entry_origin(reader, "link_faults", i, names[end]),
+                    "link_faults.%zu.%s is %" PRIu32 ", but the nodes are 0 to %" PRIu32
+                    ": the data nodes first, then the relays, in the order of nodes",
+                    i, names[end], ends[end], nodes - 1);
+    }
+    if (config->link_faults_count > 0 && config->network.emulate[0] == '\0')
+        return gwtf_config_complain(reader, gwtf_config_section_origin(reader, "link_faults"),
+                                    "link_faults are of an emulated network: name its topology "
+                                    "file, like network = { emulate = "
+                                    "\"share/topologies/ten-regions.cfg\"; };");
+    return GWTF_OK;
+}
+
 gwtf_status gwtf_config_check(struct gwtf_config_reader *reader) {
     struct gwtf_config *config = reader->base;
     const struct gwtf_config_origin *minimum =
@@ -104,6 +129,8 @@ gwtf_status gwtf_config_check(struct gwtf_config_reader *reader) {
     status = check_node_stages(reader);
     if (status == GWTF_OK)
         status = check_relays(reader);
+    if (status == GWTF_OK)
+        status = check_link_faults(reader);
     if (status != GWTF_OK)
         return status;
     if (config->optimizer.minimum > config->optimizer.learning_rate)

@@ -10,14 +10,16 @@ static const char *const optimizer_words[] = {"adamw", NULL};
 static const char *const objective_words[] = {"sum", NULL};
 static const char *const device_words[] = {"auto", "cpu", NULL};
 static const char *const kernels_words[] = {"onednn", "reference", NULL};
+static const char *const link_fault_words[] = {"slow", "cut", NULL};
 static const char *const precision_words[] = {"float32", NULL};
 
-const char *const gwtf_config_sections[] = {"run",      "model",   "data", "batch",
-                                            "pipeline", "nodes",   "flow", "optimizer",
-                                            "snapshot", "backend", NULL};
+const char *const gwtf_config_sections[] = {
+    "run",       "model",    "data",    "batch",   "pipeline",    "nodes", "flow",
+    "optimizer", "snapshot", "backend", "network", "link_faults", NULL};
 
 #define IN(member) offsetof(struct gwtf_config, member)
 #define IN_NODE(member) offsetof(struct gwtf_config_node, member)
+#define IN_FAULT(member) offsetof(struct gwtf_config_link_fault, member)
 #define COUNT_MAX 4294967295.0
 #define SEED_MAX 9223372036854775807.0
 #define REAL_MAX 1e30
@@ -74,6 +76,8 @@ const struct gwtf_config_key gwtf_config_keys[] = {
      .help = "of relays; 0: spread evenly"},
     {"nodes", "host", GWTF_CONFIG_TEXT, IN_NODE(host), .least = 0, .fallback = "",
      .help = "where they run; empty: where mpirun puts them"},
+    {"nodes", "region", GWTF_CONFIG_TEXT, IN_NODE(region), .least = 0, .fallback = "",
+     .help = "of the emulated network; empty: its regions one after the other"},
 
     {"flow", "policy", GWTF_CONFIG_WORD, IN(flow.policy), .words = gwtf_flow_policy_words,
      .fallback = "gwtf", .help = "how microbatches find their way"},
@@ -114,6 +118,32 @@ const struct gwtf_config_key gwtf_config_keys[] = {
      .fallback = "float32", .help = "of weights and activations"},
     {"backend", "threads", GWTF_CONFIG_COUNT, IN(backend.threads), .least = 0, .most = 4096,
      .fallback = "0", .help = "per worker; 0: cores of the host / its workers"},
+
+    {"network", "emulate", GWTF_CONFIG_TEXT, IN(network.emulate), .least = 0, .fallback = "",
+     .help = "a topology file: messages are delayed and paced as there; empty: none"},
+
+    {"link_faults", "iteration", GWTF_CONFIG_COUNT, IN_FAULT(iteration), .least = 0,
+     .most = COUNT_MAX, .fallback = "0", .help = "from whose start on it lasts; 0: at once"},
+    {"link_faults", "seconds", GWTF_CONFIG_REAL, IN_FAULT(seconds), .least = 0, .most = 1e9,
+     .fallback = "0", .help = "of training, before which it does not begin"},
+    {"link_faults", "heal_after", GWTF_CONFIG_COUNT, IN_FAULT(heal_after), .least = 0,
+     .most = COUNT_MAX, .fallback = "0", .help = "iterations; 0: never"},
+    {"link_faults", "node", GWTF_CONFIG_COUNT, IN_FAULT(node), .least = 0, .most = COUNT_MAX,
+     .fallback = "4294967295", .help = "whose links they are; left out: any"},
+    {"link_faults", "peer", GWTF_CONFIG_COUNT, IN_FAULT(peer), .least = 0, .most = COUNT_MAX,
+     .fallback = "4294967295", .help = "at their other end; left out: any"},
+    {"link_faults", "region", GWTF_CONFIG_TEXT, IN_FAULT(region), .least = 0, .fallback = "",
+     .help = "at one end; empty: any"},
+    {"link_faults", "peer_region", GWTF_CONFIG_TEXT, IN_FAULT(peer_region), .least = 0,
+     .fallback = "", .help = "at the other end; empty: any"},
+    {"link_faults", "kind", GWTF_CONFIG_WORD, IN_FAULT(kind), .words = link_fault_words,
+     .fallback = "slow", .help = "what becomes of them"},
+    {"link_faults", "factor", GWTF_CONFIG_REAL, IN_FAULT(factor), .least = 1, .most = 1e6,
+     .fallback = "4", .help = "how much slower"},
+    {"link_faults", "latency_ms", GWTF_CONFIG_REAL, IN_FAULT(latency_ms), .least = -1, .most = 1e6,
+     .fallback = "-1", .help = "in place of factor times the topology's; -1: that"},
+    {"link_faults", "bandwidth_mbit", GWTF_CONFIG_REAL, IN_FAULT(bandwidth_mbit), .least = 0,
+     .most = 1e9, .fallback = "0", .help = "in place of the topology's over factor; 0: that"},
 };
 /* clang-format on */
 
@@ -128,6 +158,12 @@ static const struct gwtf_config_list lists[] = {
      .entry_bytes = sizeof(struct gwtf_config_node),
      .entries_max = GWTF_CONFIG_NODES_MAX,
      .entry_example = "{ role = \"relay\"; count = 2; }"},
+    {.section = "link_faults",
+     .offset = IN(link_faults),
+     .count_offset = IN(link_faults_count),
+     .entry_bytes = sizeof(struct gwtf_config_link_fault),
+     .entries_max = GWTF_CONFIG_LINK_FAULTS_MAX,
+     .entry_example = "{ iteration = 10; node = 3; factor = 20.0; }"},
 };
 
 const struct gwtf_config_schema gwtf_config_schema = {

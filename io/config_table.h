@@ -62,7 +62,7 @@ struct gwtf_config_schema {
 };
 extern const struct gwtf_config_schema gwtf_config_schema; /* of struct gwtf_config */
 
-/* The sections in the order of a written file; `nodes` is a list of groups. Ends with NULL. */
+/* The sections in the order of a written file; some are lists of groups. Ends with NULL. */
 extern const char *const gwtf_config_sections[];
 
 /* The keys of a section stand together, in the order of a written file. */

@@ -1,4 +1,4 @@
-#include "io/config_table.h"
+#include "io/config_reader.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -60,18 +60,22 @@ static void write_value(FILE *stream, const struct gwtf_config_key *key, const v
     }
 }
 
-static void write_nodes(FILE *stream, const struct gwtf_config *config) {
-    fputs("nodes = (\n", stream);
-    for (size_t i = 0; i < config->nodes_count; i++) {
+static void write_list(FILE *stream, const struct gwtf_config_list *list,
+                       const struct gwtf_config *config) {
+    const char *base = (const char *)config;
+    size_t count = *(const size_t *)(const void *)(base + list->count_offset);
+    fprintf(stream, "%s = (\n", list->section);
+    for (size_t i = 0; i < count; i++) {
         fputs("    {", stream);
         for (size_t key = 0; key < gwtf_config_keys_count; key++) {
-            if (strcmp(gwtf_config_keys[key].section, "nodes") != 0)
+            if (strcmp(gwtf_config_keys[key].section, list->section) != 0)
                 continue;
             fprintf(stream, " %s = ", gwtf_config_keys[key].name);
-            write_value(stream, &gwtf_config_keys[key], &config->nodes[i]);
+            write_value(stream, &gwtf_config_keys[key],
+                        base + list->offset + i * list->entry_bytes);
             fputc(';', stream);
         }
-        fprintf(stream, " }%s\n", i + 1 < config->nodes_count ? "," : "");
+        fprintf(stream, " }%s\n", i + 1 < count ? "," : "");
     }
     fputs(");\n", stream);
 }
@@ -84,8 +88,9 @@ gwtf_status gwtf_config_text(const struct gwtf_config *config, char **text) {
         return GWTF_ERROR_MEMORY;
     for (size_t section = 0; gwtf_config_sections[section] != NULL; section++) {
         const char *name = gwtf_config_sections[section];
-        if (strcmp(name, "nodes") == 0) {
-            write_nodes(stream, config);
+        int list = gwtf_config_find_list(&gwtf_config_schema, name);
+        if (list >= 0) {
+            write_list(stream, &gwtf_config_schema.lists[list], config);
             continue;
         }
         fprintf(stream, "%s = {\n", name);

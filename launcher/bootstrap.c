@@ -7,6 +7,7 @@
 #include "share/base/log.h"
 #include "worker/runtime/charter.h"
 #include "worker/runtime/clock.h"
+#include "worker/runtime/network.h"
 #include "worker/runtime/setup.h"
 
 #include <getopt.h>
@@ -27,6 +28,7 @@
 
 struct bootstrap {
     struct gwtf_setup setup;
+    char *topology; /* text, of the emulated network; NULL: none */
     char worker[4096];
     const char *config_path;
     const char *snapshot; /* "" for fresh weights */
@@ -90,6 +92,8 @@ static gwtf_status prepare(struct bootstrap *bootstrap, struct gwtf_error *error
     free(config);
     if (status == GWTF_OK)
         status = gwtf_setup_place(&bootstrap->setup, &bootstrap->placements, error);
+    if (status == GWTF_OK)
+        status = gwtf_network_read(&bootstrap->setup, &bootstrap->topology, error);
     if (status == GWTF_OK)
         status = find_worker(bootstrap, error);
     if (status != GWTF_OK)
@@ -295,13 +299,17 @@ static gwtf_status send_charters(struct bootstrap *bootstrap, struct gwtf_error 
     };
     snprintf(charter.snapshot, sizeof charter.snapshot, "%s", bootstrap->snapshot);
     charter.members = calloc(bootstrap->count, sizeof *charter.members);
+    charter.topology = strdup(bootstrap->topology != NULL ? bootstrap->topology : "");
     gwtf_status status = GWTF_ERROR_MEMORY;
-    if (charter.members != NULL && gwtf_config_text(config, &charter.config) == GWTF_OK)
+    if (charter.members != NULL && charter.topology != NULL &&
+        gwtf_config_text(config, &charter.config) == GWTF_OK)
         status = assign_ranks(bootstrap, charter.members, error);
     else
         gwtf_error_set(error, status, "out of memory");
-    if (status == GWTF_OK)
+    if (status == GWTF_OK) {
         charter.config_bytes = strlen(charter.config) + 1;
+        charter.topology_bytes = strlen(charter.topology) + 1;
+    }
     for (uint32_t i = 0; i < bootstrap->count && status == GWTF_OK; i++) {
         const struct gwtf_arrived *arrived = &bootstrap->arrived[charter.members[i].rank];
         uint32_t workers = workers_on(bootstrap, arrived->host), threads = arrived->cores / workers;

@@ -7,6 +7,7 @@
 #include "share/base/log.h"
 #include "worker/runtime/clock.h"
 #include "worker/runtime/local.h"
+#include "worker/runtime/network.h"
 #include "worker/runtime/setup.h"
 
 #include <libgen.h>
@@ -88,6 +89,10 @@ static gwtf_status check(struct train *train, struct gwtf_error *error) {
     if (status == GWTF_OK)
         status = gwtf_setup_open(config, &train->setup, error);
     free(config);
+    char *topology = NULL;
+    if (status == GWTF_OK)
+        status = gwtf_network_read(&train->setup, &topology, error);
+    free(topology);
     if (status != GWTF_OK)
         return status;
     const char *directory = train->setup.config.run.directory;

@@ -100,6 +100,12 @@ echo 'plain text' >"$scratch/foreign.h5"
 refused_with 'foreign.h5' 's/train\.h5/foreign.h5/'
 head -c 3000 "$scratch/train.h5" >"$scratch/cut.h5"
 refused_with 'cut.h5' 's/train\.h5/cut.h5/'
+# The emulated network
+topology=$(dirname "$0")/../../share/topologies/ten-regions.cfg
+refused_with 'emulate.*missing.cfg' "\$ a network = { emulate = \"$scratch/missing.cfg\"; };"
+refused_with "unknown region 'Orgeon': did you mean 'Oregon'" \
+    "s/count = 6;/count = 6; region = \"Orgeon\";/; \$ a network = { emulate = \"$topology\"; };"
+refused_with 'config.cfg:10:.*link_faults.*emulate' '$ a link_faults = ( { node = 1; } );'
 
 # The command line
 cp "$scratch/good.cfg" "$scratch/config.cfg"

@@ -178,7 +178,8 @@ int main(int argc, char **argv) {
     MPI_Comm_size(MPI_COMM_WORLD, &state.ranks);
     for (int i = 0; i < RANKS_MAX; i++) {
         ranks_of_nodes[i] = i;
-        links[i] = (struct gwtf_shaper_link){EMULATED_LATENCY_US, EMULATED_BYTES_PER_SECOND};
+        links[i] = (struct gwtf_shaper_link){.latency_us = EMULATED_LATENCY_US,
+                                             .bytes_per_second = EMULATED_BYTES_PER_SECOND};
     }
     struct gwtf_transport_config config = {.nodes = (size_t)state.ranks,
                                            .self = (gwtf_node_id)state.self,

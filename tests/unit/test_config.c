@@ -62,6 +62,43 @@ static char *changed(const char *from, const char *to) {
     return text;
 }
 
+static void link_faults_survive_being_written(void) {
+    const char *overrides[] = {
+        "network.emulate=two.cfg", "nodes.1.region=Tokyo",
+        "link_faults=( { node = 3; factor = 20.0; }, { iteration = 4; kind = \"cut\"; region = "
+        "\"Oregon\"; heal_after = 2; } )",
+        "link_faults.0.peer=2"};
+    char *text = NULL;
+    CU_ASSERT_EQUAL_FATAL(gwtf_config_parse(small, "small.cfg", overrides, 4, &config, &error),
+                          GWTF_OK);
+    CU_ASSERT_EQUAL_FATAL(gwtf_config_text(&config, &text), GWTF_OK);
+    CU_ASSERT_EQUAL_FATAL(gwtf_config_parse(text, "text", NULL, 0, &other, &error), GWTF_OK);
+    free(text);
+    CU_ASSERT_STRING_EQUAL(other.network.emulate, "two.cfg");
+    CU_ASSERT_STRING_EQUAL(other.nodes[1].region, "Tokyo");
+    CU_ASSERT_EQUAL_FATAL(other.link_faults_count, 2);
+    CU_ASSERT_EQUAL(other.link_faults[0].node, 3);
+    CU_ASSERT_EQUAL(other.link_faults[0].peer, 2);
+    CU_ASSERT_EQUAL(other.link_faults[0].factor, 20);
+    CU_ASSERT_EQUAL(other.link_faults[0].latency_ms, -1);
+    CU_ASSERT_EQUAL(other.link_faults[1].node, GWTF_CONFIG_ANY_NODE);
+    CU_ASSERT_EQUAL(other.link_faults[1].kind, GWTF_CONFIG_LINK_CUT);
+    CU_ASSERT_EQUAL(other.link_faults[1].heal_after, 2);
+    CU_ASSERT_STRING_EQUAL(other.link_faults[1].region, "Oregon");
+}
+
+static void link_faults_need_an_emulated_network_and_known_nodes(void) {
+    CU_ASSERT_EQUAL(parse(small, "link_faults=( { node = 3; } )"), GWTF_ERROR_USAGE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "network = { emulate"));
+    const char *overrides[] = {"network.emulate=two.cfg", "link_faults=( { peer = 7; } )"};
+    CU_ASSERT_EQUAL(gwtf_config_parse(small, "small.cfg", overrides, 2, &config, &error),
+                    GWTF_ERROR_USAGE);
+    CU_ASSERT_STRING_EQUAL(error.text,
+                           "--set link_faults=( { peer = 7; } ): link_faults.0.peer is 7, but the "
+                           "nodes are 0 to 6: the data nodes first, then the relays, in the order "
+                           "of nodes");
+}
+
 static void left_out_keys_get_their_defaults(void) {
     CU_ASSERT_EQUAL_FATAL(parse(small, NULL), GWTF_OK);
     CU_ASSERT_STRING_EQUAL(config.run.directory, "runs/small");
@@ -390,6 +427,8 @@ static void every_section_of_the_table_is_known_and_every_key_has_help(void) {
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(left_out_keys_get_their_defaults),
+        GWTF_TEST(link_faults_survive_being_written),
+        GWTF_TEST(link_faults_need_an_emulated_network_and_known_nodes),
         GWTF_TEST(every_wrong_key_gets_one_line_with_its_place),
         GWTF_TEST(whole_sections_that_are_missing_are_named),
         GWTF_TEST(too_many_entries_of_nodes_are_refused),

@@ -60,6 +60,7 @@ static void pieces_cover_a_tensor_once(void) {
 static struct gwtf_charter make_charter(void) {
     static struct gwtf_charter_member members[3] = {{0, 0, 2}, {1, 1, 0}, {2, 1, 1}};
     static char config[] = "run = { iterations = 3; };";
+    static char topology[] = "topology = { };";
     struct gwtf_charter charter = {.self = 1,
                                    .incarnation = 99,
                                    .first_iteration = 5,
@@ -67,7 +68,9 @@ static struct gwtf_charter make_charter(void) {
                                    .members_count = 3,
                                    .members = members,
                                    .config = config,
-                                   .config_bytes = sizeof config};
+                                   .config_bytes = sizeof config,
+                                   .topology = topology,
+                                   .topology_bytes = sizeof topology};
     strcpy(charter.snapshot, "runs/a/snapshots/step-000004");
     return charter;
 }
@@ -82,6 +85,7 @@ static void a_charter_survives_packing(void) {
     CU_ASSERT_EQUAL(read.first_iteration, 5);
     CU_ASSERT_STRING_EQUAL(read.snapshot, charter.snapshot);
     CU_ASSERT_STRING_EQUAL(read.config, charter.config);
+    CU_ASSERT_STRING_EQUAL(read.topology, charter.topology);
     CU_ASSERT_EQUAL(read.members_count, 3);
     CU_ASSERT_EQUAL(read.members[0].rank, 2);
     gwtf_charter_deinit(&read);

@@ -143,6 +143,33 @@ static void a_late_look_does_not_slow_the_line(void) {
     gwtf_shaper_destroy(shaper);
 }
 
+static void what_a_cut_link_is_given_waits_until_it_heals(void) {
+    struct gwtf_shaper_link whole = {.latency_us = 1000, .bytes_per_second = RATE}, cut = whole;
+    struct gwtf_shaper_release release;
+    cut.cut = true;
+    gwtf_shaper *shaper = make(1, 64, whole);
+    gwtf_time_us now_us = 0;
+    gwtf_shaper_message(shaper, 0, 0, 1, 0);
+    gwtf_shaper_tensor(shaper, 0, PIECE, 2, 0);
+    gwtf_shaper_set(shaper, 0, &cut, 4000);
+    gwtf_shaper_message(shaper, 0, 0, 3, 5000);
+    gwtf_shaper_tensor(shaper, 0, PIECE, 4, 6000);
+    gwtf_shaper_message(shaper, 0, 0, 5, 7000);
+    /* What had passed the line arrives; nothing else does. */
+    expect_at(shaper, &now_us, GWTF_SHAPER_MESSAGE, 1, 1000);
+    CU_ASSERT(!gwtf_shaper_next(shaper, 1000000, &release));
+    CU_ASSERT_EQUAL(gwtf_shaper_deadline(shaper), GWTF_TIME_NEVER);
+    CU_ASSERT(gwtf_shaper_has(shaper, 0));
+    now_us = 1000000;
+    gwtf_shaper_set(shaper, 0, &whole, now_us);
+    expect_at(shaper, &now_us, GWTF_SHAPER_MESSAGE, 3, 1001000);
+    expect_at(shaper, &now_us, GWTF_SHAPER_MESSAGE, 5, 1001000);
+    /* 6 of the first piece's 10 ms were left. */
+    expect_at(shaper, &now_us, GWTF_SHAPER_PIECE, 2, 1001000 + 6000);
+    expect_at(shaper, &now_us, GWTF_SHAPER_PIECE, 4, 1001000 + 16000);
+    gwtf_shaper_destroy(shaper);
+}
+
 static void links_do_not_share_a_line(void) {
     gwtf_shaper *shaper =
         make(2, 64, (struct gwtf_shaper_link){.latency_us = 0, .bytes_per_second = RATE});
@@ -185,9 +212,12 @@ static void what_goes_to_a_lost_peer_is_dropped(void) {
     gwtf_shaper_message(shaper, 0, 10, 4, 0);
     gwtf_shaper_tensor(shaper, 0, 3 * PIECE, 5, 0);
     gwtf_shaper_message(shaper, 1, 0, 6, 0);
+    gwtf_shaper_set(shaper, 0, &(struct gwtf_shaper_link){.cut = true}, 0);
+    gwtf_shaper_tensor(shaper, 0, PIECE, 7, 0);
+    gwtf_shaper_message(shaper, 0, 10, 8, 0);
     while (gwtf_shaper_drop(shaper, 0, &ticket))
         seen = 10 * seen + ticket;
-    CU_ASSERT_EQUAL(seen, 34);
+    CU_ASSERT_EQUAL(seen, 348);
     CU_ASSERT(!gwtf_shaper_has(shaper, 0));
     expect_at(shaper, &now_us, GWTF_SHAPER_MESSAGE, 6, 5000);
     CU_ASSERT_EQUAL(gwtf_shaper_deadline(shaper), 5000);
@@ -205,6 +235,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(pieces_come_behind_the_message_that_announces_them),
         GWTF_TEST(a_piece_on_the_line_goes_on_at_the_new_rate),
         GWTF_TEST(a_late_look_does_not_slow_the_line),
+        GWTF_TEST(what_a_cut_link_is_given_waits_until_it_heals),
         GWTF_TEST(links_do_not_share_a_line),
         GWTF_TEST(what_is_held_is_bounded),
         GWTF_TEST(what_goes_to_a_lost_peer_is_dropped),

@@ -41,16 +41,18 @@ struct gwtf_charter {
     uint32_t capacity_useful;
     char snapshot[GWTF_SNAPSHOT_PATH_MAX]; /* to start from; "": fresh */
     uint32_t members_count;
-    uint64_t config_bytes; /* with the final zero */
+    uint64_t config_bytes;   /* with the final zero */
+    uint64_t topology_bytes; /* the same */
     struct gwtf_charter_member *members;
-    char *config; /* text, as resolved */
+    char *config;   /* text, as resolved */
+    char *topology; /* text, of the emulated network; "": none */
 };
 
 /* One block of bytes; *BYTES is the caller's to free. Errors: GWTF_ERROR_MEMORY. */
 gwtf_status gwtf_charter_pack(const struct gwtf_charter *charter, void **bytes, size_t *size_bytes);
 
 /*
- * The reverse; members and config are allocated, free them with gwtf_charter_deinit.
+ * The reverse; members, config and topology are allocated, free them with gwtf_charter_deinit.
  * Errors: GWTF_ERROR_CORRUPT when the bytes are no charter of this build, GWTF_ERROR_MEMORY.
  */
 gwtf_status gwtf_charter_unpack(const void *bytes, size_t size_bytes, struct gwtf_charter *charter);

@@ -7,6 +7,7 @@
 #include "worker/runtime/clock.h"
 #include "worker/runtime/compute.h"
 #include "worker/runtime/heartbeat.h"
+#include "worker/runtime/network.h"
 #include "worker/runtime/transport.h"
 #include "worker/runtime/writer.h"
 
@@ -49,6 +50,7 @@ struct node {
     gwtf_memory *memory;
     gwtf_compute *compute;
     gwtf_writer *writer;
+    gwtf_network *network; /* emulated; NULL: none */
     gwtf_transport *transport;
     gwtf_heartbeat *heartbeat;
     gwtf_protocol *protocol;
@@ -56,6 +58,7 @@ struct node {
     struct gwtf_node_state state;
     gwtf_time_us state_written_us;
     gwtf_time_us looked_us;
+    gwtf_time_us began_us;  /* training */
     gwtf_time_us turned_us; /* last turn of the loop */
     bool state_under_way;   /* one state file and one look at a time wait for the disk */
     bool look_under_way;
@@ -308,12 +311,27 @@ static bool handle_writer(struct node *node) {
     return any;
 }
 
+/* What becomes of the emulated network's links now. */
+static void change_links(struct node *node, gwtf_time_us now_us) {
+    char text[GWTF_NETWORK_TEXT_MAX];
+    uint32_t iteration = (uint32_t)node->state.iteration + 1;
+    while (node->network != NULL &&
+           gwtf_network_change(node->network, iteration, now_us - node->began_us, text)) {
+        const struct gwtf_shaper_link *links = gwtf_network_links(node->network);
+        for (gwtf_node_id peer = 0; peer < node->charter->members_count; peer++)
+            gwtf_transport_set_link(node->transport, peer, &links[peer]);
+        if (is_recorder(node))
+            write_event(node, "network", iteration, GWTF_NODE_NONE, text);
+    }
+}
+
 static void handle_time(struct node *node) {
     gwtf_time_us now_us = gwtf_clock_now_us();
     if (node->turned_us != 0 && now_us - node->turned_us > STOOD_STILL_US)
         gwtf_log(GWTF_LOG_WARNING, "this node stood still for %.1f s: is the machine overloaded?",
                  (double)(now_us - node->turned_us) * 1e-6);
     node->turned_us = now_us;
+    change_links(node, now_us);
     if (now_us >= node->update.deadline_us) {
         struct gwtf_event event = {.kind = GWTF_EVENT_TIMER};
         feed(node, &event);
@@ -336,8 +354,11 @@ static void handle_time(struct node *node) {
 }
 
 static int64_t sleep_us(const struct node *node, int64_t wish_us) {
-    int64_t left_us = node->update.deadline_us - gwtf_clock_now_us();
-    if (node->update.deadline_us != GWTF_TIME_NEVER && left_us < wish_us)
+    gwtf_time_us deadline_us = gwtf_transport_deadline(node->transport);
+    if (node->update.deadline_us < deadline_us)
+        deadline_us = node->update.deadline_us;
+    int64_t left_us = deadline_us - gwtf_clock_now_us();
+    if (deadline_us != GWTF_TIME_NEVER && left_us < wish_us)
         return left_us > 0 ? left_us : 0;
     return wish_us;
 }
@@ -454,6 +475,12 @@ static gwtf_status make_memory(struct node *node, struct gwtf_error *error) {
 
 static gwtf_status make_transport(struct node *node, struct gwtf_error *error) {
     const struct gwtf_charter *charter = node->charter;
+    if (charter->topology[0] != '\0') {
+        gwtf_status read = gwtf_network_create(&node->setup, charter->topology, charter->self,
+                                               &node->network, error);
+        if (read != GWTF_OK)
+            return read;
+    }
     int *ranks = calloc(charter->members_count, sizeof *ranks);
     gwtf_status status = ranks == NULL ? GWTF_ERROR_MEMORY : GWTF_OK;
     for (uint32_t i = 0; status == GWTF_OK && i < charter->members_count; i++)
@@ -466,6 +493,7 @@ static gwtf_status make_transport(struct node *node, struct gwtf_error *error) {
          * be leaving. To and from each replica: contributions and shares. */
         .payloads_max = (size_t)6 * node->capacity + (size_t)4 * node->replicas,
         .incarnation = charter->incarnation,
+        .links = node->network != NULL ? gwtf_network_links(node->network) : NULL,
     };
     if (status == GWTF_OK)
         status = gwtf_transport_create(&transport, &node->transport);
@@ -575,6 +603,7 @@ static void unmake(struct node *node) {
     gwtf_protocol_destroy(node->protocol);
     free(node->update.actions);
     gwtf_heartbeat_destroy(node->heartbeat);
+    gwtf_network_destroy(node->network);
     /* The transport's and the memory's buffers may still be with MPI: they go with the process. */
     gwtf_bell_destroy(node->bell);
     if (node->setup_open)
@@ -601,7 +630,8 @@ gwtf_status gwtf_node_live(const struct gwtf_charter *charter, const char *host,
     if (node->status == GWTF_OK) {
         struct gwtf_event start = {.kind = GWTF_EVENT_START};
         node->state.phase = GWTF_NODE_TRAINING;
-        write_state(node, gwtf_clock_now_us());
+        node->began_us = gwtf_clock_now_us();
+        write_state(node, node->began_us);
         feed(node, &start);
         drive(node);
         flush(node);

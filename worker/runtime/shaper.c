@@ -8,7 +8,8 @@
 struct item {
     struct item *next;
     uint64_t ticket;
-    uint64_t bytes_left; /* tensor: that have not passed the line */
+    uint64_t bytes_left; /* that have not passed the line */
+    bool is_tensor;
     /* Message, piece: when it may go. Tensor: no piece of it before. */
     gwtf_time_us release_us;
     gwtf_time_us handed_us;
@@ -24,6 +25,8 @@ struct peer {
     struct fifo messages;            /* on their way */
     struct fifo tensors;             /* the first one has the line */
     struct fifo pieces;              /* on their way */
+    struct fifo waiting;             /* handed over since the link is cut */
+    int64_t cut_left_us;             /* what the piece on the line still needed then */
     gwtf_time_us messages_passed_us; /* the last one has passed the line */
     gwtf_time_us pieces_passed_us;
     gwtf_time_us message_release_us; /* of the last one */
@@ -138,7 +141,7 @@ static bool end_piece(gwtf_shaper *shaper, struct peer *peer) {
 
 /* The line's state as of NOW_US. */
 static void advance(gwtf_shaper *shaper, struct peer *peer, gwtf_time_us now_us) {
-    while (peer->tensors.first != NULL) {
+    while (peer->tensors.first != NULL && !peer->link.cut) {
         if (!peer->on_line)
             begin_piece(peer);
         if (peer->passes_us > now_us || !end_piece(shaper, peer))
@@ -154,7 +157,7 @@ static gwtf_time_us due_us(const gwtf_shaper *shaper, const struct peer *peer) {
     if (peer->pieces.first != NULL && peer->pieces.first->release_us < due)
         due = peer->pieces.first->release_us;
     /* Without an item to note it with, a piece has to wait for one to come free. */
-    if (peer->on_line && shaper->unused != NULL) {
+    if (peer->on_line && !peer->link.cut && shaper->unused != NULL) {
         gwtf_time_us release_us =
             later(peer->passes_us + peer->link.latency_us,
                   later(peer->tensors.first->release_us, peer->piece_release_us));
@@ -180,56 +183,89 @@ static gwtf_time_us at_new_rate(gwtf_time_us until_us, gwtf_time_us now_us, int6
     return now_us + (int64_t)((double)(until_us - now_us) * (double)old_rate / (double)new_rate);
 }
 
+/* A message takes the line. */
+static void pass_message(struct peer *peer, struct item *item, gwtf_time_us now_us) {
+    int64_t takes_us = line_us(&peer->link, item->bytes_left);
+    peer->messages_passed_us = later(peer->messages_passed_us, now_us) + takes_us;
+    if (peer->on_line)
+        peer->passes_us += takes_us;
+    peer->message_release_us =
+        later(peer->messages_passed_us + peer->link.latency_us, peer->message_release_us);
+    item->release_us = peer->message_release_us;
+    append(&peer->messages, item);
+}
+
+/* A tensor queues for the line. */
+static void queue_tensor(struct peer *peer, struct item *item, gwtf_time_us now_us) {
+    item->handed_us = now_us;
+    item->release_us = peer->message_release_us;
+    append(&peer->tensors, item);
+}
+
+static gwtf_status hand_over(gwtf_shaper *shaper, size_t index, const struct item *values,
+                             gwtf_time_us now_us) {
+    GWTF_ASSERT(index < shaper->peers_count);
+    struct peer *peer = &shaper->peers[index];
+    struct item *item = take_item(shaper);
+    if (item == NULL)
+        return GWTF_ERROR_LIMIT;
+    *item = *values;
+    advance(shaper, peer, now_us);
+    if (peer->link.cut)
+        append(&peer->waiting, item);
+    else if (item->is_tensor)
+        queue_tensor(peer, item, now_us);
+    else
+        pass_message(peer, item, now_us);
+    advance(shaper, peer, now_us);
+    review_due(shaper, peer);
+    return GWTF_OK;
+}
+
+gwtf_status gwtf_shaper_message(gwtf_shaper *shaper, size_t index, uint64_t bytes, uint64_t ticket,
+                                gwtf_time_us now_us) {
+    return hand_over(shaper, index, &(struct item){.bytes_left = bytes, .ticket = ticket}, now_us);
+}
+
+gwtf_status gwtf_shaper_tensor(gwtf_shaper *shaper, size_t index, uint64_t bytes, uint64_t ticket,
+                               gwtf_time_us now_us) {
+    GWTF_ASSERT(bytes > 0);
+    return hand_over(shaper, index,
+                     &(struct item){.bytes_left = bytes, .ticket = ticket, .is_tensor = true},
+                     now_us);
+}
+
+/* The link is whole again: what has waited goes in its order. */
+static void send_waiting(struct peer *peer, gwtf_time_us now_us) {
+    while (peer->waiting.first != NULL) {
+        struct item *item = take_first(&peer->waiting);
+        if (item->is_tensor)
+            queue_tensor(peer, item, now_us);
+        else
+            pass_message(peer, item, now_us);
+    }
+}
+
 void gwtf_shaper_set(gwtf_shaper *shaper, size_t index, const struct gwtf_shaper_link *link,
                      gwtf_time_us now_us) {
     GWTF_ASSERT(index < shaper->peers_count && link->latency_us >= 0 &&
                 link->bytes_per_second >= 0);
     struct peer *peer = &shaper->peers[index];
     int64_t old_rate = peer->link.bytes_per_second, new_rate = link->bytes_per_second;
+    bool was_cut = peer->link.cut;
     advance(shaper, peer, now_us);
+    if (was_cut && peer->on_line)
+        peer->passes_us = now_us + peer->cut_left_us;
     peer->messages_passed_us = at_new_rate(peer->messages_passed_us, now_us, old_rate, new_rate);
     if (peer->on_line)
         peer->passes_us = at_new_rate(peer->passes_us, now_us, old_rate, new_rate);
     peer->link = *link;
-    review_due(shaper, peer);
-}
-
-gwtf_status gwtf_shaper_message(gwtf_shaper *shaper, size_t index, uint64_t bytes, uint64_t ticket,
-                                gwtf_time_us now_us) {
-    GWTF_ASSERT(index < shaper->peers_count);
-    struct peer *peer = &shaper->peers[index];
-    struct item *item = take_item(shaper);
-    if (item == NULL)
-        return GWTF_ERROR_LIMIT;
-    advance(shaper, peer, now_us);
-    int64_t takes_us = line_us(&peer->link, bytes);
-    peer->messages_passed_us = later(peer->messages_passed_us, now_us) + takes_us;
-    if (peer->on_line)
-        peer->passes_us += takes_us;
-    peer->message_release_us =
-        later(peer->messages_passed_us + peer->link.latency_us, peer->message_release_us);
-    item->ticket = ticket;
-    item->release_us = peer->message_release_us;
-    append(&peer->messages, item);
-    review_due(shaper, peer);
-    return GWTF_OK;
-}
-
-gwtf_status gwtf_shaper_tensor(gwtf_shaper *shaper, size_t index, uint64_t bytes, uint64_t ticket,
-                               gwtf_time_us now_us) {
-    GWTF_ASSERT(index < shaper->peers_count && bytes > 0);
-    struct peer *peer = &shaper->peers[index];
-    struct item *item = take_item(shaper);
-    if (item == NULL)
-        return GWTF_ERROR_LIMIT;
-    item->ticket = ticket;
-    item->bytes_left = bytes;
-    item->handed_us = now_us;
-    item->release_us = peer->message_release_us;
-    append(&peer->tensors, item);
+    if (link->cut)
+        peer->cut_left_us = peer->on_line ? peer->passes_us - now_us : 0;
+    else if (was_cut)
+        send_waiting(peer, now_us);
     advance(shaper, peer, now_us);
     review_due(shaper, peer);
-    return GWTF_OK;
 }
 
 /* The first thing to PEER whose time has come. */
@@ -275,7 +311,7 @@ bool gwtf_shaper_has(const gwtf_shaper *shaper, size_t index) {
     GWTF_ASSERT(index < shaper->peers_count);
     const struct peer *peer = &shaper->peers[index];
     return peer->messages.first != NULL || peer->tensors.first != NULL ||
-           peer->pieces.first != NULL;
+           peer->pieces.first != NULL || peer->waiting.first != NULL;
 }
 
 bool gwtf_shaper_drop(gwtf_shaper *shaper, size_t index, uint64_t *ticket) {
@@ -286,9 +322,12 @@ bool gwtf_shaper_drop(gwtf_shaper *shaper, size_t index, uint64_t *ticket) {
     while (peer->pieces.first != NULL)
         give_item(shaper, take_first(&peer->pieces));
     peer->on_line = false;
-    if (peer->messages.first == NULL)
+    while (peer->waiting.first != NULL && peer->waiting.first->is_tensor)
+        give_item(shaper, take_first(&peer->waiting));
+    struct fifo *messages = peer->messages.first != NULL ? &peer->messages : &peer->waiting;
+    if (messages->first == NULL)
         return false;
-    struct item *message = take_first(&peer->messages);
+    struct item *message = take_first(messages);
     *ticket = message->ticket;
     give_item(shaper, message);
     return true;

@@ -22,6 +22,7 @@
 struct gwtf_shaper_link {
     int64_t latency_us;       /* at least 0 */
     int64_t bytes_per_second; /* 0: no limit */
+    bool cut;                 /* what is handed over waits until the link is set otherwise */
 };
 
 struct gwtf_shaper_config {
