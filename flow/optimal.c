@@ -1,118 +1,178 @@
 #include "flow/optimal.h"
 
+#include "flow/optimal_solver.h"
+#include "share/base/assert.h"
+
 #include <stdlib.h>
+#include <string.h>
 
-#define FAR_US INT64_MAX
-
-struct arc {
-    uint32_t from, to;
-    uint32_t room;
-    int64_t cost_us;
-};
-
-/* Vertices: in and out of node i are 2i and 2i+1, then source and sink. Arc 2k+1 is the reverse of
- * arc 2k. */
-struct graph {
-    uint32_t vertices_count;
-    size_t arcs_count;
-    struct arc *arcs;
-    int64_t *distance_us;
-    size_t *arrival; /* the arc by which the shortest path comes */
-};
-
-static bool graph_init(struct graph *graph, uint32_t nodes) {
-    size_t arcs_max = 2 * ((size_t)nodes * nodes + 2 * (size_t)nodes);
-    *graph = (struct graph){.vertices_count = 2 * nodes + 2};
-    graph->arcs = malloc(arcs_max * sizeof *graph->arcs);
-    graph->distance_us = malloc(graph->vertices_count * sizeof *graph->distance_us);
-    graph->arrival = malloc(graph->vertices_count * sizeof *graph->arrival);
-    return graph->arcs != NULL && graph->distance_us != NULL && graph->arrival != NULL;
+void gwtf_flow_paths_deinit(struct gwtf_flow_paths *paths) {
+    free(paths->nodes);
+    *paths = (struct gwtf_flow_paths){0};
 }
 
-static void graph_deinit(struct graph *graph) {
-    free(graph->arrival);
-    free(graph->distance_us);
-    free(graph->arcs);
+int64_t gwtf_flow_path_cost(const gwtf_flow_instance *instance, const gwtf_node_id *path) {
+    uint32_t stages = gwtf_flow_instance_stages(instance);
+    int64_t sum = 0;
+    for (uint32_t s = 0; s <= stages; s++) {
+        int32_t cost = gwtf_flow_instance_cost(instance, path[s], path[s == stages ? 0 : s + 1]);
+        GWTF_ASSERT(cost >= 0);
+        sum += cost;
+    }
+    return sum;
 }
 
-static void add_arc(struct graph *graph, uint32_t from, uint32_t to, uint32_t room,
-                    int64_t cost_us) {
-    graph->arcs[graph->arcs_count++] = (struct arc){from, to, room, cost_us};
-    graph->arcs[graph->arcs_count++] = (struct arc){to, from, 0, -cost_us};
+int64_t optimal_paths_cost(const gwtf_flow_instance *instance, const struct gwtf_flow_paths *paths,
+                           int64_t *most) {
+    int64_t sum = 0;
+    *most = 0;
+    for (uint32_t i = 0; i < paths->count; i++) {
+        int64_t cost =
+            gwtf_flow_path_cost(instance, paths->nodes + (size_t)i * (paths->stages + 1));
+        sum += cost;
+        *most = cost > *most ? cost : *most;
+    }
+    return sum;
 }
 
-static void build(const struct gwtf_flow_instance *instance, struct graph *graph) {
-    uint32_t nodes = instance->nodes_count, source = 2 * nodes, sink = 2 * nodes + 1;
-    for (uint32_t i = 0; i < nodes; i++) {
-        if (instance->stage[i] == 0) {
-            add_arc(graph, source, 2 * i + 1, instance->capacity[i], 0);
-            add_arc(graph, 2 * i, sink, instance->capacity[i], 0);
-        } else {
-            add_arc(graph, 2 * i, 2 * i + 1, instance->capacity[i], 0);
-        }
-        for (uint32_t j = 0; j < nodes; j++) {
-            int64_t cost_us = instance->link_us[(size_t)i * nodes + j];
-            if (cost_us >= 0 &&
-                (instance->stage[i] + 1) % (instance->stages + 1) == instance->stage[j])
-                add_arc(graph, 2 * i + 1, 2 * j, instance->capacity[i], cost_us);
+gwtf_status optimal_solver_init(struct optimal_solver *solver, const gwtf_flow_instance *instance) {
+    uint32_t nodes = gwtf_flow_instance_nodes(instance);
+    *solver = (struct optimal_solver){
+        .instance = instance, .nodes = nodes, .stages = gwtf_flow_instance_stages(instance)};
+    solver->capacity = calloc(nodes, sizeof *solver->capacity);
+    solver->from_source = calloc(nodes, sizeof *solver->from_source);
+    solver->to_sink = calloc(nodes, sizeof *solver->to_sink);
+    solver->head = calloc(nodes, sizeof *solver->head);
+    if (solver->capacity == NULL || solver->from_source == NULL || solver->to_sink == NULL ||
+        solver->head == NULL)
+        return GWTF_ERROR_MEMORY;
+    solver->task.capacity = solver->capacity;
+    for (gwtf_node_id i = 0; i < nodes; i++)
+        solver->capacity[i] = gwtf_flow_instance_capacity(instance, i);
+    return optimal_network_create(instance, &solver->network);
+}
+
+void optimal_solver_deinit(struct optimal_solver *solver) {
+    optimal_network_destroy(solver->network);
+    free(solver->next_link);
+    free(solver->links);
+    free(solver->head);
+    free(solver->to_sink);
+    free(solver->from_source);
+    free(solver->capacity);
+}
+
+gwtf_status optimal_solver_circulate(struct optimal_solver *solver, const int64_t *price,
+                                     uint32_t *flow, int64_t *cost) {
+    solver->task.price = price;
+    gwtf_status status = optimal_network_solve(solver->network, &solver->task);
+    if (status != GWTF_OK)
+        return status;
+    *flow = 0;
+    *cost = 0;
+    struct optimal_link link;
+    for (size_t at = 0; optimal_network_next_link(solver->network, &at, &link);) {
+        *cost += gwtf_flow_instance_cost(solver->instance, link.from, link.to) * (int64_t)link.flow;
+        if (gwtf_flow_instance_stage(solver->instance, link.from) == 0)
+            *flow += link.flow;
+    }
+    return GWTF_OK;
+}
+
+static gwtf_status allocate_links(struct optimal_solver *solver) {
+    size_t count = 0;
+    struct optimal_link link;
+    for (size_t at = 0; optimal_network_next_link(solver->network, &at, &link);)
+        count++;
+    if (count > solver->links_max) {
+        free(solver->links);
+        free(solver->next_link);
+        solver->links_max = 2 * count;
+        solver->links = calloc(solver->links_max, sizeof *solver->links);
+        solver->next_link = calloc(solver->links_max, sizeof *solver->next_link);
+        if (solver->links == NULL || solver->next_link == NULL) {
+            solver->links_max = 0;
+            return GWTF_ERROR_MEMORY;
         }
     }
-}
-
-/* Bellman and Ford. */
-static bool find_path(struct graph *graph, uint32_t source, uint32_t sink) {
-    for (uint32_t i = 0; i < graph->vertices_count; i++)
-        graph->distance_us[i] = FAR_US;
-    graph->distance_us[source] = 0;
-    for (bool changed = true; changed;) {
-        changed = false;
-        for (size_t i = 0; i < graph->arcs_count; i++) {
-            const struct arc *arc = &graph->arcs[i];
-            int64_t from_us = graph->distance_us[arc->from];
-            if (arc->room == 0 || from_us == FAR_US ||
-                from_us + arc->cost_us >= graph->distance_us[arc->to])
-                continue;
-            graph->distance_us[arc->to] = from_us + arc->cost_us;
-            graph->arrival[arc->to] = i;
-            changed = true;
-        }
+    for (gwtf_node_id i = 0; i < solver->nodes; i++)
+        solver->head[i] = SIZE_MAX;
+    count = 0;
+    for (size_t at = 0; optimal_network_next_link(solver->network, &at, &link); count++) {
+        solver->links[count] = link;
+        solver->next_link[count] = solver->head[link.from];
+        solver->head[link.from] = count;
     }
-    return graph->distance_us[sink] != FAR_US;
+    return GWTF_OK;
 }
 
-static uint32_t augment(struct graph *graph, uint32_t source, uint32_t sink) {
-    uint32_t room = UINT32_MAX;
-    for (uint32_t at = sink; at != source; at = graph->arcs[graph->arrival[at]].from)
-        if (graph->arcs[graph->arrival[at]].room < room)
-            room = graph->arcs[graph->arrival[at]].room;
-    for (uint32_t at = sink; at != source; at = graph->arcs[graph->arrival[at]].from) {
-        graph->arcs[graph->arrival[at]].room -= room;
-        graph->arcs[graph->arrival[at] ^ 1].room += room;
-    }
-    return room;
-}
-
-gwtf_status gwtf_flow_solve(const struct gwtf_flow_instance *instance,
-                            struct gwtf_flow_optimum *optimum) {
-    uint32_t nodes = instance->nodes_count, data_nodes = 0;
-    if (instance->stages == 0 || nodes == 0)
-        return GWTF_ERROR_USAGE;
-    for (uint32_t i = 0; i < nodes; i++)
-        data_nodes += instance->stage[i] == 0;
-    struct graph graph;
-    gwtf_status status = GWTF_ERROR_MEMORY;
-    if (graph_init(&graph, nodes)) {
-        struct gwtf_flow_optimum found = {.exact = data_nodes <= 1};
-        build(instance, &graph);
-        while (find_path(&graph, 2 * nodes, 2 * nodes + 1)) {
-            int64_t path_us = graph.distance_us[2 * nodes + 1];
-            uint32_t room = augment(&graph, 2 * nodes, 2 * nodes + 1);
-            found.flow += room;
-            found.cost_us += path_us * room;
+gwtf_status optimal_solver_allocate_paths(struct optimal_solver *solver, gwtf_node_id data_node,
+                                          struct gwtf_flow_paths *paths) {
+    gwtf_status status = allocate_links(solver);
+    if (status != GWTF_OK)
+        return status;
+    uint32_t count = 0;
+    for (size_t i = solver->head[data_node]; i != SIZE_MAX; i = solver->next_link[i])
+        count += solver->links[i].flow;
+    size_t length = (size_t)solver->stages + 1, all = (size_t)paths->count + count;
+    gwtf_node_id *nodes = realloc(paths->nodes, (all * length + 1) * sizeof *nodes);
+    if (nodes == NULL)
+        return GWTF_ERROR_MEMORY;
+    paths->nodes = nodes;
+    paths->stages = solver->stages;
+    for (uint32_t i = 0; i < count; i++) {
+        gwtf_node_id *path = nodes + paths->count++ * length, at = data_node;
+        for (uint32_t s = 0; s <= solver->stages; s++) {
+            path[s] = at;
+            size_t link = solver->head[at];
+            GWTF_ASSERT(link != SIZE_MAX);
+            if (--solver->links[link].flow == 0)
+                solver->head[at] = solver->next_link[link];
+            at = solver->links[link].to;
         }
+        GWTF_ASSERT(at == data_node);
+    }
+    return GWTF_OK;
+}
+
+/* The bound is the circulation's; with one data node it is reached. */
+static gwtf_status solve(struct optimal_solver *solver, struct gwtf_flow_optimum *optimum,
+                         struct gwtf_flow_paths *paths) {
+    gwtf_status status =
+        optimal_solver_circulate(solver, NULL, &optimum->flow_bound, &optimum->cost_bound);
+    if (status != GWTF_OK)
+        return status;
+    uint32_t data_nodes = 0;
+    const gwtf_node_id *data = gwtf_flow_instance_stage_nodes(solver->instance, 0, &data_nodes);
+    if (data_nodes == 1)
+        status = optimal_solver_allocate_paths(solver, data[0], paths);
+    else
+        status = optimal_solve_several(solver, optimum, paths);
+    if (status != GWTF_OK)
+        return status;
+    optimum->flow = paths->count;
+    optimum->cost = optimal_paths_cost(solver->instance, paths, &optimum->max_path);
+    optimum->exact = optimum->flow == optimum->flow_bound && optimum->cost == optimum->cost_bound;
+    if (optimum->flow_bound > 0)
+        optimum->max_path_bound =
+            (optimum->cost_bound + optimum->flow_bound - 1) / optimum->flow_bound;
+    return GWTF_OK;
+}
+
+gwtf_status gwtf_flow_solve(const gwtf_flow_instance *instance, struct gwtf_flow_optimum *optimum,
+                            struct gwtf_flow_paths *paths) {
+    struct optimal_solver solver;
+    struct gwtf_flow_optimum found = {0};
+    struct gwtf_flow_paths ways = {.stages = gwtf_flow_instance_stages(instance)};
+    gwtf_status status = optimal_solver_init(&solver, instance);
+    if (status == GWTF_OK)
+        status = solve(&solver, &found, &ways);
+    optimal_solver_deinit(&solver);
+    if (status == GWTF_OK)
         *optimum = found;
-        status = GWTF_OK;
-    }
-    graph_deinit(&graph);
+    if (status == GWTF_OK && paths != NULL)
+        *paths = ways;
+    else
+        gwtf_flow_paths_deinit(&ways);
     return status;
 }

@@ -5,34 +5,42 @@
 #ifndef GWTF_FLOW_OPTIMAL_H
 #define GWTF_FLOW_OPTIMAL_H
 
-#include "share/base/status.h"
+#include "flow/instance.h"
 
-#include <stdbool.h>
-#include <stdint.h>
-
-/* Owned by the caller. Node ids are the indices. */
-struct gwtf_flow_instance {
-    uint32_t stages; /* S, at least 1 */
-    uint32_t nodes_count;
-    const uint32_t *stage;    /* [nodes_count], 0: data node */
-    const uint32_t *capacity; /* [nodes_count] */
-    const int64_t *link_us; /* [nodes_count][nodes_count], from row to column; negative: no link */
+/* Flows as a list of ways: row p holds the nodes of stage 0, 1, ... S that flow p passes. */
+struct gwtf_flow_paths {
+    uint32_t count;
+    uint32_t stages;
+    gwtf_node_id *nodes; /* [count][stages + 1] */
 };
+void gwtf_flow_paths_deinit(struct gwtf_flow_paths *paths);
 
+int64_t gwtf_flow_path_cost(const gwtf_flow_instance *instance, const gwtf_node_id *path);
+
+/*
+ * First the most flow, then the least cost. No solution has more than flow_bound flows; one with
+ * that many costs at least cost_bound. flow and cost are those of the best solution that was found,
+ * and `exact` says that they meet the bounds. No solution with flow_bound flows has all paths below
+ * max_path_bound; max_path is the dearest path of the solution found.
+ */
 struct gwtf_flow_optimum {
     uint32_t flow;
-    int64_t cost_us; /* least sum over all flows, at the maximum flow */
+    int64_t cost;
+    uint32_t flow_bound;
+    int64_t cost_bound;
     bool exact;
+    int64_t max_path;
+    int64_t max_path_bound;
 };
 
 /*
- * Maximum flow of least cost by successive shortest paths (Busacker and Gowen 1960) in the residual
- * graph. With one data node this is exact. With several, flows may return to another data node than
- * their own, which makes FLOW an upper and, where that flow is reached, COST_US a lower bound:
- * finding the best integer flows of several commodities is NP-hard. Errors: GWTF_ERROR_USAGE (no
- * stages or nodes), GWTF_ERROR_MEMORY; OPTIMUM untouched.
+ * With one data node: the circulation of most flow and least cost by the network simplex method,
+ * exact. With several: the same circulation as a bound, since there a flow may come back to another
+ * data node than its own, and a solution in which each comes back to its own; to find the best one
+ * is NP-hard. PATHS (may be NULL) is the solution, the caller's to deinit. Errors:
+ * GWTF_ERROR_MEMORY; nothing is set.
  */
-gwtf_status gwtf_flow_solve(const struct gwtf_flow_instance *instance,
-                            struct gwtf_flow_optimum *optimum);
+gwtf_status gwtf_flow_solve(const gwtf_flow_instance *instance, struct gwtf_flow_optimum *optimum,
+                            struct gwtf_flow_paths *paths);
 
 #endif
