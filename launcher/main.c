@@ -15,6 +15,7 @@ static const struct command {
     {"tokenize", gwtf_command_tokenize, "make token files from a text"},
     {"train", gwtf_command_train, "train a model, on many machines or in one process"},
     {"status", gwtf_command_status, "what a run does: progress, nodes, events"},
+    {"route", gwtf_command_route, "how nodes find their flows on an instance, beside the optimum"},
     {"inspect", gwtf_command_inspect, "what a snapshot holds: stages and tensors"},
 };
 #define COMMANDS_COUNT (sizeof commands / sizeof commands[0])
