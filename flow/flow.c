@@ -13,8 +13,6 @@
 #define TICK_US_DEFAULT 200000
 #define RETRY_US_DEFAULT 300000
 #define CAPACITY_LIMIT 65536u
-/* Above it a figure from a peer is damage, and sums of figures could overflow. */
-#define COST_US_LIMIT (INT64_MAX / 1024)
 
 static size_t get_slots_count(const struct gwtf_flow_config *config) {
     return (size_t)config->capacity_max * (config->stage == 0 ? 4 : 2);
@@ -141,8 +139,8 @@ static gwtf_status take_link_cost(gwtf_flow *flow, const struct gwtf_flow_event 
     if (peer == NULL)
         return GWTF_ERROR_USAGE;
     int64_t link_us = event->cost_us < 0 ? FLOW_COST_NONE : event->cost_us;
-    if (link_us != FLOW_COST_NONE && link_us > COST_US_LIMIT)
-        link_us = COST_US_LIMIT;
+    if (link_us != FLOW_COST_NONE && link_us > FLOW_COST_MOST)
+        link_us = FLOW_COST_MOST;
     flow->policy->take_link(flow, peer, link_us);
     return GWTF_OK;
 }
@@ -156,14 +154,14 @@ static gwtf_status take_capacity(gwtf_flow *flow, const struct gwtf_flow_event *
 }
 
 static bool figure_is_sane(int64_t cost_us) {
-    return cost_us == FLOW_COST_NONE || (cost_us >= 0 && cost_us <= COST_US_LIMIT);
+    return cost_us == FLOW_COST_NONE || (cost_us >= 0 && cost_us <= FLOW_COST_MOST);
 }
 
 static gwtf_status take_message(gwtf_flow *flow, const struct gwtf_flow_event *event) {
     struct flow_peer *peer = flow_find_peer(flow, event->peer);
     const struct gwtf_flow_message *message = &event->message;
     if (peer == NULL || message->kind >= FLOW_MESSAGE_KINDS || !figure_is_sane(message->cost_us) ||
-        !(message->other_cost_us < 0 ? message->other_cost_us >= -COST_US_LIMIT
+        !(message->other_cost_us < 0 ? message->other_cost_us >= -FLOW_COST_MOST
                                      : figure_is_sane(message->other_cost_us)))
         return GWTF_OK;
     switch (flow_link_receive(flow, peer, message)) {

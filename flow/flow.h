@@ -36,7 +36,8 @@
 enum gwtf_flow_policy {
     /* Residual cycles: see above. */
     GWTF_FLOW_POLICY_GWTF,
-    /* Request flow and repair as in the paper. */
+    /* Request flow, change, redirect with annealing, and repair, as in the paper: for comparison.
+     * Ends in local optima. See flow/paper.h. */
     GWTF_FLOW_POLICY_GWTF_PAPER,
     GWTF_FLOW_POLICIES
 };

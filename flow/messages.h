@@ -49,9 +49,46 @@ enum flow_message_kind {
     FLOW_MESSAGE_ATTACH,
     /* Commit. I send you FLOW no longer. */
     FLOW_MESSAGE_DROP,
+    /* Policy gwtf-paper, see flow/paper.h. Objective max, to the next stage: FLOW has cost cost_us
+     * from its source to you. */
+    FLOW_MESSAGE_BEFORE,
+    /* To the own stage: count: 1 when I could take over a flow. */
+    FLOW_MESSAGE_ROOM,
+    /* To the own stage. FLOW goes from me to `limit`, and from there to SINK for cost_us. Your flow
+     * number TOKEN for it? other_cost_us: the most that I could gain, less the least that is
+     * accepted. count: number of the question. */
+    FLOW_MESSAGE_CHANGE_ASK,
+    /* Answer: my FLOW to `limit`, from there for cost_us. I would gain other_cost_us on my hop;
+     * TOKEN: cost of its path. */
+    FLOW_MESSAGE_CHANGE_OFFER,
+    /* Answer: there is none; limit: 1 when one is locked. */
+    FLOW_MESSAGE_CHANGE_NONE,
+    /* The offer is declined; it is taken: my flow is yours. */
+    FLOW_MESSAGE_CHANGE_DECLINE,
+    FLOW_MESSAGE_CHANGE_COMMIT,
+    /* To the next stage: `limit`'s FLOW to you comes from me, as TOKEN; I think that it costs
+     * cost_us from you. */
+    FLOW_MESSAGE_MOVE,
+    /* To the own stage: take over my hop. FLOW goes from me to `limit`, and from there to SINK for
+     * cost_us; it comes from `count`. other_cost_us: what both hops may cost. */
+    FLOW_MESSAGE_REDIRECT_ASK,
+    /* Answer: FLOW may come to me as TOKEN; my hop to the next stage costs cost_us. */
+    FLOW_MESSAGE_REDIRECT_OFFER,
+    /* Either side: FLOW stays; limit: 1 when it may be asked again. */
+    FLOW_MESSAGE_REDIRECT_NONE,
+    /* FLOW goes by you from now on, and comes as TOKEN. */
+    FLOW_MESSAGE_REDIRECT_COMMIT,
+    /* To the previous stage: send FLOW to `limit` instead, as TOKEN, from where it costs cost_us,
+     * if that gains on your hop more than -other_cost_us. Answers: done; no, limit: 1 when it is
+     * locked. */
+    FLOW_MESSAGE_REDIRECT,
+    FLOW_MESSAGE_REDIRECT_YES,
+    FLOW_MESSAGE_REDIRECT_NO,
     FLOW_MESSAGE_KINDS
 };
 
 #define FLOW_COST_NONE INT64_MAX
+/* Above it a figure from a peer is damage, and sums of figures could overflow. */
+#define FLOW_COST_MOST (INT64_MAX / 1024)
 
 #endif

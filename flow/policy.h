@@ -12,7 +12,7 @@
 
 /* Operations that may be NULL say so. */
 struct flow_policy {
-    /* Nodes of this node's own stage are peers too, though no flow goes to them. */
+    /* Relays meet the nodes of their own stage too, though no flow goes to them. */
     bool meets_replicas;
 
     /* May be NULL. The policy's own memory, when the tables are there; false: none is left.

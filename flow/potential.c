@@ -15,20 +15,10 @@ void flow_schedule_tell(gwtf_flow *flow) {
         flow->tell_at_us = flow->now_us + flow->config.retry_us / TELL_PARTS;
 }
 
-static int64_t get_mean_link(const gwtf_flow *flow) {
-    int64_t sum_us = 0, count = 0;
-    for (size_t i = 0; i < flow->peers_count; i++)
-        if (flow_is_usable(flow, &flow->peers[i])) {
-            sum_us += flow->peers[i].link_us;
-            count++;
-        }
-    return count > 0 ? sum_us / count : 0;
-}
-
 void flow_note_unrest(gwtf_flow *flow) {
     flow->calm_at_us = flow->now_us + flow->config.tick_us;
     flow->refine_at_us = flow->calm_at_us + flow->config.tick_us / REFINE_PARTS;
-    flow->grain_us = get_mean_link(flow) + 1;
+    flow->grain_us = flow_mean_link(flow) + 1;
     flow_schedule_tell(flow);
 }
 
@@ -36,7 +26,7 @@ void flow_refine(gwtf_flow *flow) {
     if (flow->now_us < flow->refine_at_us || flow->now_us < flow->calm_at_us)
         return;
     flow->grain_us /= 2;
-    bool fine = flow->grain_us <= 1 || flow->grain_us < get_mean_link(flow) / GRAIN_PARTS;
+    bool fine = flow->grain_us <= 1 || flow->grain_us < flow_mean_link(flow) / GRAIN_PARTS;
     if (fine)
         flow->grain_us = 1;
     flow->refine_at_us =

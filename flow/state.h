@@ -154,6 +154,7 @@ struct flow_visit {
 struct gwtf_flow {
     struct gwtf_flow_config config;
     const struct flow_policy *policy;
+    void *own; /* the policy's */
     struct gwtf_random random;
     gwtf_time_us now_us;
     bool started;

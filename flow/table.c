@@ -24,12 +24,22 @@ bool flow_is_next(const gwtf_flow *flow, const struct flow_peer *peer) {
 bool flow_is_neighbouring(const gwtf_flow *flow, uint32_t stage) {
     const struct flow_peer peer = {.stage = stage};
     return flow_is_previous(flow, &peer) || flow_is_next(flow, &peer) ||
-           (flow->policy->meets_replicas && stage == flow->config.stage);
+           (flow->policy->meets_replicas && stage != 0 && stage == flow->config.stage);
 }
 
 bool flow_is_usable(const gwtf_flow *flow, const struct flow_peer *peer) {
     return peer->id != GWTF_NODE_NONE && peer->peer_session != 0 &&
            peer->link_us != FLOW_COST_NONE && flow_is_next(flow, peer);
+}
+
+int64_t flow_mean_link(const gwtf_flow *flow) {
+    int64_t sum_us = 0, count = 0;
+    for (size_t i = 0; i < flow->peers_count; i++)
+        if (flow_is_usable(flow, &flow->peers[i])) {
+            sum_us += flow->peers[i].link_us;
+            count++;
+        }
+    return count > 0 ? sum_us / count : 0;
 }
 
 uint32_t flow_sink_index(gwtf_flow *flow, gwtf_node_id id) {
@@ -71,7 +81,7 @@ struct flow_slot *flow_take_slot(gwtf_flow *flow, enum flow_role role) {
         return NULL;
     for (size_t i = 0; i < flow->slots_count; i++) {
         struct flow_slot *slot = &flow->slots[i];
-        if (slot->role == role && !slot->held && slot->in.state == FLOW_END_NONE &&
+        if (slot->role == role && !flow_slot_is_locked(slot) && slot->in.state == FLOW_END_NONE &&
             slot->out.state == FLOW_END_NONE)
             return slot;
     }

@@ -16,6 +16,9 @@ bool flow_is_neighbouring(const gwtf_flow *flow, uint32_t stage);
 /* A next hop that can be asked: a link whose cost is known, and a connection. */
 bool flow_is_usable(const gwtf_flow *flow, const struct flow_peer *peer);
 
+/* Mean cost of the links to usable next hops; 0 without any. */
+int64_t flow_mean_link(const gwtf_flow *flow);
+
 /* The index of data node ID; a new one is entered. sinks_max when the table is full. */
 uint32_t flow_sink_index(gwtf_flow *flow, gwtf_node_id id);
 

@@ -61,6 +61,7 @@ void cluster_init(struct cluster *cluster, uint64_t seed, uint32_t stages, uint3
     memset(cluster, 0, sizeof *cluster);
     cluster->seed = seed;
     cluster->policy = CLUSTER_POLICY;
+    cluster->objective = CLUSTER_OBJECTIVE;
     cluster->stages = stages;
     cluster->nodes_count = nodes;
     cluster->link_us = malloc((size_t)nodes * nodes * sizeof *cluster->link_us);
@@ -154,7 +155,11 @@ void cluster_tell(struct cluster *cluster, gwtf_node_id node, const struct gwtf_
          node, &timer);
 }
 
+/* Policy gwtf-paper moves flows between relays of a stage. */
 static bool are_linked(const struct cluster *cluster, gwtf_node_id a, gwtf_node_id b) {
+    if (cluster->policy == GWTF_FLOW_POLICY_GWTF_PAPER && cluster->nodes[a].stage != 0 &&
+        cluster->nodes[a].stage == cluster->nodes[b].stage)
+        return true;
     return *link_of(cluster, a, b) >= 0 || *link_of(cluster, b, a) >= 0;
 }
 
@@ -171,6 +176,7 @@ static void create(struct cluster *cluster, gwtf_node_id node) {
     struct cluster_node *at = &cluster->nodes[node];
     struct gwtf_flow_config config = {
         .policy = cluster->policy,
+        .objective = cluster->objective,
         .self = node,
         .stage = at->stage,
         .stages = cluster->stages,

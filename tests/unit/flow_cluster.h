@@ -11,9 +11,12 @@
 
 #define CLUSTER_NODES_MAX 512
 #define CLUSTER_MESSAGE_US 1000
-#define CLUSTER_KINDS 32
+#define CLUSTER_KINDS 64
 #ifndef CLUSTER_POLICY
 #define CLUSTER_POLICY GWTF_FLOW_POLICY_GWTF
+#endif
+#ifndef CLUSTER_OBJECTIVE
+#define CLUSTER_OBJECTIVE GWTF_FLOW_OBJECTIVE_SUM
 #endif
 #define CLUSTER_TICK_US (40 * CLUSTER_MESSAGE_US)
 
@@ -29,7 +32,8 @@ struct cluster_node {
 struct cluster {
     /* Set before cluster_start. */
     uint64_t seed;
-    enum gwtf_flow_policy policy; /* CLUSTER_POLICY */
+    enum gwtf_flow_policy policy;       /* CLUSTER_POLICY */
+    enum gwtf_flow_objective objective; /* CLUSTER_OBJECTIVE */
     uint32_t stages;
     uint32_t nodes_count;
     uint32_t neighbours_max; /* 0: as many as nodes */

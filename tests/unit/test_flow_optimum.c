@@ -182,6 +182,27 @@ static void they_do_so_with_lost_messages_too(void) {
     }
 }
 
+/* As measured over these seeds: local swaps end in local optima, which is what the policy is kept
+ * to show. The authors' prototype ends 7 to 9 % over the optimum of the second. */
+static void the_papers_moves_end_within_an_eighth_of_the_optimum(void) {
+    for (size_t i = 0; i < 2; i++) {
+        for (uint64_t seed = 1; seed <= 20; seed++) {
+            static struct cluster cluster;
+            struct gwtf_flow_optimum stated;
+            load(&cluster, instances[i], seed, &stated);
+            cluster.policy = GWTF_FLOW_POLICY_GWTF_PAPER;
+            cluster_start(&cluster);
+            CU_ASSERT(settle(&cluster, 60) <= 60);
+            int64_t cost_us = 0;
+            CU_ASSERT_EQUAL(cluster_flow(&cluster, &cost_us), (int)stated.flow);
+            CU_ASSERT(cost_us >= stated.cost && cost_us * 8 <= stated.cost * 9);
+            CU_ASSERT(cluster.messages <= 20000);
+            CU_ASSERT_PTR_NULL(cluster.fault);
+            cluster_deinit(&cluster);
+        }
+    }
+}
+
 /* One data node; capacities 1..10, costs 1..700, every seventh link missing. */
 static void build(struct cluster *cluster, uint64_t seed) {
     uint32_t stages = 2 + (uint32_t)seed % 5, width = 3 + (uint32_t)seed % 4;
@@ -233,6 +254,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(the_solver_agrees_with_trying_all_flows),
         GWTF_TEST(the_instances_settle_at_their_optimum_with_few_rounds_and_messages),
         GWTF_TEST(they_do_so_with_lost_messages_too),
+        GWTF_TEST(the_papers_moves_end_within_an_eighth_of_the_optimum),
         GWTF_TEST(any_graph_of_one_data_node_settles_at_the_optimum),
         GWTF_TEST(it_returns_to_the_optimum_after_a_death_and_an_arrival),
     };
