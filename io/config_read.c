@@ -161,7 +161,7 @@ gwtf_status gwtf_config_key_unknown(const struct gwtf_config_reader *reader, con
             nearest = key;
         }
     }
-    if (elsewhere != NULL)
+    if (elsewhere != NULL && !gwtf_nearest_is_close(name, nearest->name))
         return gwtf_config_complain(reader, origin,
                                     "unknown key '%s.%.80s': it belongs in '%s': move it there",
                                     section, name, elsewhere->section);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 static const char *const family_words[] = {"gpt2", NULL};
-static const char *const role_words[] = {"data", "relay", NULL};
+const char *const gwtf_config_roles[] = {"data", "relay", NULL};
 static const char *const decay_words[] = {"none", "linear", "cosine", NULL};
 static const char *const optimizer_words[] = {"adamw", NULL};
 static const char *const objective_words[] = {"sum", NULL};
@@ -66,7 +66,7 @@ const struct gwtf_config_key gwtf_config_keys[] = {
     {"pipeline", "stages", GWTF_CONFIG_COUNT, IN(pipeline.stages), .least = 1, .most = 256,
      REQUIRED, .help = "relay stages; at most model.layers"},
 
-    {"nodes", "role", GWTF_CONFIG_WORD, IN_NODE(role), .words = role_words, REQUIRED,
+    {"nodes", "role", GWTF_CONFIG_WORD, IN_NODE(role), .words = gwtf_config_roles, REQUIRED,
      .help = "what these nodes do"},
     {"nodes", "count", GWTF_CONFIG_COUNT, IN_NODE(count), .least = 1, .most = 100000,
      .fallback = "1", .help = "how many such nodes"},

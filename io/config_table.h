@@ -70,6 +70,9 @@ extern const struct gwtf_config_key gwtf_config_keys[];
 extern const size_t gwtf_config_keys_count;
 #define GWTF_CONFIG_KEYS_MAX 64
 
+/* Of enum gwtf_config_role, in its order, NULL at the end. */
+extern const char *const gwtf_config_roles[];
+
 /* Place among the keys, or -1. */
 int gwtf_config_find_key(const struct gwtf_config_schema *schema, const char *section,
                          const char *name);
