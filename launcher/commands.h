@@ -12,5 +12,6 @@ int gwtf_command_tokenize(int argc, char **argv);
 int gwtf_command_status(int argc, char **argv);
 int gwtf_command_inspect(int argc, char **argv);
 int gwtf_command_route(int argc, char **argv);
+int gwtf_command_simulate(int argc, char **argv);
 
 #endif

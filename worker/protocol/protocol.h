@@ -265,7 +265,9 @@ struct gwtf_protocol_view {
     enum gwtf_phase phase;
     uint32_t slots_used;
     uint32_t capacity;
-    uint32_t routes;               /* data node */
+    uint32_t routes;        /* data node */
+    int64_t routes_cost_us; /* their sum, and the largest */
+    int64_t route_cost_us_max;
     uint64_t microbatches_trained; /* since the start: backward passes done here */
     uint64_t refusals;             /* microbatches that this node refused */
     bool finished;
