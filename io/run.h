@@ -66,6 +66,22 @@ gwtf_status gwtf_run_truncate_metrics(const char *directory, uint64_t last,
 gwtf_status gwtf_run_append_event(const char *directory, const char *kind, uint64_t iteration,
                                   gwtf_node_id node, const char *text, struct gwtf_error *error);
 
+/* Flows of a node go another way since a link has got dearer or cheaper. */
+struct gwtf_rerouted {
+    gwtf_node_id node;
+    gwtf_node_id from; /* lost flows; GWTF_NODE_NONE: nobody */
+    gwtf_node_id to;   /* won them; GWTF_NODE_NONE: nobody here */
+    gwtf_node_id link; /* FROM or TO: whose link's cost has changed */
+    int64_t old_cost_us;
+    int64_t new_cost_us;
+};
+
+/* Appends the event "rerouted" with "node", "from", "to", "link", "old_cost_ms", "new_cost_ms" and
+ * a "text" that says it. */
+gwtf_status gwtf_run_append_rerouted(const char *directory, uint64_t iteration,
+                                     const struct gwtf_rerouted *rerouted,
+                                     struct gwtf_error *error);
+
 enum gwtf_node_phase {
     GWTF_NODE_STARTING,
     GWTF_NODE_TRAINING,

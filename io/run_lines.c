@@ -83,8 +83,8 @@ gwtf_status gwtf_run_append_metrics(const char *directory, const struct gwtf_met
     return append(directory, "metrics.jsonl", object, error);
 }
 
-gwtf_status gwtf_run_append_event(const char *directory, const char *kind, uint64_t iteration,
-                                  gwtf_node_id node, const char *text, struct gwtf_error *error) {
+/* The fields that all events have. */
+static json_t *make_event(const char *kind, uint64_t iteration, gwtf_node_id node) {
     char now[32];
     gwtf_file_utc_now(now);
     json_t *object = json_object();
@@ -93,8 +93,38 @@ gwtf_status gwtf_run_append_event(const char *directory, const char *kind, uint6
     set_count(object, "iteration", iteration);
     if (node != GWTF_NODE_NONE)
         set_count(object, "node", node);
+    return object;
+}
+
+gwtf_status gwtf_run_append_event(const char *directory, const char *kind, uint64_t iteration,
+                                  gwtf_node_id node, const char *text, struct gwtf_error *error) {
+    json_t *object = make_event(kind, iteration, node);
     if (text != NULL)
         set_text(object, "text", text);
+    return append(directory, "events.jsonl", object, error);
+}
+
+gwtf_status gwtf_run_append_rerouted(const char *directory, uint64_t iteration,
+                                     const struct gwtf_rerouted *rerouted,
+                                     struct gwtf_error *error) {
+    double old_ms = (double)rerouted->old_cost_us * 1e-3;
+    double new_ms = (double)rerouted->new_cost_us * 1e-3;
+    char from[48] = "flows", to[48] = "leave", text[192];
+    if (rerouted->from != GWTF_NODE_NONE)
+        snprintf(from, sizeof from, "flows from node %" PRIu32, rerouted->from);
+    if (rerouted->to != GWTF_NODE_NONE)
+        snprintf(to, sizeof to, "go to node %" PRIu32, rerouted->to);
+    snprintf(text, sizeof text, "%s %s: the link to %" PRIu32 " costs %.1f ms, it was %.1f", from,
+             to, rerouted->link, new_ms, old_ms);
+    json_t *object = make_event("rerouted", iteration, rerouted->node);
+    if (rerouted->from != GWTF_NODE_NONE)
+        set_count(object, "from", rerouted->from);
+    if (rerouted->to != GWTF_NODE_NONE)
+        set_count(object, "to", rerouted->to);
+    set_count(object, "link", rerouted->link);
+    set_real(object, "old_cost_ms", old_ms);
+    set_real(object, "new_cost_ms", new_ms);
+    set_text(object, "text", text);
     return append(directory, "events.jsonl", object, error);
 }
 

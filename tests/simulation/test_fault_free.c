@@ -99,6 +99,57 @@ static void all_that_a_node_sends_goes_through_its_uplink(void) {
     gwtf_simulation_destroy(simulation);
 }
 
+/* The link between data node and relay 1 is 20 times slower after the iterations FROM to TO. */
+static struct {
+    uint32_t from, to;
+    uint32_t reported;
+} slow_link;
+
+static struct gwtf_simulation_link two_ways(const void *context, gwtf_node_id from,
+                                            gwtf_node_id to) {
+    (void)context;
+    bool near = (from == 0 && to == 1) || (from == 1 && to == 0);
+    bool slow = near && slow_link.reported >= slow_link.from && slow_link.reported < slow_link.to;
+    return (struct gwtf_simulation_link){.latency_us = near ? 1000 : 5000,
+                                         .bytes_per_second = slow   ? 5000000
+                                                             : near ? 100000000
+                                                                    : 50000000};
+}
+
+static void note_report(void *context, gwtf_simulation *simulation,
+                        const struct gwtf_simulation_notice *notice) {
+    (void)context;
+    (void)simulation;
+    if (notice->kind == GWTF_SIMULATION_REPORTED)
+        slow_link.reported = notice->report->iteration;
+}
+
+/*
+ * Two relays hold the stage, each with room for all: flows take the nearer one. When its link gets
+ * slow they have left it three iterations later, and a probe finds out that it has healed: at the
+ * end an iteration is as short as it was. Each of the two is told once.
+ */
+static void flows_leave_a_slow_link_and_come_back(void) {
+    cluster_init(cluster, 1, 1, 2, 4);
+    cluster->config.last_iteration = 200;
+    cluster->config.link = two_ways;
+    cluster->config.observe = note_report;
+    slow_link.from = 50;
+    slow_link.to = 100;
+    slow_link.reported = 0;
+    gwtf_simulation *simulation = run_cluster();
+    size_t count;
+    const struct gwtf_report *reports = gwtf_simulation_reports(simulation, &count);
+    CU_ASSERT_EQUAL_FATAL(count, 200);
+    int64_t before_us = reports[49].duration_us, away_us = reports[53].duration_us;
+    CU_ASSERT(reports[50].duration_us > 2 * before_us);
+    /* The other link costs 20 ms of transfer in place of 10, and 4 ms of latency. */
+    CU_ASSERT(away_us > before_us && away_us < before_us + 4 * 4 * 14000);
+    CU_ASSERT_EQUAL(reports[199].duration_us, before_us);
+    CU_ASSERT_EQUAL(gwtf_simulation_get_totals(simulation).reroutes, 2);
+    gwtf_simulation_destroy(simulation);
+}
+
 struct seen {
     uint32_t begun, ended, reports, crashes;
 };
@@ -435,6 +486,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(microbatches_take_turns_on_fewer_flows),
         GWTF_TEST(data_nodes_without_a_flow_get_their_turn),
         GWTF_TEST(all_that_a_node_sends_goes_through_its_uplink),
+        GWTF_TEST(flows_leave_a_slow_link_and_come_back),
         GWTF_TEST(an_observer_sees_all_works_and_may_crash_a_node),
         GWTF_TEST(random_clusters_train_every_microbatch_once),
         GWTF_TEST(the_same_seed_gives_the_same_trace),

@@ -62,11 +62,124 @@ static void a_greeting_is_answered_with_its_own_time(void) {
     CU_ASSERT_EQUAL(sent->message.body.figures.asked_us, 12345);
     /* An answer is not answered, and a node that says another stage than its own is not heard. */
     message = hello(2, 1, true);
-    story_message(&story, 20, &message);
+    story_message(&story, 21, &message);
+    message = hello(2, 1, true);
+    story_message(&story, 21, &message);
     CU_ASSERT_PTR_NULL(story_sends(&story, GWTF_MESSAGE_HELLO, 0));
     message = hello(1, 1, false);
     story_message(&story, 21, &message);
     CU_ASSERT_PTR_NULL(story_sends(&story, GWTF_MESSAGE_HELLO, 0));
+    story_end(&story);
+}
+
+/* The first answer's time is also what the other needed to start. */
+static void the_first_answer_is_asked_for_once_more(void) {
+    struct story story;
+    story_init(&story, 10, false);
+    story_start(&story);
+    struct gwtf_message message = hello(2, 0, true);
+    story.now_us = 3000000;
+    story_message(&story, 20, &message);
+    const struct gwtf_action *sent = story_sends(&story, GWTF_MESSAGE_HELLO, 0);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(sent);
+    CU_ASSERT_EQUAL(sent->to, 20);
+    CU_ASSERT_EQUAL(sent->message.body.figures.asked_us, story.now_us);
+    CU_ASSERT_EQUAL(sent->message.body.figures.reply, 0);
+    message = hello(2, story.now_us, true);
+    story_message(&story, 20, &message);
+    CU_ASSERT_PTR_NULL(story_sends(&story, GWTF_MESSAGE_HELLO, 0));
+    story_end(&story);
+}
+
+/* Relay 10 has four hops: 0 and 1 before it, 20 and 21 behind. Nobody answers it, none is met but
+ * by its HELLO. */
+static void meet_all(struct story *story) {
+    static const gwtf_node_id hops[] = {0, 1, 20, 21};
+    for (size_t i = 0; i < sizeof hops / sizeof hops[0]; i++) {
+        struct gwtf_message message = hello(hops[i] < 10 ? 0 : 2, 0, true);
+        story_message(story, hops[i], &message);
+    }
+}
+
+static void links_that_nothing_goes_over_are_probed_and_seldom(void) {
+    struct story story;
+    story_init(&story, 10, false);
+    story_start(&story);
+    meet_all(&story);
+    size_t probes[32] = {0}, asked[32] = {0};
+    for (int turn = 0; turn < 600; turn++) { /* a minute */
+        story_timer(&story, 100000);
+        uint64_t tickets[4];
+        size_t sent = 0;
+        for (size_t j = 0; story_sends(&story, GWTF_MESSAGE_HELLO, j); j++)
+            asked[story_sends(&story, GWTF_MESSAGE_HELLO, j)->to]++;
+        const struct gwtf_action *probe;
+        while ((probe = story_sends(&story, GWTF_MESSAGE_PROBE, sent)) != NULL) {
+            CU_ASSERT_EQUAL(probe->payload.kind, GWTF_PAYLOAD_PROBE);
+            CU_ASSERT_EQUAL(probe->payload.part, 0);
+            CU_ASSERT_EQUAL(probe->message.payload_bytes, STORY_BOUNDARY_BYTES);
+            probes[probe->to]++;
+            tickets[sent++] = probe->ticket;
+        }
+        CU_ASSERT(sent <= 1);
+        if (sent == 1)
+            story_sent(&story, tickets[0]);
+    }
+    static const gwtf_node_id hops[] = {0, 1, 20, 21};
+    for (size_t i = 0; i < sizeof hops / sizeof hops[0]; i++) {
+        /* Once at the start, then every ten seconds; questions the same, or with the pace of a link
+         * in use while the probe is fresh. */
+        CU_ASSERT(probes[hops[i]] == 6);
+        CU_ASSERT(asked[hops[i]] >= 6 && asked[hops[i]] <= 30);
+    }
+    CU_ASSERT_EQUAL(probes[11], 0);
+    story_end(&story);
+}
+
+static void probes_that_do_not_get_through_hold_up_only_themselves(void) {
+    struct story story;
+    story_init(&story, 10, false);
+    story_start(&story);
+    meet_all(&story);
+    size_t probes = 0;
+    for (int turn = 0; turn < 600; turn++) {
+        story_timer(&story, 100000);
+        probes += count_sends(&story, GWTF_MESSAGE_PROBE);
+    }
+    CU_ASSERT_EQUAL(probes, 2);
+    story_end(&story);
+}
+
+/* 64 bytes in 32 us. Four at one time are taken. */
+static void a_probe_is_measured_and_too_many_are_thrown_away(void) {
+    struct story story;
+    story_init(&story, 10, false);
+    story_start(&story);
+    struct gwtf_message probe = {.kind = GWTF_MESSAGE_PROBE, .payload_bytes = STORY_BOUNDARY_BYTES};
+    uint64_t tickets[4];
+    for (int i = 0; i < 4; i++) {
+        story_message(&story, 20, &probe);
+        const struct gwtf_action *taken = story_action(&story, GWTF_ACTION_RECEIVE, 0);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(taken);
+        CU_ASSERT_EQUAL(taken->payload.kind, GWTF_PAYLOAD_PROBE);
+        CU_ASSERT_EQUAL(taken->payload.part, 1);
+        tickets[i] = taken->ticket;
+    }
+    story_message(&story, 20, &probe);
+    CU_ASSERT_EQUAL(story_count(&story, GWTF_ACTION_DISCARD), 1);
+    story.now_us += 27;
+    story_received(&story, tickets[0], GWTF_OK);
+    story_message(&story, 21, &probe);
+    CU_ASSERT_EQUAL(story_count(&story, GWTF_ACTION_RECEIVE), 1);
+    int64_t rate = 0;
+    for (int i = 0; i < 100 && rate == 0; i++) {
+        story_timer(&story, 20000);
+        for (size_t j = 0; story_sends(&story, GWTF_MESSAGE_FIGURES, j); j++)
+            if (story_sends(&story, GWTF_MESSAGE_FIGURES, j)->to == 20)
+                rate = story_sends(&story, GWTF_MESSAGE_FIGURES, j)
+                           ->message.body.figures.bytes_per_second;
+    }
+    CU_ASSERT_EQUAL(rate, 2000000);
     story_end(&story);
 }
 
@@ -156,10 +269,45 @@ static void a_rate_is_measured_from_header_to_payload(void) {
     story_end(&story);
 }
 
+/* 64 bytes in 32 us, then in 20 times that: a byte takes 3/4 of the old time and a quarter of the
+ * new, 5.75 times as long as before. */
+static void a_link_that_gets_slow_is_dear_with_its_first_slow_tensor(void) {
+    struct story story;
+    story_init(&story, 10, true);
+    story.config.microbatches = 100;
+    story_start(&story);
+    int64_t rates[2] = {0, 0};
+    for (uint32_t i = 0; i < 2; i++) {
+        struct gwtf_message forward = story_forward(1, 0, i);
+        story_message(&story, 0, &forward);
+        uint64_t ticket = story_action(&story, GWTF_ACTION_RECEIVE, 0)->ticket;
+        story.now_us += i == 0 ? 31 : 639;
+        story_received(&story, ticket, GWTF_OK);
+        for (int turn = 0; turn < 200; turn++) {
+            for (size_t j = 0; j < story.update.actions_count; j++) {
+                const struct gwtf_action *sent = &story.update.actions[j];
+                if (sent->kind == GWTF_ACTION_SEND && sent->to == 0 &&
+                    sent->message.kind <= GWTF_MESSAGE_FIGURES)
+                    rates[i] = sent->message.body.figures.bytes_per_second;
+            }
+            story_timer(&story, 20000);
+        }
+    }
+    CU_ASSERT_EQUAL(rates[0], 2000000);
+    fprintf(stderr, "RATES %ld %ld\n", (long)rates[0], (long)rates[1]);
+    CU_ASSERT(rates[1] > 2000000 / 5.76 && rates[1] < 2000000 / 5.74);
+    story_end(&story);
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(a_node_greets_its_own_and_the_neighbouring_stages),
         GWTF_TEST(a_greeting_is_answered_with_its_own_time),
+        GWTF_TEST(the_first_answer_is_asked_for_once_more),
+        GWTF_TEST(links_that_nothing_goes_over_are_probed_and_seldom),
+        GWTF_TEST(probes_that_do_not_get_through_hold_up_only_themselves),
+        GWTF_TEST(a_probe_is_measured_and_too_many_are_thrown_away),
+        GWTF_TEST(a_link_that_gets_slow_is_dear_with_its_first_slow_tensor),
         GWTF_TEST(figures_are_told_when_they_moved_by_a_tenth_and_once_a_second),
         GWTF_TEST(a_rate_is_measured_from_header_to_payload),
     };

@@ -67,6 +67,7 @@ static void begin_training(gwtf_protocol *p, uint32_t iteration) {
     p->aggregation = AGGREGATION_TRAINING;
     p->busy_us = 0;
     p->iteration_began_us = p->now_us;
+    protocol_links_review_flows(p);
     protocol_routing_begin(p);
 }
 

@@ -8,6 +8,7 @@
 /* New samples count a quarter in averages: four samples in, two thirds of a change are seen. */
 #define AVERAGE_PARTS 4
 #define FIGURES_PAUSE_US 1000000
+#define MEASURED_MOST_US 5000000
 /* Costs handed to the flow algorithm in one step, which bounds the step's actions. */
 #define COSTS_IN_A_STEP 4
 
@@ -97,6 +98,7 @@ gwtf_status protocol_membership_create(gwtf_protocol *p) {
         neighbour->stage = member->stage;
         neighbour->round_trip_us = -1;
         neighbour->cost_us = -1;
+        neighbour->settled_us = -1;
     }
     return GWTF_OK;
 }
@@ -134,11 +136,16 @@ static void tell_figures(gwtf_protocol *p, struct protocol_neighbour *neighbour,
     neighbour->figures_moved = false;
 }
 
+void protocol_membership_ask(gwtf_protocol *p, struct protocol_neighbour *neighbour) {
+    neighbour->asked_us = p->now_us;
+    tell_figures(p, neighbour, GWTF_MESSAGE_HELLO, p->now_us, false);
+}
+
 void protocol_membership_start(gwtf_protocol *p) {
     struct gwtf_flow_event event = {.kind = GWTF_FLOW_EVENT_START};
     step_flow(p, &event);
     for (uint32_t i = 0; i < p->neighbours_count; i++)
-        tell_figures(p, &p->neighbours[i], GWTF_MESSAGE_HELLO, p->now_us, false);
+        protocol_membership_ask(p, &p->neighbours[i]);
 }
 
 /* DESIGN section 2's d(i,j), with half the round trip for both latencies. A rate that only one side
@@ -201,8 +208,8 @@ void protocol_membership_hello(gwtf_protocol *p, gwtf_node_id peer,
         gwtf_time_us asked_us = message->body.figures.asked_us;
         if (!message->body.figures.reply)
             tell_figures(p, neighbour, GWTF_MESSAGE_HELLO, asked_us, true);
-        else if (asked_us >= 0 && asked_us <= p->now_us && neighbour->round_trip_us < 0)
-            neighbour->round_trip_us = p->now_us - asked_us;
+        else
+            protocol_links_answered(p, neighbour, asked_us);
     }
     review_cost(p, neighbour);
 }
@@ -214,8 +221,26 @@ void protocol_membership_flow(gwtf_protocol *p, gwtf_node_id peer,
     step_flow(p, &event);
 }
 
-static int64_t average(int64_t old, int64_t sample) {
+int64_t protocol_average(int64_t old, int64_t sample) {
     return old + (sample - old) / AVERAGE_PARTS;
+}
+
+/* Of the times that a byte takes, which is what costs are made of: when a link gets 20 times
+ * slower, its first slow tensor makes it five times as dear. */
+static int64_t average_rate(int64_t old, int64_t sample) {
+    double rate = (double)AVERAGE_PARTS / ((AVERAGE_PARTS - 1) / (double)old + 1 / (double)sample);
+    return rate > 1 ? (int64_t)(rate + 0.5) : 1;
+}
+
+/* Whether a tensor of BYTES is large enough to measure a link with. */
+static bool can_measure(const gwtf_protocol *p, uint64_t bytes) {
+    return 2 * bytes >= gwtf_probe_bytes(p->config.boundary_bytes);
+}
+
+void protocol_membership_sent(gwtf_protocol *p, gwtf_node_id peer, uint64_t bytes) {
+    struct protocol_neighbour *neighbour = neighbour_of(p, peer);
+    if (neighbour && can_measure(p, bytes))
+        neighbour->loaded_us = p->now_us;
 }
 
 void protocol_membership_received(gwtf_protocol *p, const struct protocol_transfer *transfer) {
@@ -227,11 +252,17 @@ void protocol_membership_received(gwtf_protocol *p, const struct protocol_transf
     if (neighbour->received_us > began_us)
         began_us = neighbour->received_us;
     neighbour->received_us = p->now_us;
+    if (!can_measure(p, transfer->bytes))
+        return;
     int64_t took_us = p->now_us > began_us ? p->now_us - began_us : 1;
     int64_t rate = (int64_t)((double)transfer->bytes * 1e6 / (double)took_us);
     if (rate < 1)
         rate = 1;
-    neighbour->rate_from = neighbour->rate_from ? average(neighbour->rate_from, rate) : rate;
+    /* What was measured long ago says nothing of now. */
+    bool stale = p->now_us - neighbour->measured_us > MEASURED_MOST_US;
+    bool first = neighbour->rate_from == 0;
+    neighbour->rate_from = first || stale ? rate : average_rate(neighbour->rate_from, rate);
+    neighbour->measured_us = p->now_us;
     review_cost(p, neighbour);
     review_figures(p, neighbour);
 }
@@ -243,7 +274,7 @@ void protocol_membership_worked(gwtf_protocol *p, const struct gwtf_work *work,
     if (work->phase != GWTF_PHASE_TRAIN || work->kind > GWTF_WORK_EMBED_BACKWARD || compute_us < 0)
         return;
     int64_t *work_us = &p->work_us[work->kind];
-    *work_us = *work_us < 0 ? compute_us : average(*work_us, compute_us);
+    *work_us = *work_us < 0 ? compute_us : protocol_average(*work_us, compute_us);
     int64_t sum_us = 0;
     for (int kind = GWTF_WORK_EMBED; kind <= GWTF_WORK_EMBED_BACKWARD; kind++) {
         bool relays = kind == GWTF_WORK_FORWARD || kind == GWTF_WORK_BACKWARD;
@@ -307,11 +338,14 @@ void protocol_membership_advance(gwtf_protocol *p) {
         hand_costs_to_flow(p);
     if (p->figures_deadline_us <= p->now_us)
         tell_moved_figures(p);
+    protocol_links_advance(p);
 }
 
 gwtf_time_us protocol_membership_deadline(const gwtf_protocol *p) {
     if (p->costs_moved)
         return p->now_us;
-    return p->flow_deadline_us < p->figures_deadline_us ? p->flow_deadline_us
-                                                        : p->figures_deadline_us;
+    gwtf_time_us deadline_us = protocol_links_deadline(p);
+    if (p->flow_deadline_us < deadline_us)
+        deadline_us = p->flow_deadline_us;
+    return p->figures_deadline_us < deadline_us ? p->figures_deadline_us : deadline_us;
 }

@@ -44,7 +44,9 @@ enum gwtf_message_kind {
     /* file: the stage's snapshot file is in place, to the recorder */
     GWTF_MESSAGE_WRITTEN,
     /* close: the run is over, leave */
-    GWTF_MESSAGE_CLOSE
+    GWTF_MESSAGE_CLOSE,
+    /* payload: gwtf_probe_bytes zeros, to measure a link that no tensor has gone over for long */
+    GWTF_MESSAGE_PROBE
 };
 
 enum gwtf_phase { GWTF_PHASE_TRAIN, GWTF_PHASE_VALIDATE };

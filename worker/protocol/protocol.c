@@ -38,7 +38,8 @@ static size_t flow_sends_max(const struct gwtf_flow_config *flow) {
 /* Slots can have their output under way several times, an input or gradient coming, and a gradient
  * going back; aggregation a contribution and a share each way with each replica. */
 static uint32_t transfers_max(const gwtf_protocol *p) {
-    return p->config.capacity * (PROTOCOL_OUTPUT_SENDS_MAX + 2) + 4 * p->replicas;
+    return p->config.capacity * (PROTOCOL_OUTPUT_SENDS_MAX + 2) + 4 * p->replicas +
+           PROTOCOL_PROBES_MAX;
 }
 
 size_t gwtf_protocol_actions_max(const struct gwtf_protocol_config *config) {
@@ -91,8 +92,9 @@ static gwtf_status create_tables(gwtf_protocol *p) {
     p->slots = calloc(p->config.capacity, sizeof *p->slots);
     p->transfers = calloc(p->transfers_max, sizeof *p->transfers);
     p->routes = calloc(p->config.capacity, sizeof *p->routes);
+    p->flow_hops = calloc(2 * (size_t)p->config.capacity, sizeof *p->flow_hops);
     p->hops = calloc(protocol_stage_size(p, protocol_next_stage(p, p->stage)), sizeof *p->hops);
-    if (!p->slots || !p->transfers || !p->routes || !p->hops)
+    if (!p->slots || !p->transfers || !p->routes || !p->flow_hops || !p->hops)
         return GWTF_ERROR_MEMORY;
     return GWTF_OK;
 }
@@ -141,6 +143,7 @@ void gwtf_protocol_destroy(gwtf_protocol *p) {
     protocol_iteration_destroy(p);
     free(p->flow_sends);
     free(p->hops);
+    free(p->flow_hops);
     free(p->routes);
     free(p->transfers);
     free(p->slots);
@@ -228,6 +231,7 @@ static void (*const message_handlers[])(gwtf_protocol *, gwtf_node_id,
     [GWTF_MESSAGE_HASH] = protocol_snapshot_message,
     [GWTF_MESSAGE_WRITTEN] = protocol_snapshot_message,
     [GWTF_MESSAGE_CLOSE] = handle_close,
+    [GWTF_MESSAGE_PROBE] = protocol_links_probe,
 };
 #define MESSAGE_HANDLERS (sizeof message_handlers / sizeof message_handlers[0])
 
@@ -250,6 +254,8 @@ static void handle_received(gwtf_protocol *p, const struct gwtf_event *event) {
     bool whole = event->status == GWTF_OK;
     if (whole)
         protocol_membership_received(p, &transfer);
+    if (transfer.payload.kind == GWTF_PAYLOAD_PROBE)
+        return;
     if (transfer.payload.kind == GWTF_PAYLOAD_BOUNDARY)
         protocol_slots_received(p, &transfer, whole);
     else
@@ -258,7 +264,8 @@ static void handle_received(gwtf_protocol *p, const struct gwtf_event *event) {
 
 static void handle_sent(gwtf_protocol *p, const struct gwtf_event *event) {
     struct protocol_transfer transfer;
-    if (!protocol_transfer_end(p, event->ticket, false, &transfer))
+    if (!protocol_transfer_end(p, event->ticket, false, &transfer) ||
+        transfer.payload.kind == GWTF_PAYLOAD_PROBE)
         return;
     if (transfer.payload.kind == GWTF_PAYLOAD_BOUNDARY)
         protocol_slots_sent(p, &transfer);

@@ -92,7 +92,10 @@ enum gwtf_payload_kind {
     /* count floats: the contribution of replica `part` to this node's share (received) */
     GWTF_PAYLOAD_PART,
     /* floats offset..offset+count-1 of the reduced gradients (sent and received) */
-    GWTF_PAYLOAD_REDUCED
+    GWTF_PAYLOAD_REDUCED,
+    /* count floats: zeros that nobody reads, `part` 0 to send from, 1 to receive into, for any
+     * number of peers at one time */
+    GWTF_PAYLOAD_PROBE
 };
 struct gwtf_payload {
     enum gwtf_payload_kind kind;
@@ -197,6 +200,15 @@ struct gwtf_report {
     double stage_utilisation[GWTF_STAGES_MAX + 1];
 };
 
+/* Flows go another way since a link has got dearer or cheaper. */
+struct gwtf_reroute {
+    gwtf_node_id from; /* has lost flows; GWTF_NODE_NONE: nobody */
+    gwtf_node_id to;   /* has won them; GWTF_NODE_NONE: flows left this node */
+    gwtf_node_id link; /* FROM or TO: to whom the cost of the link has changed */
+    int64_t old_cost_us;
+    int64_t new_cost_us;
+};
+
 enum gwtf_action_kind {
     /* to, message; with payload_bytes > 0: from `payload`, and PAYLOAD_SENT with `ticket` */
     GWTF_ACTION_SEND,
@@ -212,6 +224,8 @@ enum gwtf_action_kind {
     GWTF_ACTION_STEPPED,
     /* iteration, hash: of this node's weights at a snapshot */
     GWTF_ACTION_HASHED,
+    /* iteration, reroute: for the run's events; at most one in five seconds */
+    GWTF_ACTION_REROUTED,
     /* iteration, files: write the manifest; MANIFEST_WRITTEN follows */
     GWTF_ACTION_MANIFEST,
     /* status: this node is done, all its sends first, but for those to nodes that have left;
@@ -230,6 +244,7 @@ struct gwtf_action {
     gwtf_status status;
     gwtf_node_id culprit; /* FINISH with an error: the node that it is about, or GWTF_NODE_NONE */
     struct gwtf_work work;
+    struct gwtf_reroute reroute;
     const struct gwtf_report *report;    /* lives until the next step */
     const struct gwtf_stage_file *files; /* MANIFEST: [0..stages]; lives until MANIFEST_WRITTEN */
 };
@@ -277,6 +292,10 @@ struct gwtf_protocol_view gwtf_protocol_get_view(const gwtf_protocol *protocol);
 /* The whole-state checker: true when every invariant holds; else false and a constant text in WHY
  * (may be NULL). */
 bool gwtf_protocol_check(const gwtf_protocol *protocol, const char **why);
+
+/* Bytes of a probe: not more than a boundary tensor's, and whole floats. */
+#define GWTF_PROBE_BYTES_MAX (1u << 18)
+uint64_t gwtf_probe_bytes(uint64_t boundary_bytes);
 
 /* Replica RANK's share of FLOATS floats among REPLICAS: whole 16-float lines, as even as possible.
  */

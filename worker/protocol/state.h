@@ -14,6 +14,7 @@
 #define PROTOCOL_NONE UINT32_MAX
 #define PROTOCOL_WORKS_MAX 2        /* under way at one time */
 #define PROTOCOL_OUTPUT_SENDS_MAX 4 /* of one slot: refused ones may still be leaving */
+#define PROTOCOL_PROBES_MAX 6       /* out and in */
 #define PROTOCOL_SNAPSHOTS_MAX 4    /* open at the recorder; back-pressure allows three */
 
 struct protocol_member {
@@ -34,6 +35,9 @@ struct protocol_neighbour {
     int64_t rate_from; /* of what comes from it */
     int64_t rate_to;   /* of what it gets from here, as it says */
     gwtf_time_us received_us;
+    gwtf_time_us measured_us; /* rate_from */
+    gwtf_time_us asked_us;    /* the last HELLO that wants an answer */
+    gwtf_time_us loaded_us;   /* the last tensor went there that can be measured; 0: none yet */
     /* Last told: to the flow algorithm (-1: nothing), and to the neighbour. */
     int64_t cost_us;
     int64_t told_compute_us;
@@ -41,6 +45,12 @@ struct protocol_neighbour {
     gwtf_time_us told_us;
     bool cost_moved;
     bool figures_moved;
+    /* What the flows were like at the last review. */
+    uint32_t flows;
+    uint32_t flows_now;
+    uint32_t unsettled;    /* reviews since the cost is another one */
+    gwtf_time_us moved_us; /* the last review when it was not */
+    int64_t settled_us;    /* the cost then; -1: none yet */
 };
 
 enum protocol_slot_state {
@@ -199,6 +209,11 @@ struct gwtf_protocol {
     size_t flow_sends_max;
     gwtf_time_us flow_deadline_us;
     gwtf_time_us figures_deadline_us;
+    gwtf_time_us links_deadline_us;
+    gwtf_time_us probe_us;           /* no probe before */
+    gwtf_time_us rerouted_us;        /* no word of flows before */
+    uint32_t reviews;                /* of the flows */
+    struct gwtf_flow_hop *flow_hops; /* scratch: [2 * capacity] */
     bool costs_moved;
     int64_t work_us[GWTF_WORK_SNAPSHOT + 1]; /* averages; -1: never done */
     int64_t compute_us;                      /* forward and backward of a microbatch, averaged */
@@ -276,8 +291,21 @@ void protocol_membership_flow(gwtf_protocol *p, gwtf_node_id peer,
                               const struct gwtf_message *message);
 void protocol_membership_received(gwtf_protocol *p, const struct protocol_transfer *transfer);
 void protocol_membership_worked(gwtf_protocol *p, const struct gwtf_work *work, int64_t compute_us);
+/* A HELLO that wants an answer. */
+void protocol_membership_ask(gwtf_protocol *p, struct protocol_neighbour *neighbour);
+/* A tensor goes to PEER. */
+void protocol_membership_sent(gwtf_protocol *p, gwtf_node_id peer, uint64_t bytes);
+int64_t protocol_average(int64_t old, int64_t sample);
 void protocol_membership_advance(gwtf_protocol *p);
 gwtf_time_us protocol_membership_deadline(const gwtf_protocol *p);
+
+/* links.c: what links cost that nothing goes over, and what flows made of a change. */
+void protocol_links_probe(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message);
+void protocol_links_answered(gwtf_protocol *p, struct protocol_neighbour *neighbour,
+                             gwtf_time_us asked_us);
+void protocol_links_review_flows(gwtf_protocol *p); /* once an iteration */
+void protocol_links_advance(gwtf_protocol *p);
+gwtf_time_us protocol_links_deadline(const gwtf_protocol *p);
 
 /* transfers.c: tensors under way. */
 struct gwtf_action *protocol_transfer_send(gwtf_protocol *p, gwtf_node_id to,

@@ -36,6 +36,7 @@ struct gwtf_action *protocol_transfer_send(gwtf_protocol *p, gwtf_node_id to,
     action->message.payload_bytes = bytes;
     action->payload = payload;
     action->ticket = open_transfer(p, to, &action->message, &payload, false);
+    protocol_membership_sent(p, to, bytes);
     return action;
 }
 

@@ -33,6 +33,7 @@ struct gwtf_memory {
     float *reduced;   /* [floats] */
     uint32_t *inputs; /* data node: (B, T) of the microbatch at hand */
     uint32_t *labels;
+    float *probes[2]; /* zeros to send, and what comes of others' */
     struct copy copy;
 };
 
@@ -77,7 +78,8 @@ gwtf_status gwtf_memory_predict(const struct gwtf_memory_options *options, uint6
     gwtf_share_of(plan.floats, options->replicas, options->rank, &offset, &share);
     uint64_t aggregation = (plan.floats + share * options->replicas) * sizeof(float);
     uint64_t snapshot = 3 * plan.floats * sizeof(float);
-    *fixed_bytes = stage_fixed + aggregation + snapshot;
+    uint64_t probes = 2 * gwtf_probe_bytes(gwtf_memory_boundary_bytes(options->setup));
+    *fixed_bytes = stage_fixed + aggregation + snapshot + probes;
     *slot_bytes = stage_slot + GWTF_BOUNDARIES * gwtf_memory_boundary_bytes(options->setup);
     gwtf_stage_plan_deinit(&plan);
     return GWTF_OK;
@@ -92,9 +94,11 @@ static bool allocate_all(struct gwtf_memory *memory) {
         memory->parts = allocate(memory->replicas * memory->share_count * sizeof(float));
     memory->inputs = allocate(tokens * sizeof *memory->inputs);
     memory->labels = allocate(tokens * sizeof *memory->labels);
+    for (int i = 0; i < 2; i++)
+        memory->probes[i] = allocate(gwtf_probe_bytes(memory->boundary_bytes));
     return memory->boundaries != NULL && memory->reduced != NULL &&
            (memory->replicas == 1 || memory->parts != NULL) && memory->inputs != NULL &&
-           memory->labels != NULL;
+           memory->labels != NULL && memory->probes[0] != NULL && memory->probes[1] != NULL;
 }
 
 gwtf_status gwtf_memory_create(const struct gwtf_memory_options *options, gwtf_memory **memory,
@@ -141,6 +145,8 @@ void gwtf_memory_destroy(gwtf_memory *memory) {
     free(memory->reduced);
     free(memory->inputs);
     free(memory->labels);
+    free(memory->probes[0]);
+    free(memory->probes[1]);
     gwtf_stage_destroy(memory->stage);
     free(memory);
 }
@@ -172,6 +178,10 @@ void *gwtf_memory_payload(gwtf_memory *memory, const struct gwtf_payload *payloa
     case GWTF_PAYLOAD_PART:
         return payload->part < memory->replicas && payload->count == memory->share_count
                    ? memory->parts + payload->part * memory->share_count
+                   : NULL;
+    case GWTF_PAYLOAD_PROBE:
+        return payload->part < 2 && *size_bytes <= gwtf_probe_bytes(memory->boundary_bytes)
+                   ? memory->probes[payload->part]
                    : NULL;
     case GWTF_PAYLOAD_NONE:
         break;

@@ -30,6 +30,7 @@
 /* Messages that a turn of the loop takes before it looks at work, files and the clock again. */
 #define ARRIVALS_A_TURN 64
 #define STATE_INTERVAL_US 1000000
+#define PROBES_MAX 8 /* of links, under way */
 #define LOOK_INTERVAL_US 300000
 
 /* At the end: to deliver the last messages, and to read what peers still sent, so that closing
@@ -83,6 +84,19 @@ static void write_event(struct node *node, const char *kind, uint32_t iteration,
     job.event.node = about;
     if (gwtf_writer_push(node->writer, &job) != GWTF_OK)
         gwtf_log(GWTF_LOG_WARNING, "the disk is too slow: an event (%s) is lost", kind);
+}
+
+static void write_rerouted(struct node *node, const struct gwtf_action *action) {
+    struct gwtf_writer_job job = {.kind = GWTF_WRITER_REROUTED,
+                                  .iteration = action->iteration,
+                                  .rerouted = {.node = node->charter->self,
+                                               .from = action->reroute.from,
+                                               .to = action->reroute.to,
+                                               .link = action->reroute.link,
+                                               .old_cost_us = action->reroute.old_cost_us,
+                                               .new_cost_us = action->reroute.new_cost_us}};
+    if (gwtf_writer_push(node->writer, &job) != GWTF_OK)
+        gwtf_log(GWTF_LOG_WARNING, "the disk is too slow: an event (rerouted) is lost");
 }
 
 static bool is_recorder(const struct node *node) {
@@ -201,6 +215,9 @@ static void carry_out(struct node *node, const struct gwtf_event *event,
         break;
     case GWTF_ACTION_STEPPED:
         node->state.iteration = action->iteration;
+        break;
+    case GWTF_ACTION_REROUTED:
+        write_rerouted(node, action);
         break;
     case GWTF_ACTION_HASHED:
         node->state.weights_hash = action->hash;
@@ -491,7 +508,7 @@ static gwtf_status make_transport(struct node *node, struct gwtf_error *error) {
         .rank_of_node = ranks,
         /* A slot's input, its output's way back, and up to four sends of it: refused ones may still
          * be leaving. To and from each replica: contributions and shares. */
-        .payloads_max = (size_t)6 * node->capacity + (size_t)4 * node->replicas,
+        .payloads_max = (size_t)6 * node->capacity + (size_t)4 * node->replicas + PROBES_MAX,
         .incarnation = charter->incarnation,
         .links = node->network != NULL ? gwtf_network_links(node->network) : NULL,
     };

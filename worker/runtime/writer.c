@@ -74,6 +74,8 @@ static gwtf_status do_job(struct gwtf_writer *writer, const struct gwtf_writer_j
     case GWTF_WRITER_EVENT:
         return gwtf_run_append_event(directory, job->event.kind, job->iteration, job->event.node,
                                      job->event.text[0] == '\0' ? NULL : job->event.text, error);
+    case GWTF_WRITER_REROUTED:
+        return gwtf_run_append_rerouted(directory, job->iteration, &job->rerouted, error);
     case GWTF_WRITER_NODE:
         return gwtf_run_write_node(directory, &job->node, error);
     case GWTF_WRITER_STAGE:
@@ -88,7 +90,7 @@ static gwtf_status do_job(struct gwtf_writer *writer, const struct gwtf_writer_j
 }
 
 static bool has_result(enum gwtf_writer_kind kind) {
-    return kind != GWTF_WRITER_METRICS && kind != GWTF_WRITER_EVENT;
+    return kind != GWTF_WRITER_METRICS && kind != GWTF_WRITER_EVENT && kind != GWTF_WRITER_REROUTED;
 }
 
 static void *run(void *argument) {

@@ -14,6 +14,7 @@
 enum gwtf_writer_kind {
     GWTF_WRITER_METRICS,  /* append a line */
     GWTF_WRITER_EVENT,    /* append a line */
+    GWTF_WRITER_REROUTED, /* append a line to the events */
     GWTF_WRITER_NODE,     /* replace this node's state file; a result follows */
     GWTF_WRITER_STAGE,    /* write the stage file of `iteration`; a result follows */
     GWTF_WRITER_MANIFEST, /* write the manifest of `iteration` from files[0..stages]; a result
@@ -29,6 +30,7 @@ struct gwtf_writer_job {
     const struct gwtf_stage_file *files; /* MANIFEST: live until the result */
     struct gwtf_metrics metrics;
     struct gwtf_node_state node;
+    struct gwtf_rerouted rerouted;
     struct {
         char kind[32];
         gwtf_node_id node;

@@ -136,6 +136,8 @@ bool simulation_read(gwtf_simulation *simulation, uint32_t index,
             content->count == payload->count)
             return true;
         break;
+    case GWTF_PAYLOAD_PROBE:
+        return true;
     default:
         break;
     }
@@ -185,6 +187,8 @@ void simulation_write(gwtf_simulation *simulation, uint32_t index,
         break;
     case GWTF_PAYLOAD_REDUCED:
         write_share(simulation, index, payload, content);
+        break;
+    case GWTF_PAYLOAD_PROBE:
         break;
     default:
         simulation_fail(simulation, index, "receives into memory that only is sent from");

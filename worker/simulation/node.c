@@ -140,6 +140,9 @@ static void carry_out(gwtf_simulation *simulation, uint32_t index, const struct 
             simulation_fail(simulation, index, "says that it stepped %u, which it did not",
                             action->iteration);
         break;
+    case GWTF_ACTION_REROUTED:
+        simulation->totals.reroutes++;
+        break;
     case GWTF_ACTION_HASHED:
         if (action->iteration <= node->hashed)
             simulation_fail(simulation, index, "hashes iteration %u twice", action->iteration);

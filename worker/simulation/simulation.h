@@ -123,6 +123,7 @@ struct gwtf_simulation_totals {
     uint64_t microbatches_trained; /* by all nodes: backward passes */
     uint64_t refusals;
     uint64_t flow_messages;
+    uint64_t reroutes;
     uint32_t iterations; /* reported */
     uint32_t snapshots;  /* manifests written */
     uint32_t finished;   /* nodes */
