@@ -294,7 +294,6 @@ static void a_link_that_gets_slow_is_dear_with_its_first_slow_tensor(void) {
         }
     }
     CU_ASSERT_EQUAL(rates[0], 2000000);
-    fprintf(stderr, "RATES %ld %ld\n", (long)rates[0], (long)rates[1]);
     CU_ASSERT(rates[1] > 2000000 / 5.76 && rates[1] < 2000000 / 5.74);
     story_end(&story);
 }
