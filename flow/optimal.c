@@ -106,22 +106,14 @@ static gwtf_status allocate_links(struct optimal_solver *solver) {
     return GWTF_OK;
 }
 
-gwtf_status optimal_solver_allocate_paths(struct optimal_solver *solver, gwtf_node_id data_node,
-                                          struct gwtf_flow_paths *paths) {
+gwtf_status optimal_solver_take_paths(struct optimal_solver *solver, gwtf_node_id data_node,
+                                      struct gwtf_flow_paths *paths) {
     gwtf_status status = allocate_links(solver);
     if (status != GWTF_OK)
         return status;
-    uint32_t count = 0;
-    for (size_t i = solver->head[data_node]; i != SIZE_MAX; i = solver->next_link[i])
-        count += solver->links[i].flow;
-    size_t length = (size_t)solver->stages + 1, all = (size_t)paths->count + count;
-    gwtf_node_id *nodes = realloc(paths->nodes, (all * length + 1) * sizeof *nodes);
-    if (nodes == NULL)
-        return GWTF_ERROR_MEMORY;
-    paths->nodes = nodes;
-    paths->stages = solver->stages;
-    for (uint32_t i = 0; i < count; i++) {
-        gwtf_node_id *path = nodes + paths->count++ * length, at = data_node;
+    size_t length = (size_t)solver->stages + 1;
+    while (solver->head[data_node] != SIZE_MAX) {
+        gwtf_node_id *path = paths->nodes + paths->count++ * length, at = data_node;
         for (uint32_t s = 0; s <= solver->stages; s++) {
             path[s] = at;
             size_t link = solver->head[at];
@@ -135,6 +127,12 @@ gwtf_status optimal_solver_allocate_paths(struct optimal_solver *solver, gwtf_no
     return GWTF_OK;
 }
 
+static gwtf_status allocate_paths(struct gwtf_flow_paths *paths, uint32_t count) {
+    size_t length = (size_t)paths->stages + 1;
+    paths->nodes = calloc((count + (size_t)1) * length, sizeof *paths->nodes);
+    return paths->nodes != NULL ? GWTF_OK : GWTF_ERROR_MEMORY;
+}
+
 /* The bound is the circulation's; with one data node it is reached. */
 static gwtf_status solve(struct optimal_solver *solver, struct gwtf_flow_optimum *optimum,
                          struct gwtf_flow_paths *paths) {
@@ -144,9 +142,10 @@ static gwtf_status solve(struct optimal_solver *solver, struct gwtf_flow_optimum
         return status;
     uint32_t data_nodes = 0;
     const gwtf_node_id *data = gwtf_flow_instance_stage_nodes(solver->instance, 0, &data_nodes);
-    if (data_nodes == 1)
-        status = optimal_solver_allocate_paths(solver, data[0], paths);
-    else
+    status = allocate_paths(paths, optimum->flow_bound);
+    if (status == GWTF_OK && data_nodes == 1)
+        status = optimal_solver_take_paths(solver, data[0], paths);
+    else if (status == GWTF_OK)
         status = optimal_solve_several(solver, optimum, paths);
     if (status != GWTF_OK)
         return status;

@@ -512,3 +512,9 @@ bool optimal_network_next_link(const struct optimal_network *network, size_t *at
     }
     return false;
 }
+
+int64_t optimal_network_price(const struct optimal_network *network, gwtf_node_id node) {
+    int64_t saved = network->tree[outer(node)].potential_us -
+                    network->tree[inner(node)].potential_us - network->arcs[node].cost_us;
+    return saved > 0 ? saved : 0;
+}

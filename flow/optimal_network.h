@@ -46,4 +46,7 @@ struct optimal_link {
 bool optimal_network_next_link(const struct optimal_network *network, size_t *at,
                                struct optimal_link *link);
 
+/* What one more flow over NODE would save, at least 0. */
+int64_t optimal_network_price(const struct optimal_network *network, gwtf_node_id node);
+
 #endif

@@ -30,9 +30,10 @@ void optimal_solver_deinit(struct optimal_solver *solver);
 gwtf_status optimal_solver_circulate(struct optimal_solver *solver, const int64_t *price,
                                      uint32_t *flow, int64_t *cost);
 
-/* Appends to PATHS the ways of the last circulation, of which DATA_NODE alone was part. */
-gwtf_status optimal_solver_allocate_paths(struct optimal_solver *solver, gwtf_node_id data_node,
-                                          struct gwtf_flow_paths *paths);
+/* Appends to PATHS, which have room, the ways of the last circulation, of which DATA_NODE was the
+ * only data node. */
+gwtf_status optimal_solver_take_paths(struct optimal_solver *solver, gwtf_node_id data_node,
+                                      struct gwtf_flow_paths *paths);
 
 int64_t optimal_paths_cost(const gwtf_flow_instance *instance, const struct gwtf_flow_paths *paths,
                            int64_t *most);
