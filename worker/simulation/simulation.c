@@ -195,7 +195,7 @@ void gwtf_simulation_destroy(gwtf_simulation *simulation) {
     }
     free(simulation->nodes);
     free(simulation->stage_sizes);
-    free(simulation->queue.heap);
+    simulation_queue_deinit(&simulation->queue);
     free(simulation->transfers);
     free(simulation->transfers_free);
     free(simulation->links);
@@ -387,7 +387,7 @@ gwtf_status gwtf_simulation_run(gwtf_simulation *simulation, gwtf_time_us until_
                 return GWTF_OK;
         }
         struct simulation_event event;
-        if (simulation->queue.count > 0 && simulation->queue.heap[0].at_us > until_us)
+        if (simulation->queue.count > 0 && simulation_queue_next_us(&simulation->queue) > until_us)
             return GWTF_OK;
         if (!simulation_queue_pop(&simulation->queue, &event)) {
             simulation_fail(simulation, 0, "nothing happens any more");

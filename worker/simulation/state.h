@@ -30,7 +30,6 @@ enum simulation_event_kind {
 };
 struct simulation_event {
     gwtf_time_us at_us;
-    uint64_t sequence; /* order among those of one time */
     enum simulation_event_kind kind;
     uint32_t node; /* index */
     uint32_t peer; /* index */
@@ -40,8 +39,16 @@ struct simulation_event {
     struct gwtf_simulation_fault fault;
 };
 
+struct simulation_queue_entry {
+    gwtf_time_us at_us;
+    uint64_t sequence; /* order among those of one time */
+    uint32_t place;    /* of the event in the pool */
+};
+
 struct simulation_queue {
-    struct simulation_event *heap;
+    struct simulation_queue_entry *heap;
+    struct simulation_event *events;
+    uint32_t *unused; /* places in the pool, from COUNT on */
     size_t count;
     size_t max;
     uint64_t sequence;
@@ -151,6 +158,8 @@ void simulation_push(gwtf_simulation *simulation, const struct simulation_event 
 /* queue.c. False: no memory, or empty. */
 bool simulation_queue_push(struct simulation_queue *queue, const struct simulation_event *event);
 bool simulation_queue_pop(struct simulation_queue *queue, struct simulation_event *event);
+gwtf_time_us simulation_queue_next_us(const struct simulation_queue *queue); /* or NEVER */
+void simulation_queue_deinit(struct simulation_queue *queue);
 
 /* network.c */
 void simulation_send(gwtf_simulation *simulation, uint32_t from, const struct gwtf_action *action);
