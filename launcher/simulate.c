@@ -228,26 +228,39 @@ static void print_json(const struct command *command) {
 /* A row of the table: the same figure of all policies. */
 typedef void (*cell_function)(struct gwtf_table *table, const struct gwtf_scenario_result *result);
 
+/* What could not be measured is a dash. */
+static void put_real(struct gwtf_table *table, double real, const char *unit) {
+    if (isnan(real))
+        gwtf_table_cell(table, "-");
+    else
+        gwtf_table_cell(table, "%.3f%s", real, unit);
+}
+
 #define CELL(name, ...)                                                                            \
     static void name(struct gwtf_table *table, const struct gwtf_scenario_result *result) {        \
         gwtf_table_cell(table, __VA_ARGS__);                                                       \
     }
+#define REAL_CELL(name, real, unit)                                                                \
+    static void name(struct gwtf_table *table, const struct gwtf_scenario_result *result) {        \
+        put_real(table, real, unit);                                                               \
+    }
 CELL(cell_iterations, "%" PRIu32, result->iterations)
-CELL(cell_seconds, "%.3f", result->seconds_per_iteration)
-CELL(cell_first, "%.3f", result->first_iteration_seconds)
-CELL(cell_rate, "%.3f", result->microbatches_per_second)
+REAL_CELL(cell_seconds, result->seconds_per_iteration, "")
+REAL_CELL(cell_first, result->first_iteration_seconds, "")
+REAL_CELL(cell_rate, result->microbatches_per_second, "")
 CELL(cell_completed, "%" PRIu64 " of %" PRIu64, result->completed, result->asked)
-CELL(cell_wasted, "%.2f %%", 100 * result->wasted_compute)
-CELL(cell_bytes, "%.3f GB", result->bytes_per_iteration / 1e9)
+REAL_CELL(cell_wasted, 100 * result->wasted_compute, " %")
+REAL_CELL(cell_bytes, result->bytes_per_iteration / 1e9, " GB")
 CELL(cell_messages, "%" PRIu64 " (flow: %" PRIu64 ")", result->messages, result->flow_messages)
 CELL(cell_flows, "%" PRIu32, result->flows)
-CELL(cell_cost, "%.3f, at most %.3f", result->flow_cost_seconds, result->flow_cost_seconds_max)
+REAL_CELL(cell_cost, result->flow_cost_seconds, "")
+REAL_CELL(cell_cost_max, result->flow_cost_seconds_max, "")
 CELL(cell_crashes, "%" PRIu32, result->crashes)
 CELL(cell_returns, "%" PRIu32, result->returns)
 CELL(cell_link_faults, "%" PRIu32, result->link_faults)
 CELL(cell_recoveries, "%zu", result->recoveries)
-CELL(cell_recovery, "%.3f, at most %.3f", result->recovery_seconds_median,
-     result->recovery_seconds_max)
+REAL_CELL(cell_recovery, result->recovery_seconds_median, "")
+REAL_CELL(cell_recovery_max, result->recovery_seconds_max, "")
 
 static void print_row(struct gwtf_table *table, const struct command *command, const char *name,
                       cell_function cell) {
@@ -292,14 +305,17 @@ static void print_table(const struct command *command) {
     print_row(&table, command, "messages", cell_messages);
     print_row(&table, command, "flows", cell_flows);
     print_row(&table, command, "cost of a flow, seconds", cell_cost);
+    print_row(&table, command, "  the largest", cell_cost_max);
     if (faults) {
         print_row(&table, command, "crashes", cell_crashes);
         print_row(&table, command, "returns", cell_returns);
         print_row(&table, command, "link faults", cell_link_faults);
         print_row(&table, command, "microbatches recovered", cell_recoveries);
     }
-    if (recoveries)
+    if (recoveries) {
         print_row(&table, command, "  seconds each, median", cell_recovery);
+        print_row(&table, command, "  the longest", cell_recovery_max);
+    }
     print_utilisation(&table, command);
     gwtf_table_print(&table, stdout);
     gwtf_table_deinit(&table);

@@ -344,6 +344,9 @@ static void sum_reports(const struct run *run, struct gwtf_scenario_result *resu
     result->iterations = (uint32_t)count;
     result->asked = (uint64_t)count * run->scenario->batch.microbatches *
                     gwtf_scenario_count(run->scenario, GWTF_CONFIG_ROLE_DATA);
+    result->seconds_per_iteration = NAN;
+    result->first_iteration_seconds = NAN;
+    result->microbatches_per_second = NAN;
     if (count == 0)
         return;
     result->first_iteration_seconds = result->seconds[0];
@@ -357,7 +360,9 @@ static void sum_measured(const struct run *run, struct gwtf_scenario_result *res
     result->lost = result->asked - measured.completed;
     result->compute_seconds = measured.compute_seconds;
     result->wasted_seconds = measured.compute_seconds - measured.useful_seconds;
-    if (measured.compute_seconds > 0)
+    /* Of no iteration nothing can be said yet. */
+    result->wasted_compute = result->iterations > 0 ? 0 : NAN;
+    if (measured.compute_seconds > 0 && result->iterations > 0)
         result->wasted_compute = result->wasted_seconds / measured.compute_seconds;
     result->crashes = measured.crashes;
     result->recoveries = measured.recoveries;
@@ -377,6 +382,7 @@ static void sum_totals(const struct run *run, struct gwtf_scenario_result *resul
     result->messages = totals.messages;
     result->flow_messages = totals.flow_messages;
     result->bytes = totals.tensor_bytes + totals.messages * sizeof(struct gwtf_message);
+    result->bytes_per_iteration = NAN;
     if (result->iterations > 0)
         result->bytes_per_iteration = (double)result->bytes / result->iterations;
     result->events = totals.events;

@@ -24,7 +24,7 @@ struct gwtf_scenario_result {
     uint32_t iterations; /* reported */
 
     /* Of an iteration: the mean over all but the first, in which flows are built; over all when
-     * there is one. */
+     * there is one. NAN here and below: nothing was measured. */
     double seconds_per_iteration;
     double microbatches_per_second;
     double first_iteration_seconds;
