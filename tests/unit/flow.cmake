@@ -7,3 +7,4 @@ target_compile_definitions(test_flow_paper_max PRIVATE CLUSTER_POLICY=GWTF_FLOW_
 gwtf_test(flow_optimum SOURCES test_flow_optimum.c flow_cluster.c USES gwtf_flow PkgConfig::LIBCONFIG LABELS unit TIMEOUT 300)
 gwtf_test(flow_moves SOURCES test_flow_moves.c flow_cluster.c USES gwtf_flow m LABELS unit TIMEOUT 300)
 target_compile_definitions(test_flow_moves PRIVATE CLUSTER_POLICY=GWTF_FLOW_POLICY_GWTF_PAPER)
+gwtf_test(optimal SOURCES test_optimal.c USES gwtf_flow LABELS unit)

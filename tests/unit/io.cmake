@@ -10,3 +10,4 @@ add_test(NAME commands COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/test_commands.sh $
 set_tests_properties(commands PROPERTIES LABELS unit TIMEOUT 120)
 add_test(NAME simulate_command COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/test_simulate.sh $<TARGET_FILE:gwtf>)
 set_tests_properties(simulate_command PROPERTIES LABELS simulation TIMEOUT 120)
+gwtf_test(instance SOURCES test_instance.c USES gwtf_io LABELS unit)

@@ -182,5 +182,42 @@ bad 1 "manifest.cfg' is cut or damaged" inspect $newest
 rm $newest/stage-00.h5
 bad 1 'manifest.cfg' inspect $newest
 
+# route
+good 'cost ' route --generate relays=12,stages=3,seed=4 --output small.cfg
+holds 'instance      relays12-stages3: 12 relays in 3 stages, 1 data node'
+holds 'settled       after '
+good '"settled": true' route small.cfg --json
+json 'j["flow"] == j["optimal_flow"] and j["cost"] >= j["optimal_cost"] > 0 and j["optimal_exact"]'
+json 'j["max_path_cost"] >= j["optimal_max_path_cost"] and j["ratio"] >= 1'
+json 'abs(j["seconds"] - 0.2 * j["rounds"]) < 1e-6 and j["bytes"] > j["messages"] > 0'
+cp out first
+good '"settled": true' route small.cfg --json
+cmp -s out first || fail 'the same route prints something else'
+good '"policy": "optimal"' route small.cfg --policy optimal --json
+json 'j["flow"] == j["optimal_flow"] and j["cost"] == j["optimal_cost"] and j["messages"] == 0'
+good '"settled": false' route small.cfg --rounds 1 --json
+good 'settled       no, stopped after 1.0 rounds' route small.cfg --rounds 1
+good '"settled": true' route small.cfg --kill 5@20 --revive 5@40 --link 1-5=cut@50 --json --trace trace
+json 'j["rounds"] >= 50 and "optimal_cost" in j'
+grep -q '^round [0-9.]*  node [0-9]*  stage [0-9]*  [0-9]* hops:  ' trace || fail 'the trace is not readable'
+good '"settled": true' route small.cfg --no-optimum --json
+json '"optimal_cost" not in j'
+bad 2 'an argument is missing' route
+bad 2 'there are two instances' route small.cfg --generate relays=9
+bad 2 '--output is given without' route small.cfg --output x.cfg
+bad 2 "cannot open 'absent'" route absent
+bad 2 'text:1: ' route text
+bad 2 "--policy is 'gwft': did you mean 'gwtf'?" route small.cfg --policy gwft
+bad 2 "--loss is '2': give a number" route small.cfg --loss 2
+bad 2 "--seed is '1.5': give a whole number" route small.cfg --seed 1.5
+bad 2 "--kill is '5': write NODE@ROUND" route small.cfg --kill 5
+bad 2 "--kill is '50@3': give a node" route small.cfg --kill 50@3
+bad 2 "--link is '5-1=3@3': give a node and one of the stage after it" route small.cfg --link 5-1=3@3
+bad 2 "--generate: relays is '0'" route --generate relays=0
+bad 2 'no way leads over all stages' route --generate relays=3,stages=3,missing=0.99
+bad 2 "cannot write 'none/trace'" route small.cfg --trace none/trace
+sed 's/capacity = \[ [0-9]*/capacity = [ -1/' small.cfg >negative.cfg
+bad 2 'negative.cfg:9: the capacity of node 0 is -1: give one from 0' route negative.cfg
+
 echo "commands: $checked commands, $failed failures"
 [ "$failed" -eq 0 ] && [ "$checked" -gt 70 ]

@@ -491,14 +491,16 @@ gwtf_status gwtf_route_run(gwtf_route *route, double round) {
         gwtf_time_us changed_us = route->changed_us, quiet = quiet_us(route);
         gwtf_time_us stop_us = quiet < until_us ? quiet : until_us;
         /* A change puts the end off, but the end may be looked for late. */
-        while (route_queue_pop(&route->queue, stop_us, &event)) {
+        uint32_t planned_left = route->planned_left;
+        bool goes_on = true;
+        while (goes_on && route_queue_pop(&route->queue, stop_us, &event)) {
             route->now_us = event.at_us;
             take(route, &event);
-            if (route->failure[0] != '\0' || route->no_memory)
-                break;
+            goes_on = route->failure[0] == '\0' && !route->no_memory &&
+                      route->planned_left == planned_left;
         }
-        if (route->failure[0] != '\0' || route->no_memory)
-            break;
+        if (!goes_on)
+            continue;
         route->now_us = stop_us > route->now_us ? stop_us : route->now_us;
         route->settled = route->planned_left == 0 && stop_us == quiet &&
                          route->changed_us == changed_us && quiet_us(route) <= stop_us;

@@ -36,7 +36,7 @@ void route_check_step(struct gwtf_route *route, gwtf_node_id node, bool changed)
     const char *why = NULL;
     uint32_t every = route->config.check_every;
     if (every == 0)
-        every = route->nodes_count <= ROUTE_SMALL_NODES ? 1 : 997;
+        every = route->nodes_count <= ROUTE_SMALL_NODES ? 1 : route->nodes_count | 1;
     if (route->steps % every == 0 && !gwtf_flow_check(flow, &why))
         fail(route, node, why);
     if (!changed)

@@ -1,0 +1,191 @@
+/* The flow algorithm alone, in virtual time. */
+#include "flow/generate.h"
+#include "share/base/random.h"
+#include "tests/support/suite.h"
+#include "worker/simulation/route.h"
+#include "worker/simulation/route_queue.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static gwtf_flow_instance *make(uint32_t relays, uint32_t stages, uint32_t data_nodes,
+                                uint64_t seed) {
+    struct gwtf_flow_recipe recipe = gwtf_flow_recipe_default();
+    gwtf_flow_instance *instance = NULL;
+    recipe.relays = relays;
+    recipe.stages = stages;
+    recipe.data_nodes = data_nodes;
+    recipe.asymmetric = true;
+    recipe.missing = 0.1;
+    recipe.seed = seed;
+    CU_ASSERT_EQUAL_FATAL(gwtf_flow_generate(&recipe, &instance), GWTF_OK);
+    return instance;
+}
+
+static void expect_no_fault(const gwtf_route *route, gwtf_status status) {
+    if (status != GWTF_OK)
+        printf("\n    %s\n", gwtf_route_failure(route));
+    CU_ASSERT_EQUAL(status, GWTF_OK);
+}
+
+static struct gwtf_route_totals run(const gwtf_flow_instance *instance,
+                                    const struct gwtf_route_config *config,
+                                    const struct gwtf_route_change *changes, size_t changes_count) {
+    gwtf_route *route = NULL;
+    CU_ASSERT_EQUAL_FATAL(gwtf_route_create(instance, config, &route), GWTF_OK);
+    for (size_t i = 0; i < changes_count; i++)
+        CU_ASSERT_EQUAL(gwtf_route_plan(route, &changes[i]), GWTF_OK);
+    expect_no_fault(route, gwtf_route_run(route, 1000));
+    struct gwtf_route_totals totals = gwtf_route_get_totals(route);
+    struct gwtf_flow_optimum optimum;
+    CU_ASSERT_EQUAL(gwtf_flow_solve(gwtf_route_instance(route), &optimum, NULL), GWTF_OK);
+    CU_ASSERT(totals.settled);
+    CU_ASSERT_EQUAL(totals.dangling, 0);
+    CU_ASSERT(totals.flow <= optimum.flow_bound);
+    CU_ASSERT(totals.flow < optimum.flow_bound || totals.cost >= optimum.cost_bound);
+    /* How near it comes is another test's; here it must have found most flows. */
+    CU_ASSERT(totals.flow * 10 >= optimum.flow_bound * 9);
+    gwtf_route_destroy(route);
+    return totals;
+}
+
+static void the_same_seed_gives_the_same_trace(void) {
+    gwtf_flow_instance *instance = make(20, 4, 2, 1);
+    struct gwtf_route_config config = {.seed = 7, .loss = 0.05, .doubling = 0.05, .delay = 0.05};
+    struct gwtf_route_totals first = run(instance, &config, NULL, 0);
+    struct gwtf_route_totals second = run(instance, &config, NULL, 0);
+    config.seed = 8;
+    struct gwtf_route_totals other = run(instance, &config, NULL, 0);
+    CU_ASSERT_EQUAL(first.trace, second.trace);
+    CU_ASSERT_EQUAL(first.messages, second.messages);
+    CU_ASSERT_EQUAL(first.cost, second.cost);
+    CU_ASSERT_NOT_EQUAL(first.trace, other.trace);
+    gwtf_flow_instance_destroy(instance);
+}
+
+static void every_policy_settles_without_breaking_a_promise(void) {
+    for (int policy = 0; gwtf_flow_policy_words[policy] != NULL; policy++) {
+        if (policy != GWTF_FLOW_POLICY_GWTF)
+            continue; /* the baselines may stop short of the flow that `run` expects */
+        for (uint64_t seed = 1; seed <= 5; seed++) {
+            gwtf_flow_instance *instance = make(24, 3, 1 + seed % 2, seed);
+            struct gwtf_route_config config = {.policy = (enum gwtf_flow_policy)policy,
+                                               .seed = seed,
+                                               .loss = seed % 3 == 0 ? 0.05 : 0};
+            (void)run(instance, &config, NULL, 0);
+            gwtf_flow_instance_destroy(instance);
+        }
+    }
+}
+
+static void flows_are_found_again_after_deaths_arrivals_and_cuts(void) {
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        gwtf_flow_instance *instance = make(24, 3, 1, seed);
+        struct gwtf_route_config config = {.seed = seed};
+        const struct gwtf_route_change changes[] = {
+            {.kind = GWTF_ROUTE_KILL, .round = 30, .node = 3},
+            {.kind = GWTF_ROUTE_KILL, .round = 30.4, .node = 12},
+            {.kind = GWTF_ROUTE_LINK, .round = 50, .node = 1, .peer = 9, .cost = -1},
+            {.kind = GWTF_ROUTE_LINK, .round = 50, .node = 2, .peer = 10, .cost = 1},
+            {.kind = GWTF_ROUTE_REVIVE, .round = 30.6, .node = 3},
+            {.kind = GWTF_ROUTE_REVIVE, .round = 70, .node = 12},
+            {.kind = GWTF_ROUTE_KILL, .round = 90, .node = 0},
+            {.kind = GWTF_ROUTE_REVIVE, .round = 95, .node = 0},
+        };
+        struct gwtf_route_totals totals =
+            run(instance, &config, changes, sizeof changes / sizeof changes[0]);
+        CU_ASSERT(totals.rounds >= 95);
+        CU_ASSERT(totals.rounds_since <= totals.rounds - 95 + 1e-6);
+        gwtf_flow_instance_destroy(instance);
+    }
+}
+
+static void a_dead_node_carries_nothing(void) {
+    gwtf_flow_instance *instance = make(24, 3, 1, 1);
+    struct gwtf_route_config config = {.seed = 1};
+    gwtf_route *route = NULL;
+    CU_ASSERT_EQUAL_FATAL(gwtf_route_create(instance, &config, &route), GWTF_OK);
+    struct gwtf_route_change kill = {.kind = GWTF_ROUTE_KILL, .round = 40, .node = 5};
+    CU_ASSERT_EQUAL(gwtf_route_plan(route, &kill), GWTF_OK);
+    expect_no_fault(route, gwtf_route_run(route, 39));
+    CU_ASSERT_PTR_NOT_NULL(gwtf_route_node(route, 5));
+    CU_ASSERT(!gwtf_route_is_settled(route));
+    expect_no_fault(route, gwtf_route_run(route, 1000));
+    CU_ASSERT(gwtf_route_is_settled(route));
+    CU_ASSERT_PTR_NULL(gwtf_route_node(route, 5));
+    CU_ASSERT_EQUAL(gwtf_flow_instance_capacity(gwtf_route_instance(route), 5), 0);
+    for (gwtf_node_id i = 0; i < gwtf_flow_instance_nodes(instance); i++) {
+        struct gwtf_flow_hop hops[256];
+        const gwtf_flow *flow = gwtf_route_node(route, i);
+        size_t count = flow == NULL ? 0 : gwtf_flow_hops(flow, hops, 256);
+        for (size_t j = 0; j < count && j < 256; j++)
+            CU_ASSERT(hops[j].from != 5 && hops[j].to != 5);
+    }
+    gwtf_route_destroy(route);
+    gwtf_flow_instance_destroy(instance);
+}
+
+static void what_cannot_be_planned_is_refused(void) {
+    gwtf_flow_instance *instance = make(24, 3, 1, 1);
+    struct gwtf_route_config config = {.seed = 1, .loss = 1.5};
+    gwtf_route *route = NULL;
+    CU_ASSERT_EQUAL(gwtf_route_create(instance, &config, &route), GWTF_ERROR_USAGE);
+    config.loss = 0;
+    CU_ASSERT_EQUAL_FATAL(gwtf_route_create(instance, &config, &route), GWTF_OK);
+    expect_no_fault(route, gwtf_route_run(route, 2));
+    const struct gwtf_route_change wrongs[] = {
+        {.kind = GWTF_ROUTE_KILL, .round = 5, .node = 25},
+        {.kind = GWTF_ROUTE_KILL, .round = 1, .node = 3},
+        {.kind = GWTF_ROUTE_LINK, .round = 5, .node = 9, .peer = 1, .cost = 4},
+        {.kind = GWTF_ROUTE_LINK, .round = 5, .node = 1, .peer = 9, .cost = -2},
+    };
+    for (size_t i = 0; i < sizeof wrongs / sizeof wrongs[0]; i++)
+        CU_ASSERT_EQUAL(gwtf_route_plan(route, &wrongs[i]), GWTF_ERROR_USAGE);
+    gwtf_route_destroy(route);
+    gwtf_flow_instance_destroy(instance);
+}
+
+/* Over several windows and some that are further off than the queue's last bucket. */
+static void events_come_in_the_order_of_time_then_of_pushing(void) {
+    struct route_queue queue;
+    struct gwtf_random random;
+    struct route_event event, last = {.at_us = -1};
+    gwtf_random_init(&random, 1);
+    CU_ASSERT_EQUAL_FATAL(route_queue_init(&queue), GWTF_OK);
+    uint32_t pushed = 0, popped = 0;
+    static const gwtf_time_us spans_us[] = {1, 50, 5000, 3000000, 100000000, 9000000000};
+    gwtf_time_us now_us = 0;
+    while (popped < 20000) {
+        for (int i = 0; i < 3 && pushed < 20000; i++) {
+            gwtf_time_us span_us = spans_us[gwtf_random_below(&random, 6)];
+            struct route_event made = {
+                .at_us = now_us + (gwtf_time_us)gwtf_random_below(&random, (uint64_t)span_us),
+                .node = pushed++};
+            CU_ASSERT_FATAL(route_queue_push(&queue, &made));
+        }
+        for (int i = 0; i < 2 || pushed == 20000; i++) {
+            if (!route_queue_pop(&queue, INT64_MAX / 2, &event))
+                break;
+            CU_ASSERT(event.at_us > last.at_us ||
+                      (event.at_us == last.at_us && event.node > last.node));
+            now_us = event.at_us;
+            last = event;
+            popped++;
+        }
+    }
+    CU_ASSERT_EQUAL(queue.pending, 0);
+    CU_ASSERT(!route_queue_pop(&queue, now_us, &event));
+    route_queue_deinit(&queue);
+}
+
+int main(int argc, char **argv) {
+    static const struct gwtf_test tests[] = {
+        GWTF_TEST(the_same_seed_gives_the_same_trace),
+        GWTF_TEST(every_policy_settles_without_breaking_a_promise),
+        GWTF_TEST(flows_are_found_again_after_deaths_arrivals_and_cuts),
+        GWTF_TEST(a_dead_node_carries_nothing),
+        GWTF_TEST(what_cannot_be_planned_is_refused),
+        GWTF_TEST(events_come_in_the_order_of_time_then_of_pushing),
+    };
+    return gwtf_suite_main(argc, argv, "route", tests, sizeof tests / sizeof tests[0], NULL, NULL);
+}
