@@ -192,6 +192,7 @@ static gwtf_status check_node(const struct gwtf_config_reader *reader, const cha
 
 static gwtf_status check_events(struct gwtf_config_reader *reader) {
     struct gwtf_scenario *scenario = reader->base;
+    uint32_t data_nodes = gwtf_scenario_count(scenario, GWTF_CONFIG_ROLE_DATA);
     gwtf_status status = GWTF_OK;
     for (size_t i = 0; i < scenario->crashes_count && status == GWTF_OK; i++)
         status = check_node(reader, "crashes", i, "node", scenario->crashes[i].node);
@@ -205,6 +206,14 @@ static gwtf_status check_events(struct gwtf_config_reader *reader) {
             fault->peer = GWTF_SCENARIO_ALL_PEERS;
         else if (status == GWTF_OK)
             status = check_node(reader, "link_faults", i, "peer", fault->peer);
+        if (status == GWTF_OK && fault->kind == GWTF_SCENARIO_LINK_CUT &&
+            (fault->peer != GWTF_SCENARIO_ALL_PEERS || fault->node < data_nodes))
+            status = gwtf_config_complain(
+                reader, gwtf_config_entry_origin(reader, "link_faults", i, "kind"),
+                "link_faults.%zu cuts %s, which is not simulated: %s", i,
+                fault->node < data_nodes ? "a data node off" : "one link of a node",
+                fault->node < data_nodes ? "name a relay"
+                                         : "leave peer out to cut it off, or make it slow");
         if (status == GWTF_OK && fault->peer == fault->node)
             status = gwtf_config_complain(
                 reader, gwtf_config_entry_origin(reader, "link_faults", i, "peer"),

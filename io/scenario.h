@@ -45,7 +45,7 @@ struct gwtf_scenario_crash {
     uint32_t iteration;
     uint32_t node;
     enum gwtf_scenario_phase phase;
-    uint32_t return_after; /* iterations; 0: never */
+    uint32_t return_after; /* iterations; 0: never. Kept for when nodes can come during a run */
 };
 
 struct gwtf_scenario_link_fault {
@@ -91,7 +91,7 @@ struct gwtf_scenario {
     struct {
         double probability; /* that a relay crashes, each iteration */
         enum gwtf_scenario_phase phase;
-        uint32_t return_after; /* iterations; 0: never */
+        uint32_t return_after; /* as of a crash */
         double notice_ms;      /* until the others know */
     } churn;
     struct {

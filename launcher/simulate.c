@@ -188,7 +188,6 @@ static void put_result(struct gwtf_json *json, const struct command *command,
     gwtf_json_real(json, "flow_cost_seconds", result->flow_cost_seconds);
     gwtf_json_real(json, "flow_cost_seconds_max", result->flow_cost_seconds_max);
     gwtf_json_count(json, "crashes", result->crashes);
-    gwtf_json_count(json, "returns", result->returns);
     gwtf_json_count(json, "link_faults", result->link_faults);
     gwtf_json_count(json, "recoveries", result->recoveries);
     gwtf_json_real(json, "recovery_seconds_median", result->recovery_seconds_median);
@@ -256,7 +255,6 @@ CELL(cell_flows, "%" PRIu32, result->flows)
 REAL_CELL(cell_cost, result->flow_cost_seconds, "")
 REAL_CELL(cell_cost_max, result->flow_cost_seconds_max, "")
 CELL(cell_crashes, "%" PRIu32, result->crashes)
-CELL(cell_returns, "%" PRIu32, result->returns)
 CELL(cell_link_faults, "%" PRIu32, result->link_faults)
 CELL(cell_recoveries, "%zu", result->recoveries)
 REAL_CELL(cell_recovery, result->recovery_seconds_median, "")
@@ -308,7 +306,6 @@ static void print_table(const struct command *command) {
     print_row(&table, command, "  the largest", cell_cost_max);
     if (faults) {
         print_row(&table, command, "crashes", cell_crashes);
-        print_row(&table, command, "returns", cell_returns);
         print_row(&table, command, "link faults", cell_link_faults);
         print_row(&table, command, "microbatches recovered", cell_recoveries);
     }

@@ -177,13 +177,14 @@ static struct gwtf_churn_event *draw(const struct gwtf_scenario *scenario, size_
     struct gwtf_scenario_place places[18];
     struct gwtf_churn_event *events = NULL;
     gwtf_scenario_place(scenario, places);
-    CU_ASSERT_EQUAL_FATAL(gwtf_churn_draw(scenario, places, &events, count), GWTF_OK);
+    CU_ASSERT_EQUAL_FATAL(gwtf_churn_draw(scenario, places, true, &events, count), GWTF_OK);
     return events;
 }
 
 /* Of 16 relays 1.6 crash in an iteration, but for those that are gone for the two that follow. */
 static void churn_is_as_frequent_as_its_probability(void) {
-    struct gwtf_scenario *scenario = ten_regions("run.iterations=1000", "churn.probability=0.1");
+    struct gwtf_scenario *scenario =
+        ten_regions("run.iterations=1000", "churn={ probability = 0.1; return_after = 2; }");
     size_t count, crashes = 0, returns = 0;
     struct gwtf_churn_event *events = draw(scenario, &count);
     for (size_t i = 0; i < count; i++) {
@@ -206,6 +207,25 @@ static void drawn_churn_leaves_each_stage_a_relay(void) {
     struct gwtf_churn_event *events = draw(scenario, &count);
     /* 16 relays in 4 stages. */
     CU_ASSERT_EQUAL(count, 12);
+    free(events);
+    gwtf_scenario_destroy(scenario);
+}
+
+/* All relays' links are cut at once, and a node that is cut off is gone. */
+static void who_is_cut_off_is_gone(void) {
+    struct gwtf_scenario *scenario =
+        ten_regions("links={ probability = 1.0; cut = 1.0; }", "run.iterations=2");
+    size_t count, cut = 0, slow_data_nodes = 0;
+    struct gwtf_churn_event *events = draw(scenario, &count);
+    for (size_t i = 0; i < count; i++) {
+        cut += events[i].kind == GWTF_CHURN_CUT;
+        slow_data_nodes += events[i].kind == GWTF_CHURN_SLOW && events[i].node < 2;
+        CU_ASSERT(events[i].kind != GWTF_CHURN_CUT || events[i].node >= 2);
+    }
+    /* All but one of each stage's four, which come back after an iteration and go again; and both
+     * data nodes, each time. */
+    CU_ASSERT_EQUAL(cut, 12 + 12);
+    CU_ASSERT_EQUAL(slow_data_nodes, 4);
     free(events);
     gwtf_scenario_destroy(scenario);
 }
@@ -234,6 +254,7 @@ static const struct gwtf_test tests[] = {
     GWTF_TEST(the_same_scenario_gives_the_same_run),
     GWTF_TEST(churn_is_as_frequent_as_its_probability),
     GWTF_TEST(drawn_churn_leaves_each_stage_a_relay),
+    GWTF_TEST(who_is_cut_off_is_gone),
     GWTF_TEST(churn_of_links_does_not_change_that_of_nodes),
 };
 

@@ -42,7 +42,8 @@ static const char small[] =
     ");\n"
     "link_faults = (\n"
     "  { iteration = 2; node = 1; },\n"
-    "  { iteration = 4; node = 1; peer = 0; kind = \"cut\"; }\n"
+    "  { iteration = 4; node = 1; peer = 0; kind = \"slow\"; },\n"
+    "  { iteration = 5; node = 2; kind = \"cut\"; }\n"
     ");\n";
 
 static struct gwtf_error error;
@@ -72,7 +73,7 @@ static void what_is_left_out_has_its_default(void) {
     CU_ASSERT_EQUAL(scenario->link_faults[0].peer, GWTF_SCENARIO_ALL_PEERS);
     CU_ASSERT_EQUAL(scenario->link_faults[0].kind, GWTF_SCENARIO_LINK_SLOW);
     CU_ASSERT_EQUAL(scenario->link_faults[1].peer, 0);
-    CU_ASSERT_EQUAL(scenario->link_faults[1].kind, GWTF_SCENARIO_LINK_CUT);
+    CU_ASSERT_EQUAL(scenario->link_faults[2].kind, GWTF_SCENARIO_LINK_CUT);
     CU_ASSERT_EQUAL(scenario->nodes[2].region_index, 1);
     gwtf_scenario_destroy(scenario);
 }
@@ -155,6 +156,10 @@ static void wrong_scenarios_get_one_line_with_its_place(void) {
     expect_refused("node = 5", "node = 0", "small.cfg:28: crashes.0.node is 0, a data node");
     expect_refused("\"backward\"", "\"backwards\"",
                    "small.cfg:28: crashes.0.phase is \"backwards\": did you mean \"backward\"?");
+    expect_refused("peer = 0; kind = \"slow\"", "peer = 0; kind = \"cut\"",
+                   "small.cfg:32: link_faults.1 cuts one link of a node, which is not simulated");
+    expect_refused("node = 2; kind", "node = 0; kind",
+                   "small.cfg:33: link_faults.2 cuts a data node off");
     expect_refused("peer = 0", "peer = 1", "small.cfg:32: link_faults.1.peer is the node itself");
     expect_refused("width = 64;", "width = 64; ffn_width = 99;",
                    "small.cfg:9: model.ffn_width is given, but gpt2's");

@@ -12,6 +12,7 @@ struct drawing {
     const struct gwtf_scenario *scenario;
     const struct gwtf_scenario_place *places;
     uint32_t nodes;
+    bool can_return;
     uint32_t *back;  /* by node: the iteration in which it returns; 0: it is there */
     uint32_t *heals; /* by node: the iteration in which drawn link trouble ends; 0: there is none */
     uint32_t alive[256]; /* by stage */
@@ -63,6 +64,14 @@ static void set_moment(const struct drawing *drawing, enum gwtf_scenario_phase p
     }
 }
 
+/* NODE is gone from ITERATION on. */
+static void leave(struct drawing *drawing, uint32_t iteration, uint32_t node,
+                  uint32_t return_after) {
+    bool returns = drawing->can_return && return_after > 0 && return_after < UINT32_MAX - iteration;
+    drawing->back[node] = returns ? iteration + return_after : UINT32_MAX;
+    drawing->alive[drawing->places[node].stage]--;
+}
+
 static void crash(struct drawing *drawing, uint32_t iteration, uint32_t node,
                   enum gwtf_scenario_phase phase, bool own, uint32_t return_after) {
     if (drawing->back[node] != 0)
@@ -70,9 +79,7 @@ static void crash(struct drawing *drawing, uint32_t iteration, uint32_t node,
     struct gwtf_churn_event event = {.iteration = iteration, .node = node};
     set_moment(drawing, phase, own, &event);
     add(drawing, &event);
-    bool returns = return_after > 0 && return_after < UINT32_MAX - iteration;
-    drawing->back[node] = returns ? iteration + return_after : UINT32_MAX;
-    drawing->alive[drawing->places[node].stage]--;
+    leave(drawing, iteration, node, return_after);
 }
 
 static void add_crashes(struct drawing *drawing, uint32_t iteration) {
@@ -102,18 +109,24 @@ static void add_link_faults(struct drawing *drawing, uint32_t iteration) {
             .node = fault->node,
             .peer = fault->peer,
             .factor = fault->factor};
-        if (fault->iteration == iteration)
+        bool is_gone = drawing->back[fault->node] != 0;
+        if (fault->iteration == iteration && !is_gone) {
             add(drawing, &event);
+            if (event.kind == GWTF_CHURN_CUT)
+                leave(drawing, iteration, fault->node, fault->heal_after);
+        }
         event.kind = GWTF_CHURN_HEAL;
-        if (fault->heal_after > 0 && iteration > fault->iteration &&
-            iteration - fault->iteration == fault->heal_after)
+        if (fault->kind == GWTF_SCENARIO_LINK_SLOW && fault->heal_after > 0 &&
+            iteration > fault->iteration && iteration - fault->iteration == fault->heal_after)
             add(drawing, &event);
     }
     for (uint32_t node = 0; node < drawing->nodes && scenario->links.probability > 0; node++) {
-        if (drawing->heals[node] != 0 ||
+        if (drawing->heals[node] != 0 || drawing->back[node] != 0 ||
             draw(drawing, LABEL_LINK, iteration, node) >= scenario->links.probability)
             continue;
-        bool cut = draw(drawing, LABEL_CUT, iteration, node) < scenario->links.cut;
+        uint32_t stage = drawing->places[node].stage;
+        bool cut = draw(drawing, LABEL_CUT, iteration, node) < scenario->links.cut && stage > 0 &&
+                   drawing->alive[stage] > 1;
         struct gwtf_churn_event event = {.kind = cut ? GWTF_CHURN_CUT : GWTF_CHURN_SLOW,
                                          .iteration = iteration,
                                          .node = node,
@@ -121,6 +134,10 @@ static void add_link_faults(struct drawing *drawing, uint32_t iteration) {
                                          .factor = scenario->links.factor};
         add(drawing, &event);
         uint32_t after = scenario->links.heal_after;
+        if (cut) {
+            leave(drawing, iteration, node, after);
+            continue;
+        }
         bool heals = after > 0 && after < UINT32_MAX - iteration;
         drawing->heals[node] = heals ? iteration + after : UINT32_MAX;
     }
@@ -159,9 +176,9 @@ static int compare(const void *left, const void *right) {
 }
 
 gwtf_status gwtf_churn_draw(const struct gwtf_scenario *scenario,
-                            const struct gwtf_scenario_place *places,
+                            const struct gwtf_scenario_place *places, bool can_return,
                             struct gwtf_churn_event **events, size_t *events_count) {
-    struct drawing drawing = {.scenario = scenario, .places = places};
+    struct drawing drawing = {.scenario = scenario, .places = places, .can_return = can_return};
     drawing.nodes = gwtf_scenario_count(scenario, GWTF_CONFIG_ROLE_DATA) +
                     gwtf_scenario_count(scenario, GWTF_CONFIG_ROLE_RELAY);
     drawing.back = calloc(drawing.nodes, sizeof *drawing.back);

@@ -14,7 +14,7 @@ enum gwtf_churn_kind {
     GWTF_CHURN_HEAL,
     /* node, peer, factor */
     GWTF_CHURN_SLOW,
-    /* node, peer */
+    /* node, a relay: nothing reaches it, and it is lost as one that crashes */
     GWTF_CHURN_CUT,
     /* node: when the share AT of the iteration's forward (or backward) works of relays has ended */
     GWTF_CHURN_CRASH_FORWARD,
@@ -39,10 +39,11 @@ struct gwtf_churn_event {
  * All of SCENARIO's events by iteration, in the order above inside one, crashes there by AT; PLACES
  * are its nodes. *EVENTS is the caller's to free, NULL when there are none. Of a crash in phase
  * "any" four in ten are in the forward works, four in the backward ones, two in aggregation. Where
- * churn is drawn, a stage keeps its last relay. Errors: GWTF_ERROR_MEMORY.
+ * churn is drawn, a stage keeps its last relay. CAN_RETURN: else whoever has gone
+ * stays away. Errors: GWTF_ERROR_MEMORY.
  */
 gwtf_status gwtf_churn_draw(const struct gwtf_scenario *scenario,
-                            const struct gwtf_scenario_place *places,
+                            const struct gwtf_scenario_place *places, bool can_return,
                             struct gwtf_churn_event **events, size_t *events_count);
 
 #endif

@@ -13,6 +13,9 @@
 #define WRITE_BYTES_PER_SECOND 1e9 /* of a snapshot, at the end */
 #define SNAPSHOT_BYTES 12          /* of a parameter */
 
+/* The protocol has no way to take a node in that comes during a run. */
+#define CAN_RETURN false
+
 /* What happens to links: of a node, or of a pair. */
 struct trouble {
     uint32_t node;
@@ -45,7 +48,6 @@ struct run {
     size_t crashes_end[2];
     uint8_t *own; /* by node: kind of the crash at its own work, or 0 */
     uint32_t link_faults;
-    uint32_t returns;
 };
 
 static struct gwtf_simulation_link link_between(const void *context, gwtf_node_id from,
@@ -74,7 +76,7 @@ static struct gwtf_simulation_link link_between(const void *context, gwtf_node_i
 
 static void set_trouble(struct run *run, const struct gwtf_churn_event *event) {
     double factor = event->kind == GWTF_CHURN_SLOW ? event->factor : 1;
-    run->link_faults += event->kind != GWTF_CHURN_HEAL;
+    run->link_faults += event->kind == GWTF_CHURN_SLOW;
     if (event->peer == GWTF_SCENARIO_ALL_PEERS) {
         run->slower[event->node] = factor;
         return;
@@ -140,8 +142,12 @@ static void begin_iteration(struct run *run, uint32_t iteration, gwtf_time_us no
             break;
         case GWTF_CHURN_HEAL:
         case GWTF_CHURN_SLOW:
-        case GWTF_CHURN_CUT:
             set_trouble(run, event);
+            break;
+        case GWTF_CHURN_CUT:
+            /* Whom nobody reaches is declared down and fenced, and may work on in vain. */
+            run->link_faults++;
+            crash(run, event->node, now_us);
             break;
         case GWTF_CHURN_CRASH_FORWARD:
         case GWTF_CHURN_CRASH_BACKWARD: {
@@ -256,7 +262,7 @@ static gwtf_status open_run(struct run *run, struct gwtf_error *error) {
         return status;
     run->measure = measure_create(run->nodes, run->count, scenario->pipeline.stages,
                                   scenario->batch.microbatches);
-    status = gwtf_churn_draw(scenario, run->places, &run->events, &run->events_count);
+    status = gwtf_churn_draw(scenario, run->places, CAN_RETURN, &run->events, &run->events_count);
     return run->measure && status == GWTF_OK ? GWTF_OK : no_memory(error);
 }
 
@@ -421,7 +427,6 @@ static gwtf_status run_whole(struct run *run, struct gwtf_scenario_result *resul
     sum_totals(run, result);
     sum_flows(run, result);
     result->link_faults = run->link_faults;
-    result->returns = run->returns;
     return GWTF_OK;
 }
 
