@@ -100,14 +100,21 @@ size_t gwtf_flow_sends_max(const struct gwtf_flow_config *config) {
     return (size_t)config->neighbours_max * (FLOW_QUEUE_MAX + 1);
 }
 
+static void meet(gwtf_flow *flow, struct flow_peer *peer) {
+    if (flow->policy->meet != NULL)
+        flow->policy->meet(flow, peer);
+}
+
 static gwtf_status take_peer_up(gwtf_flow *flow, const struct gwtf_flow_event *event) {
     if (event->peer == flow->config.self || event->peer == GWTF_NODE_NONE)
         return GWTF_ERROR_USAGE;
     if (!flow_is_neighbouring(flow, event->stage))
         return event->stage == flow->config.stage ? GWTF_OK : GWTF_ERROR_USAGE;
-    if (flow_find_peer(flow, event->peer) != NULL)
+    struct flow_peer *peer = flow_find_peer(flow, event->peer);
+    if (peer != NULL) {
+        meet(flow, peer);
         return GWTF_OK;
-    struct flow_peer *peer = NULL;
+    }
     for (size_t i = 0; i < flow->config.neighbours_max && peer == NULL; i++)
         if (flow->peers[i].id == GWTF_NODE_NONE)
             peer = &flow->peers[i];
@@ -122,6 +129,7 @@ static gwtf_status take_peer_up(gwtf_flow *flow, const struct gwtf_flow_event *e
         flow->peers_count = index + 1;
     flow_forget_figures(flow, peer);
     flow_link_open(flow, peer);
+    meet(flow, peer);
     return GWTF_OK;
 }
 
@@ -153,6 +161,21 @@ static gwtf_status take_capacity(gwtf_flow *flow, const struct gwtf_flow_event *
     return GWTF_OK;
 }
 
+static gwtf_status take_feedback(gwtf_flow *flow, const struct gwtf_flow_event *event) {
+    struct flow_peer *peer = flow_find_peer(flow, event->peer);
+    if (peer == NULL)
+        return GWTF_ERROR_USAGE;
+    if (flow->policy->take_feedback != NULL)
+        flow->policy->take_feedback(flow, peer, event);
+    return GWTF_OK;
+}
+
+static gwtf_status take_assignment(gwtf_flow *flow, const struct gwtf_flow_event *event) {
+    if (flow->policy->take_assignment == NULL)
+        return GWTF_ERROR_USAGE;
+    return flow->policy->take_assignment(flow, event);
+}
+
 static bool figure_is_sane(int64_t cost_us) {
     return cost_us == FLOW_COST_NONE || (cost_us >= 0 && cost_us <= FLOW_COST_MOST);
 }
@@ -169,6 +192,7 @@ static gwtf_status take_message(gwtf_flow *flow, const struct gwtf_flow_event *e
         flow->policy->lose_peer(flow, peer);
         flow_forget_figures(flow, peer);
         flow->policy->note_news(flow);
+        meet(flow, peer);
         break;
     case FLOW_LINK_BODY:
         flow->policy->take_message(flow, peer, message);
@@ -195,6 +219,10 @@ static gwtf_status take_event(gwtf_flow *flow, const struct gwtf_flow_event *eve
     case GWTF_FLOW_EVENT_CAPACITY:
         flow->policy->note_news(flow);
         return take_capacity(flow, event);
+    case GWTF_FLOW_EVENT_FEEDBACK:
+        return take_feedback(flow, event);
+    case GWTF_FLOW_EVENT_ASSIGN:
+        return take_assignment(flow, event);
     case GWTF_FLOW_EVENT_MESSAGE:
         return take_message(flow, event);
     case GWTF_FLOW_EVENT_TIMER:

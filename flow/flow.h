@@ -39,10 +39,21 @@ enum gwtf_flow_policy {
     /* Request flow, change, redirect with annealing, and repair, as in the paper: for comparison.
      * Ends in local optima. See flow/paper.h. */
     GWTF_FLOW_POLICY_GWTF_PAPER,
+    /* Baselines. Next hops are chosen per microbatch, by each sender for itself: as SWARM's
+     * released code does (flow/swarm.c), and as GWTF's authors model SWARM: the nearest node that
+     * does not refuse (flow/swarm_greedy.c). */
+    GWTF_FLOW_POLICY_SWARM,
+    GWTF_FLOW_POLICY_SWARM_GREEDY,
+    /* Baseline: as DT-FM, flows are assigned once by the driver, GWTF_FLOW_EVENT_ASSIGN, and never
+     * move (flow/static.c). */
+    GWTF_FLOW_POLICY_STATIC,
     GWTF_FLOW_POLICIES
 };
 /* In the order of the enum, NULL at the end: as users write them. */
 extern const char *const gwtf_flow_policy_words[];
+/* When a relay is lost during the backward pass of a microbatch: is the whole pipeline run again,
+ * from the data node? Else the lost stage alone, from the input that the hop before has kept. */
+bool gwtf_flow_repeats_pipeline(enum gwtf_flow_policy policy);
 
 enum gwtf_flow_objective { GWTF_FLOW_OBJECTIVE_SUM, GWTF_FLOW_OBJECTIVE_MAX };
 
@@ -50,6 +61,11 @@ enum gwtf_flow_objective { GWTF_FLOW_OBJECTIVE_SUM, GWTF_FLOW_OBJECTIVE_MAX };
 struct gwtf_flow_config {
     enum gwtf_flow_policy policy;
     enum gwtf_flow_objective objective;
+    /* For policies that choose per microbatch: flows are reserved all the same, hop by hop, so that
+     * the flow problem as such gets an answer. A relay that is asked takes the flow when it has
+     * room, and asks the first in its own queue; who is full, or finds nobody, refuses, and the
+     * next is asked. */
+    bool reserve;
     gwtf_node_id self;
     /* 0: data node. */
     uint32_t stage;
@@ -83,10 +99,30 @@ enum gwtf_flow_event_kind {
     GWTF_FLOW_EVENT_LINK_COST,
     /* capacity: of this node, from now on; 0..capacity_max. Flows above it are given up. */
     GWTF_FLOW_EVENT_CAPACITY,
+    /* peer, feedback, cost_us: what has become of a microbatch that this node sent to PEER. Other
+     * policies than swarm and swarm-greedy ignore it. */
+    GWTF_FLOW_EVENT_FEEDBACK,
+    /* Policy static: flow, sink, peer (the previous hop), next, cost_us (from the next hop to the
+     * sink). A source has no previous hop, a sink no next one: GWTF_NODE_NONE; a data node is told
+     * of each of its flows twice. FLOW is the same at all hops, and unique. The hop is held from
+     * when both neighbours are there until one of them is lost. SINK GWTF_NODE_NONE: all that was
+     * assigned here is given up, to be assigned anew under other ids. */
+    GWTF_FLOW_EVENT_ASSIGN,
     /* peer, message. */
     GWTF_FLOW_EVENT_MESSAGE,
     /* The deadline of the last update has come. Earlier or later does no harm. */
     GWTF_FLOW_EVENT_TIMER
+};
+
+enum gwtf_flow_feedback {
+    /* The microbatch is on its way: the next one goes to whom is first now. */
+    GWTF_FLOW_FEEDBACK_SENT,
+    /* PEER has done its part, cost_us after SENT. */
+    GWTF_FLOW_FEEDBACK_DONE,
+    /* PEER has no room. */
+    GWTF_FLOW_FEEDBACK_REFUSED,
+    /* PEER has erred: it is not used until another GWTF_FLOW_EVENT_PEER_UP announces it. */
+    GWTF_FLOW_FEEDBACK_FAILED
 };
 
 /* Meaning of the fields by kind: see flow/messages.h, private to this folder. Plain bytes between
@@ -115,6 +151,10 @@ struct gwtf_flow_event {
     uint32_t stage;
     uint32_t capacity;
     int64_t cost_us;
+    enum gwtf_flow_feedback feedback;
+    gwtf_flow_id flow;
+    gwtf_node_id sink;
+    gwtf_node_id next;
     struct gwtf_flow_message message;
 };
 
@@ -159,22 +199,26 @@ struct gwtf_flow_route {
     int64_t cost_us;   /* of the whole path */
 };
 
-/* Data node: copies at most ROUTES_MAX routes in the order of growing cost, returns how many there
- * are. */
+/*
+ * Data node: copies at most ROUTES_MAX routes in the order of growing cost, returns how many there
+ * are. A policy that chooses per microbatch has as many as the capacity; NEXT is the first in the
+ * queue at this moment, and COST_US that of the hop alone.
+ */
 size_t gwtf_flow_routes(const gwtf_flow *flow, struct gwtf_flow_route *routes, size_t routes_max);
 
 /*
  * Relay: the next hop of the flow that arrives under FLOW_ID, GWTF_NODE_NONE when this node has no
- * such flow or the flow is being repaired. NEXT_ID (may be NULL): the id under which the next hop
- * knows it; untouched with GWTF_NODE_NONE.
+ * such flow or the flow is being repaired. A policy that chooses per microbatch says who is first
+ * in the queue; after the last relay stage that is the sink, and GWTF_NODE_NONE. NEXT_ID (may be
+ * NULL): the id under which the next hop knows it; untouched with GWTF_NODE_NONE.
  */
 gwtf_node_id gwtf_flow_next(const gwtf_flow *flow, gwtf_flow_id flow_id, gwtf_flow_id *next_id);
 
 /*
  * The next stage's nodes for SINK, for a microbatch whose own next hop is gone or has refused:
  * first those that have said that they have room, then the others, each in the order of (link cost
- * + advertised cost). After the last relay stage that is SINK alone. Copies at most HOPS_MAX,
- * returns how many there are.
+ * + advertised cost); baselines: in the order of their queue, static: of link cost. After the last
+ * relay stage that is SINK alone. Copies at most HOPS_MAX, returns how many there are.
  */
 size_t gwtf_flow_alternatives(const gwtf_flow *flow, gwtf_node_id sink, gwtf_node_id *hops,
                               size_t hops_max);

@@ -117,5 +117,5 @@ const struct flow_policy flow_policy_gwtf = {
     .release = flow_give_up,
     .note_change = flow_note_unrest,
     .add_offer = flow_offer_unused,
-    .take_on = flow_take_on,
+    .take_on = flow_take_on_offered,
 };

@@ -8,16 +8,24 @@
 static const struct flow_policy *const policies[GWTF_FLOW_POLICIES] = {
     [GWTF_FLOW_POLICY_GWTF] = &flow_policy_gwtf,
     [GWTF_FLOW_POLICY_GWTF_PAPER] = &flow_policy_paper,
+    [GWTF_FLOW_POLICY_SWARM] = &flow_policy_swarm,
+    [GWTF_FLOW_POLICY_SWARM_GREEDY] = &flow_policy_swarm_greedy,
+    [GWTF_FLOW_POLICY_STATIC] = &flow_policy_static,
 };
 
 const char *const gwtf_flow_policy_words[GWTF_FLOW_POLICIES + 1] = {
-    [GWTF_FLOW_POLICY_GWTF] = "gwtf",
-    [GWTF_FLOW_POLICY_GWTF_PAPER] = "gwtf-paper",
+    [GWTF_FLOW_POLICY_GWTF] = "gwtf",     [GWTF_FLOW_POLICY_GWTF_PAPER] = "gwtf-paper",
+    [GWTF_FLOW_POLICY_SWARM] = "swarm",   [GWTF_FLOW_POLICY_SWARM_GREEDY] = "swarm-greedy",
+    [GWTF_FLOW_POLICY_STATIC] = "static",
 };
 
 const struct flow_policy *flow_find_policy(enum gwtf_flow_policy policy) {
     GWTF_ASSERT(policy < GWTF_FLOW_POLICIES);
     return policies[policy];
+}
+
+bool gwtf_flow_repeats_pipeline(enum gwtf_flow_policy policy) {
+    return flow_find_policy(policy)->repeats_pipeline;
 }
 
 void flow_note_change(gwtf_flow *flow) {

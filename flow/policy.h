@@ -12,6 +12,8 @@
 
 /* Operations that may be NULL say so. */
 struct flow_policy {
+    /* See gwtf_flow_repeats_pipeline. */
+    bool repeats_pipeline;
     /* Relays meet the nodes of their own stage too, though no flow goes to them. */
     bool meets_replicas;
 
@@ -19,6 +21,14 @@ struct flow_policy {
      * DESTROY frees it, also when CREATE has failed. */
     bool (*create)(gwtf_flow *flow);
     void (*destroy)(gwtf_flow *flow);
+
+    /* May be NULL. PEER is there, or has been announced again. */
+    void (*meet)(gwtf_flow *flow, struct flow_peer *peer);
+    /* May be NULL. GWTF_FLOW_EVENT_FEEDBACK about PEER. */
+    void (*take_feedback)(gwtf_flow *flow, struct flow_peer *peer,
+                          const struct gwtf_flow_event *event);
+    /* May be NULL: GWTF_FLOW_EVENT_ASSIGN is refused. */
+    gwtf_status (*take_assignment)(gwtf_flow *flow, const struct gwtf_flow_event *event);
 
     /* Neighbours, links or capacity are not what they were, or are about to change. */
     void (*note_news)(gwtf_flow *flow);
@@ -46,7 +56,8 @@ struct flow_policy {
     const char *(*find_fault)(const gwtf_flow *flow);
 
     /* For flow/repair.h: how long a flow that lost its next hop looks for another before it is
-     * pushed back; how long an outflow without inflow is kept, and what is then done with it. */
+     * pushed back; how long an outflow without inflow is kept, and what is then done with it. 0:
+     * for ever. */
     int64_t repair_ticks;
     int64_t idle_ticks;
     void (*release)(gwtf_flow *flow, struct flow_slot *slot);
@@ -72,5 +83,8 @@ bool flow_take_shared(gwtf_flow *flow, struct flow_peer *peer,
 /* Each in its own file. */
 extern const struct flow_policy flow_policy_gwtf;
 extern const struct flow_policy flow_policy_paper;
+extern const struct flow_policy flow_policy_swarm;
+extern const struct flow_policy flow_policy_swarm_greedy;
+extern const struct flow_policy flow_policy_static;
 
 #endif

@@ -50,7 +50,7 @@ struct candidate {
     gwtf_node_id id;
 };
 
-static bool is_before(const struct candidate *a, const struct candidate *b) {
+static bool comes_before(const struct candidate *a, const struct candidate *b) {
     if (a->offers != b->offers)
         return a->offers;
     if (a->cost_us != b->cost_us)
@@ -90,7 +90,7 @@ size_t flow_get_alternatives(const gwtf_flow *flow, gwtf_node_id sink, gwtf_node
         struct candidate best, candidate;
         for (size_t i = 0; i < flow->peers_count; i++) {
             if (!get_candidate(flow, &flow->peers[i], index, &candidate) ||
-                !is_before(&last, &candidate) || (found && !is_before(&candidate, &best)))
+                !comes_before(&last, &candidate) || (found && !comes_before(&candidate, &best)))
                 continue;
             best = candidate;
             found = true;
@@ -102,6 +102,35 @@ size_t flow_get_alternatives(const gwtf_flow *flow, gwtf_node_id sink, gwtf_node
         last = best;
         count++;
     }
+}
+
+const struct flow_peer *flow_first_hop(const gwtf_flow *flow, const struct flow_peer *after,
+                                       flow_hop_filter *is_open, flow_hop_order *is_before) {
+    const struct flow_peer *first = NULL;
+    for (size_t i = 0; i < flow->peers_count; i++) {
+        const struct flow_peer *peer = &flow->peers[i];
+        if (is_open(flow, peer) && (after == NULL || is_before(flow, after, peer)) &&
+            (first == NULL || is_before(flow, peer, first)))
+            first = peer;
+    }
+    return first;
+}
+
+size_t flow_list_hops(const gwtf_flow *flow, gwtf_node_id sink, flow_hop_filter *is_open,
+                      flow_hop_order *is_before, gwtf_node_id *hops, size_t hops_max) {
+    if (flow->config.stage != 0 && flow->config.stage == flow->config.stages) {
+        if (hops_max > 0)
+            hops[0] = sink;
+        return 1;
+    }
+    size_t count = 0;
+    const struct flow_peer *hop = NULL;
+    while ((hop = flow_first_hop(flow, hop, is_open, is_before)) != NULL) {
+        if (count < hops_max)
+            hops[count] = hop->id;
+        count++;
+    }
+    return count;
 }
 
 size_t gwtf_flow_routes(const gwtf_flow *flow, struct gwtf_flow_route *routes, size_t routes_max) {

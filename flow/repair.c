@@ -16,7 +16,7 @@ static bool lacks_in(const struct flow_slot *slot) {
 
 void flow_set_patience(gwtf_flow *flow, struct flow_slot *slot) {
     int64_t ticks = lacks_out(slot) ? flow->policy->repair_ticks : flow->policy->idle_ticks;
-    if (!lacks_out(slot) && (!lacks_in(slot) || flow->releases_left == 0))
+    if (ticks == 0 || (!lacks_out(slot) && (!lacks_in(slot) || flow->releases_left == 0)))
         slot->patience_at_us = GWTF_TIME_NEVER;
     else if (slot->patience_at_us == GWTF_TIME_NEVER)
         slot->patience_at_us = flow->now_us + ticks * flow->config.tick_us;

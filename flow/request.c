@@ -33,28 +33,35 @@ static struct choice choose(gwtf_flow *flow, uint32_t sink) {
     return best;
 }
 
+void flow_ask(gwtf_flow *flow, struct flow_slot *slot, struct flow_peer *peer, uint32_t sink,
+              int64_t cost_us) {
+    gwtf_flow_id id = flow_new_id(flow);
+    slot->sink = sink;
+    slot->out = (struct flow_end){FLOW_END_ASKED, peer->id, id, false};
+    slot->link_us = peer->link_us;
+    slot->rest_us = FLOW_COST_NONE;
+    struct gwtf_flow_message body = {
+        .kind = FLOW_MESSAGE_REQUEST, .sink = flow->sinks[sink], .flow = id, .cost_us = cost_us};
+    flow_link_send(flow, peer, &body);
+    peer->asks++;
+}
+
 static void ask(gwtf_flow *flow, struct flow_slot *slot, const struct choice *choice) {
     struct flow_offer *offer = &choice->peer->figures[choice->sink].offer;
-    gwtf_flow_id id = flow_new_id(flow);
-    slot->sink = choice->sink;
-    slot->out = (struct flow_end){FLOW_END_ASKED, choice->peer->id, id, false};
-    slot->link_us = choice->peer->link_us;
-    slot->rest_us = FLOW_COST_NONE;
-    struct gwtf_flow_message body = {.kind = FLOW_MESSAGE_REQUEST,
-                                     .sink = flow->sinks[choice->sink],
-                                     .flow = id,
-                                     .cost_us = offer->cost_us};
-    flow_link_send(flow, choice->peer, &body);
-    choice->peer->asks++;
     offer->count--;
+    flow_ask(flow, slot, choice->peer, choice->sink, offer->cost_us);
+}
+
+bool flow_needs_out(const struct flow_slot *slot) {
+    return slot->role == FLOW_ROLE_RELAY && !flow_slot_is_locked(slot) &&
+           slot->in.state == FLOW_END_HELD && slot->out.state == FLOW_END_NONE;
 }
 
 /* Flows that others rely on, but which have lost their way on. */
 void flow_request_repairs(gwtf_flow *flow) {
     for (size_t i = 0; i < flow->slots_count; i++) {
         struct flow_slot *slot = &flow->slots[i];
-        if (slot->role != FLOW_ROLE_RELAY || flow_slot_is_locked(slot) ||
-            slot->in.state != FLOW_END_HELD || slot->out.state != FLOW_END_NONE)
+        if (!flow_needs_out(slot))
             continue;
         struct choice choice = choose(flow, slot->sink);
         if (choice.peer != NULL)
@@ -153,9 +160,15 @@ static struct flow_slot *grant(gwtf_flow *flow, uint32_t sink, int64_t cost_us) 
     return best;
 }
 
+bool flow_take_on_offered(gwtf_flow *flow, struct flow_peer *peer, uint32_t sink,
+                          const struct gwtf_flow_message *message) {
+    return flow_get_offer(flow, sink).cost_us <= message->cost_us &&
+           flow_take_on(flow, peer, sink, message);
+}
+
 bool flow_take_on(gwtf_flow *flow, struct flow_peer *peer, uint32_t sink,
                   const struct gwtf_flow_message *message) {
-    if (flow->config.stage == 0 || flow_get_offer(flow, sink).cost_us > message->cost_us)
+    if (flow->config.stage == 0)
         return false;
     struct flow_slot *slot = flow_take_slot(flow, FLOW_ROLE_RELAY);
     if (slot == NULL)

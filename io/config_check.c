@@ -108,6 +108,15 @@ static gwtf_status check_link_faults(const struct gwtf_config_reader *reader) {
     return GWTF_OK;
 }
 
+static gwtf_status check_policy(const struct gwtf_config_reader *reader) {
+    const struct gwtf_config *config = reader->base;
+    if (config->flow.policy != GWTF_FLOW_POLICY_STATIC)
+        return GWTF_OK;
+    return gwtf_config_complain(reader, gwtf_config_origin_of(reader, "flow", "policy"),
+                                "flow.policy is \"static\", for which nobody assigns the flows of "
+                                "a run: give \"gwtf\", and see gwtf route for \"static\"");
+}
+
 gwtf_status gwtf_config_check(struct gwtf_config_reader *reader) {
     struct gwtf_config *config = reader->base;
     const struct gwtf_config_origin *minimum =
@@ -116,6 +125,8 @@ gwtf_status gwtf_config_check(struct gwtf_config_reader *reader) {
         config->optimizer.minimum = config->optimizer.learning_rate / 10;
     const struct gwtf_config_origin *list = gwtf_config_section_origin(reader, "nodes");
     gwtf_status status = check_shape(reader);
+    if (status == GWTF_OK)
+        status = check_policy(reader);
     if (status != GWTF_OK)
         return status;
     if (config->nodes_count == 0)

@@ -8,3 +8,4 @@ gwtf_test(flow_optimum SOURCES test_flow_optimum.c flow_cluster.c USES gwtf_flow
 gwtf_test(flow_moves SOURCES test_flow_moves.c flow_cluster.c USES gwtf_flow m LABELS unit TIMEOUT 300)
 target_compile_definitions(test_flow_moves PRIVATE CLUSTER_POLICY=GWTF_FLOW_POLICY_GWTF_PAPER)
 gwtf_test(optimal SOURCES test_optimal.c USES gwtf_flow LABELS unit)
+gwtf_test(flow_baselines SOURCES test_flow_baselines.c flow_cluster.c USES gwtf_flow LABELS unit TIMEOUT 300)

@@ -176,6 +176,7 @@ static void create(struct cluster *cluster, gwtf_node_id node) {
     struct cluster_node *at = &cluster->nodes[node];
     struct gwtf_flow_config config = {
         .policy = cluster->policy,
+        .reserve = true,
         .objective = cluster->objective,
         .self = node,
         .stage = at->stage,

@@ -196,6 +196,54 @@ static void give_view(struct gwtf_route *route, gwtf_node_id id, bool full) {
     give_some(route, id, stage, ROUTE_OWN_STAGE);
 }
 
+/* --- Policy static: the driver knows it all, and assigns. --- */
+
+static gwtf_status init_assignment(struct gwtf_route *route) {
+    struct gwtf_flow_optimum optimum;
+    if (route->config.policy != GWTF_FLOW_POLICY_STATIC)
+        return GWTF_OK;
+    gwtf_status status = gwtf_flow_solve(route->instance, &optimum, &route->assigned);
+    uint32_t length = route->stages + 1;
+    for (uint32_t i = 0; status == GWTF_OK && i < route->assigned.count * length; i++) {
+        uint32_t first = i / length * length;
+        gwtf_node_id node = route->assigned.nodes[i];
+        gwtf_node_id next = route->assigned.nodes[first + (i - first + 1) % length];
+        if (!knows(route, node, next)) {
+            add_known(route, node, next);
+            add_known(route, next, node);
+        }
+    }
+    return status;
+}
+
+/* The hop of PATH that starts at node AT of it; OUT of two, source and sink, for a data node. */
+static void assign_hop(struct gwtf_route *route, uint32_t path, uint32_t at, bool out) {
+    uint32_t length = route->stages + 1;
+    const gwtf_node_id *nodes = &route->assigned.nodes[(size_t)path * length];
+    struct gwtf_flow_event event = {.kind = GWTF_FLOW_EVENT_ASSIGN,
+                                    .flow = path + 1,
+                                    .sink = nodes[0],
+                                    .peer = at == 0 ? nodes[length - 1] : nodes[at - 1],
+                                    .next = nodes[(at + 1) % length]};
+    for (uint32_t i = at + 1; out && i < length; i++)
+        event.cost_us +=
+            gwtf_flow_instance_cost(route->instance, nodes[i], nodes[(i + 1) % length]);
+    if (at == 0)
+        *(out ? &event.peer : &event.next) = GWTF_NODE_NONE;
+    GWTF_ASSERT(tell(route, nodes[at], &event) == GWTF_OK);
+}
+
+static void assign(struct gwtf_route *route, gwtf_node_id id) {
+    uint32_t length = route->stages + 1;
+    for (uint32_t i = 0; i < route->assigned.count * length; i++) {
+        if (route->assigned.nodes[i] != id)
+            continue;
+        assign_hop(route, i / length, i % length, true);
+        if (i % length == 0)
+            assign_hop(route, i / length, 0, false);
+    }
+}
+
 /* --- Nodes. --- */
 
 static uint32_t neighbours_max(const struct gwtf_route *route, gwtf_node_id id) {
@@ -210,7 +258,8 @@ static uint32_t neighbours_max(const struct gwtf_route *route, gwtf_node_id id) 
     /* Others pick it too, more than the average by chance, and there must be room for those that
      * it hears of. */
     uint64_t seen = 4 * (uint64_t)route->config.view + 4 * ROUTE_OWN_STAGE;
-    if (route->config.view == 0 || all < seen)
+    bool all_wanted = route->config.view == 0 || route->config.policy == GWTF_FLOW_POLICY_STATIC;
+    if (all_wanted || all < seen)
         seen = all;
     return seen > 0 ? (uint32_t)seen : 1;
 }
@@ -221,6 +270,7 @@ static struct gwtf_flow_config config_of(const struct gwtf_route *route, gwtf_no
     return (struct gwtf_flow_config){
         .policy = route->config.policy,
         .objective = route->config.objective,
+        .reserve = true,
         .self = id,
         .stage = gwtf_flow_instance_stage(route->instance, id),
         .stages = route->stages,
@@ -250,6 +300,9 @@ static void start(struct gwtf_route *route, gwtf_node_id id) {
         event.kind = GWTF_FLOW_EVENT_CAPACITY;
         (void)tell(route, id, &event);
     }
+    /* Once: what is lost with a node stays lost. */
+    if (node->incarnation == 1)
+        assign(route, id);
     for (uint32_t i = node->known_count; i > 0; i--)
         if (route->nodes[node->known[i - 1]].started)
             meet(route, id, node->known[i - 1]);
@@ -369,9 +422,11 @@ gwtf_status gwtf_route_create(const gwtf_flow_instance *instance,
     if (status == GWTF_OK) {
         for (gwtf_node_id i = 0; i < made->nodes_count; i++)
             give_view(made, i, false);
+        status = init_assignment(made);
         for (gwtf_node_id i = 0; i < made->nodes_count; i++)
             plan_start(made, i, (gwtf_time_us)gwtf_random_below(&made->random, GWTF_ROUTE_TICK_US));
-        status = made->no_memory ? GWTF_ERROR_MEMORY : GWTF_OK;
+        if (status == GWTF_OK && made->no_memory)
+            status = GWTF_ERROR_MEMORY;
     }
     if (status == GWTF_OK)
         *route = made;
@@ -387,6 +442,7 @@ void gwtf_route_destroy(gwtf_route *route) {
         gwtf_flow_destroy(route->nodes[i].flow);
         free(route->nodes[i].known);
     }
+    gwtf_flow_paths_deinit(&route->assigned);
     free(route->planned);
     free(route->routes);
     free(route->hops);

@@ -41,6 +41,8 @@ struct gwtf_route {
     size_t hops_max;
     struct gwtf_flow_route *routes;
 
+    struct gwtf_flow_paths assigned; /* policy static */
+
     struct gwtf_route_change *planned;
     uint32_t planned_count, planned_left;
 
