@@ -105,22 +105,54 @@ static void a_dead_node_carries_nothing(void) {
     struct gwtf_route_config config = {.seed = 1};
     gwtf_route *route = NULL;
     CU_ASSERT_EQUAL_FATAL(gwtf_route_create(instance, &config, &route), GWTF_OK);
-    struct gwtf_route_change kill = {.kind = GWTF_ROUTE_KILL, .round = 40, .node = 5};
-    CU_ASSERT_EQUAL(gwtf_route_plan(route, &kill), GWTF_OK);
-    expect_no_fault(route, gwtf_route_run(route, 39));
-    CU_ASSERT_PTR_NOT_NULL(gwtf_route_node(route, 5));
-    CU_ASSERT(!gwtf_route_is_settled(route));
     expect_no_fault(route, gwtf_route_run(route, 1000));
+    gwtf_node_id victim = 1;
+    while (victim < 24 && gwtf_flow_hops(gwtf_route_node(route, victim), NULL, 0) == 0)
+        victim++;
+    struct gwtf_route_change kill = {.kind = GWTF_ROUTE_KILL, .round = 1000, .node = victim};
+    CU_ASSERT_EQUAL(gwtf_route_plan(route, &kill), GWTF_OK);
+    CU_ASSERT(!gwtf_route_is_settled(route));
+    expect_no_fault(route, gwtf_route_run(route, 2000));
     CU_ASSERT(gwtf_route_is_settled(route));
-    CU_ASSERT_PTR_NULL(gwtf_route_node(route, 5));
-    CU_ASSERT_EQUAL(gwtf_flow_instance_capacity(gwtf_route_instance(route), 5), 0);
+    CU_ASSERT_PTR_NULL(gwtf_route_node(route, victim));
+    CU_ASSERT_EQUAL(gwtf_flow_instance_capacity(gwtf_route_instance(route), victim), 0);
+    struct gwtf_route_totals totals = gwtf_route_get_totals(route);
+    CU_ASSERT(totals.dangling == 0 && totals.rounds_since > 0 && totals.messages_since > 0);
     for (gwtf_node_id i = 0; i < gwtf_flow_instance_nodes(instance); i++) {
         struct gwtf_flow_hop hops[256];
         const gwtf_flow *flow = gwtf_route_node(route, i);
         size_t count = flow == NULL ? 0 : gwtf_flow_hops(flow, hops, 256);
         for (size_t j = 0; j < count && j < 256; j++)
-            CU_ASSERT(hops[j].from != 5 && hops[j].to != 5);
+            CU_ASSERT(hops[j].from != victim && hops[j].to != victim);
     }
+    gwtf_route_destroy(route);
+    gwtf_flow_instance_destroy(instance);
+}
+
+/* Each knows one node of the stages beside it, until all hear of all. */
+static void flows_find_better_ways_when_nodes_hear_of_each_other(void) {
+    gwtf_flow_instance *instance = make(12, 3, 1, 2);
+    struct gwtf_route_config config = {.seed = 1, .view = 1};
+    gwtf_route *route = NULL;
+    struct gwtf_flow_optimum optimum;
+    CU_ASSERT_EQUAL_FATAL(gwtf_flow_solve(instance, &optimum, NULL), GWTF_OK);
+    CU_ASSERT_EQUAL_FATAL(gwtf_route_create(instance, &config, &route), GWTF_OK);
+    expect_no_fault(route, gwtf_route_run(route, 1000));
+    struct gwtf_route_totals before = gwtf_route_get_totals(route);
+    CU_ASSERT(before.flow < optimum.flow || before.cost > optimum.cost);
+    uint32_t pairs = 0;
+    for (gwtf_node_id i = 0; i < 13; i++)
+        for (gwtf_node_id j = 0; j < 13; j++) {
+            struct gwtf_route_change hear = {
+                .kind = GWTF_ROUTE_HEAR, .round = before.round + 1, .node = i, .peer = j};
+            CU_ASSERT_EQUAL(gwtf_route_plan(route, &hear), GWTF_OK);
+            pairs += gwtf_flow_instance_cost(instance, i, j) >= 0;
+        }
+    expect_no_fault(route, gwtf_route_run(route, 1000));
+    struct gwtf_route_totals after = gwtf_route_get_totals(route);
+    CU_ASSERT(after.settled && after.dangling == 0);
+    CU_ASSERT(after.messages > before.messages + pairs);
+    CU_ASSERT(after.flow == optimum.flow && after.cost == optimum.cost);
     gwtf_route_destroy(route);
     gwtf_flow_instance_destroy(instance);
 }
@@ -184,6 +216,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(every_policy_settles_without_breaking_a_promise),
         GWTF_TEST(flows_are_found_again_after_deaths_arrivals_and_cuts),
         GWTF_TEST(a_dead_node_carries_nothing),
+        GWTF_TEST(flows_find_better_ways_when_nodes_hear_of_each_other),
         GWTF_TEST(what_cannot_be_planned_is_refused),
         GWTF_TEST(events_come_in_the_order_of_time_then_of_pushing),
     };

@@ -162,6 +162,27 @@ static void meet(struct gwtf_route *route, gwtf_node_id a, gwtf_node_id b) {
     remove_known(route, b, a);
 }
 
+/* NODE has heard of PEER: a round trip measures the link, then both know each other. */
+static void introduce(struct gwtf_route *route, gwtf_node_id id, gwtf_node_id peer) {
+    if (id == peer || peer >= route->nodes_count || knows(route, id, peer) ||
+        !are_linked(route, id, peer))
+        return;
+    route->messages += 2;
+    push(route, &(struct route_event){.at_us = route->now_us + INTRODUCTION_US,
+                                      .kind = ROUTE_EVENT_MEET,
+                                      .node = id,
+                                      .peer = peer,
+                                      .incarnation = route->nodes[id].incarnation});
+}
+
+static void take_introduction(struct gwtf_route *route, gwtf_node_id id, gwtf_node_id peer) {
+    if (!route->nodes[peer].started || knows(route, id, peer))
+        return;
+    add_known(route, id, peer);
+    add_known(route, peer, id);
+    meet(route, id, peer);
+}
+
 /* Gives NODE random nodes of STAGE until it knows WANTED of them. */
 static void give_some(struct gwtf_route *route, gwtf_node_id id, uint32_t stage, uint32_t wanted) {
     uint32_t count = 0;
@@ -370,6 +391,10 @@ static void carry_out(struct gwtf_route *route, const struct gwtf_route_change *
     case GWTF_ROUTE_LINK:
         change_link(route, change);
         break;
+    case GWTF_ROUTE_HEAR:
+        if (route->nodes[change->node].started)
+            introduce(route, change->node, change->peer);
+        break;
     }
     route->planned_left--;
     route->planned_us = route->changed_us = route->now_us;
@@ -458,6 +483,7 @@ gwtf_status gwtf_route_plan(gwtf_route *route, const struct gwtf_route_change *c
     double at_us = change->round * GWTF_ROUTE_TICK_US;
     bool is_link = change->kind == GWTF_ROUTE_LINK;
     if (change->node >= route->nodes_count || !(at_us >= (double)route->now_us) || at_us > 1e15 ||
+        (change->kind == GWTF_ROUTE_HEAR && change->peer >= route->nodes_count) ||
         (is_link &&
          (change->peer >= route->nodes_count || change->cost < GWTF_FLOW_NO_LINK ||
           gwtf_flow_instance_next_stage(route->instance,
@@ -517,6 +543,9 @@ static void take(struct gwtf_route *route, const struct route_event *event) {
         given.kind = GWTF_FLOW_EVENT_PEER_DOWN;
         if (!knows(route, event->node, event->peer))
             (void)tell(route, event->node, &given);
+        break;
+    case ROUTE_EVENT_MEET:
+        take_introduction(route, event->node, event->peer);
         break;
     case ROUTE_EVENT_TIMER:
         take_timer(route, event);

@@ -47,7 +47,8 @@ struct gwtf_route_config {
 enum gwtf_route_change_kind {
     GWTF_ROUTE_KILL,   /* node: gone; each neighbour notices it within a round */
     GWTF_ROUTE_REVIVE, /* node: comes, or comes back, with a fresh state */
-    GWTF_ROUTE_LINK    /* node, peer, cost: the hop between them; GWTF_FLOW_NO_LINK: cut */
+    GWTF_ROUTE_LINK,   /* node, peer, cost: the hop between them; GWTF_FLOW_NO_LINK: cut */
+    GWTF_ROUTE_HEAR    /* node hears of peer, of a neighbouring stage or its own: introduction */
 };
 struct gwtf_route_change {
     enum gwtf_route_change_kind kind;
