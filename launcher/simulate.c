@@ -3,6 +3,7 @@
 #include "io/nearest.h"
 #include "launcher/commands.h"
 #include "launcher/options.h"
+#include "worker/runtime/machine.h"
 #include "worker/simulation/scenario.h"
 
 #include <dirent.h>
@@ -10,6 +11,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 static const struct gwtf_usage usage = {
     .command = "simulate",
@@ -345,6 +347,18 @@ static int complain_ends(const struct command *command) {
     return code;
 }
 
+/* Tables of many nodes can be larger than the machine: then the program is to say so, before the
+ * system ends it or another one. */
+static void limit_memory(void) {
+    struct rlimit limit;
+    uint64_t free_bytes = gwtf_machine_free_bytes();
+    if (free_bytes == 0 || getrlimit(RLIMIT_DATA, &limit) != 0)
+        return;
+    if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur > free_bytes)
+        limit.rlim_cur = (rlim_t)free_bytes;
+    (void)setrlimit(RLIMIT_DATA, &limit);
+}
+
 static int simulate(struct command *command, const char *name) {
     struct gwtf_error error = {""};
     int code = find_scenario(command, name);
@@ -357,6 +371,7 @@ static int simulate(struct command *command, const char *name) {
         return gwtf_fail(status, "%s", error.text);
     if (command->policies_count == 0)
         command->policies[command->policies_count++] = command->scenario->flow.policy;
+    limit_memory();
     code = run_policies(command, &error);
     if (code != 0)
         return code;

@@ -241,7 +241,8 @@ static gwtf_status fill_nodes(struct run *run, struct gwtf_error *error) {
 }
 
 static gwtf_status no_memory(struct gwtf_error *error) {
-    return gwtf_error_set(error, GWTF_ERROR_MEMORY, "no memory for the simulation: free some");
+    return gwtf_error_set(error, GWTF_ERROR_MEMORY,
+                          "no memory for the simulation: free some, or simulate fewer nodes");
 }
 
 static gwtf_status open_run(struct run *run, struct gwtf_error *error) {
