@@ -147,15 +147,14 @@ static gwtf_status solve(struct optimal_solver *solver, struct gwtf_flow_optimum
         status = optimal_solver_take_paths(solver, data[0], paths);
     else if (status == GWTF_OK)
         status = optimal_solve_several(solver, optimum, paths);
+    if (status == GWTF_OK)
+        status = optimal_paths_allocate_balanced(solver->instance, paths);
     if (status != GWTF_OK)
         return status;
     optimum->flow = paths->count;
     optimum->cost = optimal_paths_cost(solver->instance, paths, &optimum->max_path);
     optimum->exact = optimum->flow == optimum->flow_bound && optimum->cost == optimum->cost_bound;
-    if (optimum->flow_bound > 0)
-        optimum->max_path_bound =
-            (optimum->cost_bound + optimum->flow_bound - 1) / optimum->flow_bound;
-    return GWTF_OK;
+    return optimal_solver_bound_max_path(solver, optimum);
 }
 
 gwtf_status gwtf_flow_solve(const gwtf_flow_instance *instance, struct gwtf_flow_optimum *optimum,

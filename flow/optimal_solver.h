@@ -38,6 +38,14 @@ gwtf_status optimal_solver_take_paths(struct optimal_solver *solver, gwtf_node_i
 int64_t optimal_paths_cost(const gwtf_flow_instance *instance, const struct gwtf_flow_paths *paths,
                            int64_t *most);
 
+/* flow/optimal_balance.c. PATHS exchange the rests of their ways, at the same sum of costs, so that
+ * the dearest gets cheaper. And optimum->max_path_bound, when all else of it is known. Errors:
+ * GWTF_ERROR_MEMORY. */
+gwtf_status optimal_paths_allocate_balanced(const gwtf_flow_instance *instance,
+                                            struct gwtf_flow_paths *paths);
+gwtf_status optimal_solver_bound_max_path(struct optimal_solver *solver,
+                                          struct gwtf_flow_optimum *optimum);
+
 /* flow/optimal_several.c: several data nodes. Fills PATHS with a solution of at most FLOW_MOST
  * flows. */
 gwtf_status optimal_solve_several(struct optimal_solver *solver, struct gwtf_flow_optimum *optimum,

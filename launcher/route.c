@@ -395,8 +395,18 @@ static int open_trace(struct work *work) {
     return 0;
 }
 
+static const char *policies_text(char *text, size_t size) {
+    size_t length = 0;
+    for (int i = 0; gwtf_flow_policy_words[i] != NULL && length < size; i++)
+        length += (size_t)snprintf(text + length, size - length, "%s, ", gwtf_flow_policy_words[i]);
+    if (length < size)
+        snprintf(text + length, size - length, "or optimal: the solver; gwtf");
+    return text;
+}
+
 int gwtf_command_route(int argc, char **argv) {
     struct route_options given = {0};
+    char policies[128];
     int code;
     const struct gwtf_option options[] = {
         {.name = "generate",
@@ -406,7 +416,7 @@ int gwtf_command_route(int argc, char **argv) {
         {.name = "output", .argument = "FILE", .help = "where to write it", .value = &given.output},
         {.name = "policy",
          .argument = "WORD",
-         .help = "gwtf (default), gwtf-paper, ..., or optimal: the solver",
+         .help = policies_text(policies, sizeof policies),
          .value = &given.policy},
         {.name = "seed", .argument = "N", .help = "of the simulation; 1", .value = &given.seed},
         {.name = "rounds",
