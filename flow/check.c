@@ -7,16 +7,13 @@ static const char *check_peer(const gwtf_flow *flow, size_t index) {
     const struct flow_peer *peer = &flow->peers[index];
     if (peer->id == GWTF_NODE_NONE)
         return NULL;
-    for (size_t i = 0; i < index; i++)
-        if (flow->peers[i].id == peer->id)
-            return "a neighbour is entered twice";
+    if (flow_find_peer(flow, peer->id) != peer)
+        return "a neighbour is not found, or entered twice";
     if (peer->id == flow->config.self || !flow_is_neighbouring(flow, peer->stage))
         return "a neighbour is of no neighbouring stage";
-    if (peer->session == 0 || peer->session > flow->sessions)
-        return "a connection has a number that was never given";
-    if (peer->queue_count > FLOW_QUEUE_MAX || peer->queue_unsent > peer->queue_count ||
-        peer->queue_first + peer->queue_count != peer->next_sequence)
-        return "a connection's queue does not add up";
+    const char *why = flow_link_check(flow, peer);
+    if (why != NULL)
+        return why;
     uint32_t asked = 0;
     for (size_t i = 0; i < flow->slots_count; i++)
         asked += flow->slots[i].out.state == FLOW_END_ASKED && flow->slots[i].out.peer == peer->id;

@@ -43,16 +43,8 @@ static bool allocate(gwtf_flow *flow) {
     const struct gwtf_flow_config *config = &flow->config;
     flow->slots_count = get_slots_count(config);
     flow->slots = calloc(flow->slots_count, sizeof *flow->slots);
-    flow->sinks = calloc(config->sinks_max, sizeof *flow->sinks);
-    flow->peers = calloc(config->neighbours_max, sizeof *flow->peers);
-    if (flow->slots == NULL || flow->sinks == NULL || flow->peers == NULL)
+    if (flow->slots == NULL || !flow_table_create(flow) || !flow_link_create(flow))
         return false;
-    for (size_t i = 0; i < config->neighbours_max; i++) {
-        flow->peers[i].id = GWTF_NODE_NONE;
-        flow->peers[i].figures = calloc(config->sinks_max, sizeof(struct flow_figures));
-        if (flow->peers[i].figures == NULL)
-            return false;
-    }
     return flow->policy->create == NULL || flow->policy->create(flow);
 }
 
@@ -88,16 +80,14 @@ void gwtf_flow_destroy(gwtf_flow *flow) {
         return;
     if (flow->policy->destroy != NULL)
         flow->policy->destroy(flow);
-    for (size_t i = 0; flow->peers != NULL && i < flow->config.neighbours_max; i++)
-        free(flow->peers[i].figures);
-    free(flow->peers);
-    free(flow->sinks);
+    flow_link_destroy(flow);
+    flow_table_destroy(flow);
     free(flow->slots);
     free(flow);
 }
 
 size_t gwtf_flow_sends_max(const struct gwtf_flow_config *config) {
-    return (size_t)config->neighbours_max * (FLOW_QUEUE_MAX + 1);
+    return flow_link_sends_max(config->neighbours_max);
 }
 
 static void meet(gwtf_flow *flow, struct flow_peer *peer) {
@@ -115,18 +105,12 @@ static gwtf_status take_peer_up(gwtf_flow *flow, const struct gwtf_flow_event *e
         meet(flow, peer);
         return GWTF_OK;
     }
-    for (size_t i = 0; i < flow->config.neighbours_max && peer == NULL; i++)
-        if (flow->peers[i].id == GWTF_NODE_NONE)
-            peer = &flow->peers[i];
+    peer = flow_add_peer(flow, event->peer);
     if (peer == NULL)
         return GWTF_ERROR_LIMIT;
-    peer->id = event->peer;
     peer->stage = event->stage;
     peer->link_us = FLOW_COST_NONE;
     peer->compare_at_us = flow->now_us + FLOW_COMPARE_TICKS * flow->config.tick_us;
-    size_t index = (size_t)(peer - flow->peers);
-    if (index >= flow->peers_count)
-        flow->peers_count = index + 1;
     flow_forget_figures(flow, peer);
     flow_link_open(flow, peer);
     meet(flow, peer);
@@ -138,7 +122,8 @@ static gwtf_status take_peer_down(gwtf_flow *flow, const struct gwtf_flow_event 
     if (peer == NULL)
         return GWTF_OK;
     flow->policy->lose_peer(flow, peer);
-    peer->id = GWTF_NODE_NONE;
+    flow_link_close(flow, peer);
+    flow_remove_peer(flow, peer);
     return GWTF_OK;
 }
 
@@ -187,6 +172,7 @@ static gwtf_status take_message(gwtf_flow *flow, const struct gwtf_flow_event *e
         !(message->other_cost_us < 0 ? message->other_cost_us >= -FLOW_COST_MOST
                                      : figure_is_sane(message->other_cost_us)))
         return GWTF_OK;
+    struct gwtf_flow_message early;
     switch (flow_link_receive(flow, peer, message)) {
     case FLOW_LINK_NEW:
         flow->policy->lose_peer(flow, peer);
@@ -196,6 +182,8 @@ static gwtf_status take_message(gwtf_flow *flow, const struct gwtf_flow_event *e
         break;
     case FLOW_LINK_BODY:
         flow->policy->take_message(flow, peer, message);
+        while (flow_link_next(flow, peer, &early))
+            flow->policy->take_message(flow, peer, &early);
         break;
     case FLOW_LINK_NOTHING:
         break;

@@ -131,17 +131,26 @@ struct gwtf_flow_message {
     uint32_t kind;
     uint32_t count;
     /* Connection: the sender's number of it, the receiver's as far as the sender knows, the number
-     * of this message (0: nothing to acknowledge), the last one received in order. */
+     * of this message (0: nothing to acknowledge), the last one received in order; of those after
+     * it bit i says that acknowledged + 2 + i has come too. */
     uint32_t session;
     uint32_t peer_session;
     uint32_t sequence;
     uint32_t acknowledged;
+    uint32_t acknowledged_mask;
     gwtf_node_id sink;
-    uint32_t limit; /* no padding: the bytes are the same again in the same run */
-    gwtf_flow_id flow;
-    uint64_t token;
-    int64_t cost_us;
-    int64_t other_cost_us;
+    /* No padding: the bytes are the same again in the same run. */
+    union {
+        struct {
+            gwtf_flow_id flow;
+            uint64_t token;
+            int64_t cost_us;
+            int64_t other_cost_us;
+            uint32_t limit;
+            uint32_t unused; /* 0 */
+        };
+        gwtf_node_id nodes[10];
+    };
 };
 
 struct gwtf_flow_event {

@@ -11,6 +11,8 @@
  * peer has at most half a queue of requests under way, so that an answer always fits. */
 #define FLOW_QUEUE_MAX 32u
 #define FLOW_ASKS_MAX (FLOW_QUEUE_MAX / 2)
+/* No entry of the pool of messages; no place in a table. */
+#define FLOW_INDEX_NONE UINT32_MAX
 
 /* Ticks: how often shared flows are compared. */
 #define FLOW_COMPARE_TICKS 256
@@ -45,24 +47,49 @@ struct flow_figures {
     int64_t told_up_us;
 };
 
+/* An entry of the pool of messages, which all connections share. */
+struct flow_queued {
+    struct gwtf_flow_message message;
+    gwtf_time_us sent_us; /* GWTF_TIME_NEVER: to be sent, for the first time or again */
+    uint32_t next;
+    uint16_t sends;
+    bool arrived; /* the peer has it, out of order */
+};
+
+struct flow_pool {
+    struct flow_queued *entries;
+    uint32_t count, left;
+    uint32_t free; /* the first one; FLOW_INDEX_NONE */
+};
+
 struct flow_peer {
     gwtf_node_id id; /* GWTF_NODE_NONE: entry is free */
+    uint32_t next_free;
     uint32_t stage;
     int64_t link_us; /* FLOW_COST_NONE: not measured, or cut */
 
     uint32_t session;      /* of this node */
     uint32_t peer_session; /* 0: not known yet */
     uint32_t next_sequence;
-    uint32_t received; /* the last one in order */
-    bool acknowledge;  /* a message waits for its acknowledgement */
+    uint32_t received;      /* the last one in order */
+    uint32_t received_mask; /* bit i: received + 2 + i is here too, in `early` */
+    uint32_t told_received; /* as the peer was told last */
+    bool acknowledge;       /* a message waits for its acknowledgement */
     gwtf_time_us acknowledge_at_us;
-    gwtf_time_us retry_at_us;
+    gwtf_time_us retry_at_us; /* GWTF_TIME_NEVER: nothing waits for an acknowledgement */
     uint32_t retries;
+    uint32_t round_trip_us; /* average and mean deviation; 0: none measured yet */
+    uint32_t deviation_us;
     uint32_t queue_first; /* its sequence */
     uint32_t queue_count;
-    uint32_t queue_unsent; /* of them, the last ones */
-    struct gwtf_flow_message queue[FLOW_QUEUE_MAX];
-    uint32_t asks; /* requests without answer */
+    uint32_t queue_due;           /* of them, those to be sent as soon as they fit an update */
+    uint32_t queue, queue_last;   /* in the pool, in their order; FLOW_INDEX_NONE */
+    uint32_t passing;             /* in the pool: to be sent once, without a number */
+    uint32_t early;               /* in the pool: what has come out of order, in its order */
+    const struct flow_pool *pool; /* the node's */
+    uint32_t heap_at;             /* in flow->heap */
+    gwtf_time_us due_us;          /* when flow_link_emit has something to do for it */
+    uint32_t asks;                /* requests without answer */
 
     gwtf_time_us compare_at_us;
     struct flow_figures *figures; /* [sinks_max] */
@@ -175,6 +202,13 @@ struct gwtf_flow {
 
     size_t peers_count; /* entries used at some time; some of them may be free */
     struct flow_peer *peers;
+    uint32_t peers_free;          /* the first free entry */
+    struct flow_figures *figures; /* of all peers */
+    uint32_t *peer_index;         /* by id, open addressing: place in peers, or FLOW_INDEX_NONE */
+    uint32_t peer_index_mask;
+    uint32_t *heap; /* places in peers, the one that is due first on top */
+    uint32_t heap_count;
+    struct flow_pool pool;
     size_t sinks_count;
     gwtf_node_id *sinks;
     size_t slots_count;

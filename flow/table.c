@@ -2,11 +2,86 @@
 
 #include "flow/policy.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+static uint32_t *find_place(const gwtf_flow *flow, gwtf_node_id id) {
+    uint32_t at = (uint32_t)gwtf_random_at(id, 0) & flow->peer_index_mask;
+    while (flow->peer_index[at] != FLOW_INDEX_NONE && flow->peers[flow->peer_index[at]].id != id)
+        at = (at + 1) & flow->peer_index_mask;
+    return &flow->peer_index[at];
+}
+
 struct flow_peer *flow_find_peer(const gwtf_flow *flow, gwtf_node_id id) {
-    for (size_t i = 0; i < flow->peers_count; i++)
-        if (flow->peers[i].id == id && id != GWTF_NODE_NONE)
-            return &flow->peers[i];
-    return NULL;
+    if (id == GWTF_NODE_NONE)
+        return NULL;
+    uint32_t index = *find_place(flow, id);
+    return index == FLOW_INDEX_NONE ? NULL : &flow->peers[index];
+}
+
+struct flow_peer *flow_add_peer(gwtf_flow *flow, gwtf_node_id id) {
+    uint32_t index = flow->peers_free;
+    if (index == FLOW_INDEX_NONE)
+        return NULL;
+    struct flow_peer *peer = &flow->peers[index];
+    flow->peers_free = peer->next_free;
+    if (index >= flow->peers_count)
+        flow->peers_count = index + 1;
+    *find_place(flow, id) = index;
+    peer->id = id;
+    return peer;
+}
+
+void flow_remove_peer(gwtf_flow *flow, struct flow_peer *peer) {
+    uint32_t mask = flow->peer_index_mask;
+    uint32_t hole = (uint32_t)(find_place(flow, peer->id) - flow->peer_index);
+    /* Those that found their place taken move up. */
+    for (uint32_t at = (hole + 1) & mask; flow->peer_index[at] != FLOW_INDEX_NONE;
+         at = (at + 1) & mask) {
+        gwtf_node_id id = flow->peers[flow->peer_index[at]].id;
+        uint32_t wanted = (uint32_t)gwtf_random_at(id, 0) & mask;
+        if (((at - wanted) & mask) < ((at - hole) & mask))
+            continue;
+        flow->peer_index[hole] = flow->peer_index[at];
+        hole = at;
+    }
+    flow->peer_index[hole] = FLOW_INDEX_NONE;
+    peer->id = GWTF_NODE_NONE;
+    peer->next_free = flow->peers_free;
+    flow->peers_free = (uint32_t)(peer - flow->peers);
+}
+
+bool flow_table_create(gwtf_flow *flow) {
+    const struct gwtf_flow_config *config = &flow->config;
+    uint32_t places = 4;
+    while (places < 2 * config->neighbours_max)
+        places *= 2;
+    flow->peer_index_mask = places - 1;
+    flow->peer_index = malloc(places * sizeof *flow->peer_index);
+    flow->sinks = calloc(config->sinks_max, sizeof *flow->sinks);
+    flow->peers = calloc(config->neighbours_max, sizeof *flow->peers);
+    flow->figures =
+        calloc((size_t)config->neighbours_max * config->sinks_max, sizeof *flow->figures);
+    if (flow->peer_index == NULL || flow->sinks == NULL || flow->peers == NULL ||
+        flow->figures == NULL)
+        return false;
+    memset(flow->peer_index, 0xff, places * sizeof *flow->peer_index);
+    flow->peers_free = FLOW_INDEX_NONE;
+    for (uint32_t i = config->neighbours_max; i > 0; i--) {
+        struct flow_peer *peer = &flow->peers[i - 1];
+        peer->id = GWTF_NODE_NONE;
+        peer->figures = &flow->figures[(size_t)(i - 1) * config->sinks_max];
+        peer->next_free = flow->peers_free;
+        flow->peers_free = i - 1;
+    }
+    return true;
+}
+
+void flow_table_destroy(gwtf_flow *flow) {
+    free(flow->peer_index);
+    free(flow->sinks);
+    free(flow->peers);
+    free(flow->figures);
 }
 
 bool flow_is_previous(const gwtf_flow *flow, const struct flow_peer *peer) {

@@ -4,6 +4,14 @@
 
 #include "flow/state.h"
 
+/* The tables of peers and data nodes, of the sizes that the configuration names. False: no memory;
+ * flow_table_destroy frees. */
+bool flow_table_create(gwtf_flow *flow);
+void flow_table_destroy(gwtf_flow *flow);
+
+/* An entry for ID, which has none; NULL: the table is full. The caller fills it. */
+struct flow_peer *flow_add_peer(gwtf_flow *flow, gwtf_node_id id);
+void flow_remove_peer(gwtf_flow *flow, struct flow_peer *peer);
 /* NULL when there is none. */
 struct flow_peer *flow_find_peer(const gwtf_flow *flow, gwtf_node_id id);
 
