@@ -183,6 +183,7 @@ static void put_result(struct gwtf_json *json, const struct command *command,
     gwtf_json_count(json, "lost", result->lost);
     gwtf_json_real(json, "compute_seconds", result->compute_seconds);
     gwtf_json_real(json, "wasted_compute", result->wasted_compute);
+    gwtf_json_real(json, "wasted_by_crashed", result->wasted_by_crashed);
     gwtf_json_real(json, "bytes_per_iteration", result->bytes_per_iteration);
     gwtf_json_count(json, "messages", result->messages);
     gwtf_json_count(json, "flow_messages", result->flow_messages);
@@ -251,6 +252,7 @@ REAL_CELL(cell_first, result->first_iteration_seconds, "")
 REAL_CELL(cell_rate, result->microbatches_per_second, "")
 CELL(cell_completed, "%" PRIu64 " of %" PRIu64, result->completed, result->asked)
 REAL_CELL(cell_wasted, 100 * result->wasted_compute, " %")
+REAL_CELL(cell_crashed, 100 * result->wasted_by_crashed, " %")
 REAL_CELL(cell_bytes, result->bytes_per_iteration / 1e9, " GB")
 CELL(cell_messages, "%" PRIu64 " (flow: %" PRIu64 ")", result->messages, result->flow_messages)
 CELL(cell_flows, "%" PRIu32, result->flows)
@@ -307,6 +309,7 @@ static void print_table(const struct command *command) {
     print_row(&table, command, "cost of a flow, seconds", cell_cost);
     print_row(&table, command, "  the largest", cell_cost_max);
     if (faults) {
+        print_row(&table, command, "compute lost with crashed nodes", cell_crashed);
         print_row(&table, command, "crashes", cell_crashes);
         print_row(&table, command, "link faults", cell_link_faults);
         print_row(&table, command, "microbatches recovered", cell_recoveries);

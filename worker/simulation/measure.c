@@ -49,6 +49,7 @@ struct measure {
     size_t bits_bytes;
     int64_t compute_us;
     int64_t useful_us;
+    int64_t crashed_us;
     uint64_t completed;
     uint32_t crashes;
     int64_t *recoveries_us;
@@ -156,6 +157,8 @@ static void count(struct measure *measure, uint32_t stage, const struct held *he
         return;
     counted->bits[bit / 8] |= (uint8_t)(1u << bit % 8);
     measure->useful_us += held->whole_us;
+    if (held->crashed_us != 0)
+        measure->crashed_us -= held->whole_us;
     counted->count++;
 }
 
@@ -239,9 +242,13 @@ static int64_t started_us(const struct node *node, gwtf_time_us now_us) {
 static bool note_crash(struct measure *measure, struct node *node, gwtf_time_us now_us) {
     measure->crashes++;
     measure->compute_us += started_us(node, now_us);
+    measure->crashed_us += started_us(node, now_us);
     node->begun_count = 0;
     for (size_t i = 0; i < node->held.count; i++) {
-        node->held.items[i].crashed_us = now_us;
+        struct held *held = &node->held.items[i];
+        held->crashed_us = now_us;
+        measure->crashed_us +=
+            held->whole_us != 0 ? held->whole_us : held->first_us + held->loss_us;
         if (!append(&measure->stages[node->stage].crashed, &node->held.items[i]))
             return false;
     }
@@ -300,6 +307,7 @@ struct measure_totals measure_get_totals(struct measure *measure, uint32_t repor
         qsort(measure->recoveries_us, measure->recoveries, sizeof *measure->recoveries_us, compare);
     return (struct measure_totals){.compute_seconds = (double)measure->compute_us / 1e6,
                                    .useful_seconds = (double)measure->useful_us / 1e6,
+                                   .crashed_seconds = (double)measure->crashed_us / 1e6,
                                    .completed = measure->completed,
                                    .crashes = measure->crashes,
                                    .recoveries_us = measure->recoveries_us,

@@ -21,7 +21,8 @@ struct measure;
 struct measure_totals {
     double compute_seconds; /* of microbatches, in training */
     double useful_seconds;
-    uint64_t completed; /* microbatches of reported iterations in their data node's step */
+    double crashed_seconds; /* of what is not useful: done by nodes that crashed */
+    uint64_t completed;     /* microbatches of reported iterations in their data node's step */
     uint32_t crashes;
     const int64_t *recoveries_us; /* sorted; the measure's memory */
     size_t recoveries;

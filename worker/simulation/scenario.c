@@ -313,15 +313,22 @@ static gwtf_status start(struct run *run, struct gwtf_error *error) {
     return GWTF_OK;
 }
 
-/* How the run ended, from its nodes. */
+/* How the run ended, from its nodes; one that was declared down may end alone and in error, while
+ * the others train to the end. */
 static void explain_end(const struct run *run, struct gwtf_scenario_result *result) {
+    if (result->iterations == run->scenario->run.iterations)
+        return;
     for (uint32_t i = 0; i < run->count; i++) {
         gwtf_status status = GWTF_OK;
         gwtf_node_id culprit = GWTF_NODE_NONE;
         if (!gwtf_simulation_finished(run->simulation, i, &status, &culprit) || status == GWTF_OK)
             continue;
         result->status = status;
-        if (status == GWTF_ERROR_PEER)
+        if (status == GWTF_ERROR_STAGE)
+            snprintf(result->ended, sizeof result->ended,
+                     "the run ended in iteration %u, as all nodes of a stage were lost",
+                     run->iteration);
+        else if (status == GWTF_ERROR_PEER)
             snprintf(result->ended, sizeof result->ended,
                      "the run ended in iteration %u, as node %u was lost: the protocol at hand "
                      "cannot go on without it",
@@ -368,9 +375,11 @@ static void sum_measured(const struct run *run, struct gwtf_scenario_result *res
     result->compute_seconds = measured.compute_seconds;
     result->wasted_seconds = measured.compute_seconds - measured.useful_seconds;
     /* Of no iteration nothing can be said yet. */
-    result->wasted_compute = result->iterations > 0 ? 0 : NAN;
-    if (measured.compute_seconds > 0 && result->iterations > 0)
+    result->wasted_compute = result->wasted_by_crashed = result->iterations > 0 ? 0 : NAN;
+    if (measured.compute_seconds > 0 && result->iterations > 0) {
         result->wasted_compute = result->wasted_seconds / measured.compute_seconds;
+        result->wasted_by_crashed = measured.crashed_seconds / measured.compute_seconds;
+    }
     result->crashes = measured.crashes;
     result->recoveries = measured.recoveries;
     result->recovery_seconds_median = NAN;
@@ -422,8 +431,8 @@ static gwtf_status run_whole(struct run *run, struct gwtf_scenario_result *resul
                               "the protocol broke a promise (%s): this is a bug: report it with "
                               "the scenario and its seed",
                               gwtf_simulation_failure(run->simulation));
-    explain_end(run, result);
     sum_reports(run, result);
+    explain_end(run, result);
     sum_measured(run, result);
     sum_totals(run, result);
     sum_flows(run, result);

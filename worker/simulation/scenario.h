@@ -36,7 +36,8 @@ struct gwtf_scenario_result {
     uint64_t lost;
     double compute_seconds; /* of microbatches, by all nodes */
     double wasted_seconds;
-    double wasted_compute; /* share */
+    double wasted_compute;    /* share */
+    double wasted_by_crashed; /* share: of it, what crashed nodes took with them */
 
     uint64_t bytes; /* tensors, and messages in their plain size */
     double bytes_per_iteration;
