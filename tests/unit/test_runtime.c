@@ -108,8 +108,11 @@ static void a_cut_or_damaged_charter_is_refused(void) {
 }
 
 static gwtf_heartbeat *make_heartbeat(void) {
-    struct gwtf_heartbeat_config config = {
-        .peers = 3, .interval_us = 10, .silence_us = 100, .first_silence_us = 1000};
+    struct gwtf_heartbeat_config config = {.peers = 3,
+                                           .interval_us = 10,
+                                           .silence_least_us = 40,
+                                           .silence_most_us = 100,
+                                           .first_silence_us = 1000};
     gwtf_heartbeat *heartbeat = NULL;
     CU_ASSERT_EQUAL_FATAL(gwtf_heartbeat_create(&config, 0, &heartbeat), GWTF_OK);
     return heartbeat;
@@ -166,6 +169,78 @@ static void a_peer_heard_behind_a_standstill_gets_no_more_time_than_others(void)
     gwtf_heartbeat_destroy(heartbeat);
 }
 
+/* A peer that has been heard every PAUSE_MS for six seconds, as a worker would configure it. */
+static gwtf_heartbeat *make_learned(int64_t pause_ms, int64_t round_trip_ms, gwtf_time_us *now_us) {
+    struct gwtf_heartbeat_config config = {.peers = 1,
+                                           .interval_us = 250000,
+                                           .silence_least_us = 1200000,
+                                           .silence_most_us = 15000000,
+                                           .first_silence_us = 120000000};
+    gwtf_heartbeat *heartbeat = NULL;
+    size_t peer;
+    CU_ASSERT_EQUAL_FATAL(gwtf_heartbeat_create(&config, 0, &heartbeat), GWTF_OK);
+    for (*now_us = 0; *now_us < 6000000; *now_us += 1000) {
+        if (*now_us % (1000 * pause_ms) == 0)
+            gwtf_heartbeat_heard(heartbeat, 0, *now_us);
+        gwtf_heartbeat_round_trip(heartbeat, 0, 1000 * round_trip_ms);
+        CU_ASSERT_FALSE(gwtf_heartbeat_next_silent(heartbeat, *now_us, &peer));
+    }
+    gwtf_heartbeat_heard(heartbeat, 0, *now_us);
+    return heartbeat;
+}
+
+static void the_deadline_follows_pauses_and_round_trips(void) {
+    static const struct {
+        int64_t pause_ms, round_trip_ms, limit_us;
+    } cases[] = {
+        {250, 0, 1200000},   /* the least */
+        {250, 20, 1400000},  /* and ten round trips */
+        {500, 0, 2000000},   /* four pauses */
+        {250, 530, 6500000}, /* the other end of the world */
+        {6000, 0, 15000000}, /* the most */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        gwtf_time_us now_us, heard_us;
+        size_t peer;
+        gwtf_heartbeat *heartbeat =
+            make_learned(cases[i].pause_ms, cases[i].round_trip_ms, &now_us);
+        CU_ASSERT_EQUAL(gwtf_heartbeat_limit_us(heartbeat, 0), cases[i].limit_us);
+        heard_us = now_us;
+        while (!gwtf_heartbeat_next_silent(heartbeat, now_us, &peer) && now_us < 60000000)
+            now_us += 1000;
+        CU_ASSERT_EQUAL(now_us - heard_us, cases[i].limit_us + 1000);
+        gwtf_heartbeat_destroy(heartbeat);
+    }
+}
+
+static void a_long_pause_is_forgotten_over_minutes(void) {
+    gwtf_time_us now_us;
+    size_t peer;
+    gwtf_heartbeat *heartbeat = make_learned(1000, 0, &now_us);
+    CU_ASSERT_EQUAL(gwtf_heartbeat_limit_us(heartbeat, 0), 4000000);
+    gwtf_time_us from_us = now_us;
+    while (now_us < from_us + 120000000) {
+        now_us += 100000;
+        gwtf_heartbeat_heard(heartbeat, 0, now_us);
+        gwtf_heartbeat_next_silent(heartbeat, now_us, &peer);
+    }
+    /* A second, 1/e of which is left after two minutes. */
+    CU_ASSERT(gwtf_heartbeat_limit_us(heartbeat, 0) > 4 * 365000);
+    CU_ASSERT(gwtf_heartbeat_limit_us(heartbeat, 0) < 4 * 370000);
+    gwtf_heartbeat_destroy(heartbeat);
+}
+
+static void a_pause_in_which_this_node_stood_still_is_not_the_peer_s(void) {
+    gwtf_time_us now_us;
+    size_t peer;
+    gwtf_heartbeat *heartbeat = make_learned(250, 0, &now_us);
+    now_us += 3000000;
+    gwtf_heartbeat_heard(heartbeat, 0, now_us);
+    CU_ASSERT_FALSE(gwtf_heartbeat_next_silent(heartbeat, now_us, &peer));
+    CU_ASSERT_EQUAL(gwtf_heartbeat_limit_us(heartbeat, 0), 1200000);
+    gwtf_heartbeat_destroy(heartbeat);
+}
+
 static void heartbeats_are_due_once_an_interval(void) {
     gwtf_heartbeat *heartbeat = make_heartbeat();
     CU_ASSERT_TRUE(gwtf_heartbeat_due(heartbeat, 0));
@@ -212,6 +287,9 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_peer_that_never_spoke_gets_more_time),
         GWTF_TEST(a_node_that_stood_still_does_not_blame_its_peers),
         GWTF_TEST(a_peer_heard_behind_a_standstill_gets_no_more_time_than_others),
+        GWTF_TEST(the_deadline_follows_pauses_and_round_trips),
+        GWTF_TEST(a_long_pause_is_forgotten_over_minutes),
+        GWTF_TEST(a_pause_in_which_this_node_stood_still_is_not_the_peer_s),
         GWTF_TEST(heartbeats_are_due_once_an_interval),
         GWTF_TEST(the_tightest_control_group_limits_memory),
         GWTF_TEST(files_that_were_read_do_not_count_as_taken_memory),

@@ -27,6 +27,11 @@ struct gwtf_frame {
     uint64_t piece_hash; /* PIECE: of the bytes that follow */
     uint32_t piece;      /* PIECE: its number in the tensor, from 0 */
     uint32_t piece_bytes;
+    /* HEARTBEAT: the sender's clock; the newest of the receiver's that it has heard, 0: none; and
+     * how long ago. */
+    gwtf_time_us sent_us;
+    gwtf_time_us echoed_us;
+    int64_t held_us;
     struct gwtf_message message; /* MESSAGE */
     uint64_t hash;               /* of everything before it */
 };

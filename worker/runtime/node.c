@@ -12,6 +12,8 @@
 #include "worker/runtime/writer.h"
 
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,11 +24,13 @@
 #define SLEEP_MIN_US 20
 #define SLEEP_MAX_US 1000
 
-#define HEARTBEAT_INTERVAL_US 500000
-#define HEARTBEAT_SILENCE_US 15000000
+#define HEARTBEAT_INTERVAL_US 250000
+#define HEARTBEAT_SILENCE_LEAST_US 1500000
+#define HEARTBEAT_SILENCE_MOST_US 15000000
 #define HEARTBEAT_FIRST_SILENCE_US 120000000
 /* The loop turns at least every SLEEP_MAX_US, unless the system or MPI holds it. */
 #define STOOD_STILL_US 2000000
+#define READY_LOOK_US 20000 /* while threads get ready */
 /* Messages that a turn of the loop takes before it looks at work, files and the clock again. */
 #define ARRIVALS_A_TURN 64
 #define STATE_INTERVAL_US 1000000
@@ -261,13 +265,17 @@ static bool handle_arrivals(struct node *node) {
             .peer = arrival.peer, .ticket = arrival.ticket, .status = arrival.status};
         any = true;
         if (arrival.kind == GWTF_ARRIVAL_LOST) {
-            peer_down(node, arrival.peer, "its connection broke");
+            peer_down(node, arrival.peer,
+                      arrival.died ? "its process died" : "its connection broke");
             continue;
         }
         if (arrival.kind != GWTF_ARRIVAL_SENT)
             gwtf_heartbeat_heard(node->heartbeat, arrival.peer, gwtf_clock_now_us());
-        if (arrival.kind == GWTF_ARRIVAL_HEARD)
+        if (arrival.kind == GWTF_ARRIVAL_HEARD) {
+            if (arrival.round_trip_us >= 0)
+                gwtf_heartbeat_round_trip(node->heartbeat, arrival.peer, arrival.round_trip_us);
             continue;
+        }
         event.message = arrival.message;
         event.kind = arrival.kind == GWTF_ARRIVAL_MESSAGE    ? GWTF_EVENT_MESSAGE
                      : arrival.kind == GWTF_ARRIVAL_RECEIVED ? GWTF_EVENT_PAYLOAD_RECEIVED
@@ -342,6 +350,14 @@ static void change_links(struct node *node, gwtf_time_us now_us) {
     }
 }
 
+static void send_heartbeats(struct node *node, gwtf_time_us now_us) {
+    if (!gwtf_heartbeat_due(node->heartbeat, now_us))
+        return;
+    for (gwtf_node_id peer = 0; peer < node->charter->members_count; peer++)
+        if (gwtf_heartbeat_watches(node->heartbeat, peer))
+            gwtf_transport_send_heartbeat(node->transport, peer);
+}
+
 static void handle_time(struct node *node) {
     gwtf_time_us now_us = gwtf_clock_now_us();
     if (node->turned_us != 0 && now_us - node->turned_us > STOOD_STILL_US)
@@ -353,13 +369,14 @@ static void handle_time(struct node *node) {
         struct gwtf_event event = {.kind = GWTF_EVENT_TIMER};
         feed(node, &event);
     }
-    if (gwtf_heartbeat_due(node->heartbeat, now_us))
-        for (gwtf_node_id peer = 0; peer < node->charter->members_count; peer++)
-            if (gwtf_heartbeat_watches(node->heartbeat, peer))
-                gwtf_transport_send_heartbeat(node->transport, peer);
+    send_heartbeats(node, now_us);
     size_t silent;
-    while (!node->finished && gwtf_heartbeat_next_silent(node->heartbeat, now_us, &silent))
-        peer_down(node, (gwtf_node_id)silent, "it is silent");
+    while (!node->finished && gwtf_heartbeat_next_silent(node->heartbeat, now_us, &silent)) {
+        char found_by[64];
+        snprintf(found_by, sizeof found_by, "it is silent for %.1f s",
+                 (double)gwtf_heartbeat_limit_us(node->heartbeat, silent) * 1e-6);
+        peer_down(node, (gwtf_node_id)silent, found_by);
+    }
     if (now_us - node->state_written_us >= STATE_INTERVAL_US)
         write_state(node, now_us);
     if (node->stage == 0 && !node->stop_told && !node->look_under_way &&
@@ -472,8 +489,49 @@ static gwtf_status choose_capacity(struct node *node, const struct gwtf_memory_o
     return GWTF_OK;
 }
 
-static gwtf_status make_memory(struct node *node, struct gwtf_error *error) {
-    struct gwtf_memory_options options = {
+/* The node's memory, made and filled beside the thread that owns MPI, which has its heartbeats to
+ * send meanwhile. */
+struct loading {
+    struct gwtf_memory_options options;
+    gwtf_memory *memory;
+    gwtf_bell *bell;
+    struct gwtf_error error;
+    gwtf_status status;
+    atomic_bool done;
+};
+
+static void *load(void *argument) {
+    struct loading *loading = argument;
+    loading->status = gwtf_memory_create(&loading->options, &loading->memory, &loading->error);
+    atomic_store(&loading->done, true);
+    gwtf_bell_ring(loading->bell);
+    return NULL;
+}
+
+/* What the thread that owns MPI does while others get ready: it is heard, and hears nothing yet. */
+static void keep_beating(struct node *node) {
+    gwtf_transport_push_on(node->transport);
+    send_heartbeats(node, gwtf_clock_now_us());
+    gwtf_bell_wait(node->bell, READY_LOOK_US);
+}
+
+static gwtf_status make_memory(struct node *node, const struct gwtf_memory_options *options,
+                               struct gwtf_error *error) {
+    struct loading loading = {.options = *options, .bell = node->bell};
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, load, &loading) != 0)
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "cannot start a thread");
+    while (!atomic_load(&loading.done))
+        keep_beating(node);
+    pthread_join(thread, NULL);
+    node->memory = loading.memory;
+    if (loading.status != GWTF_OK)
+        *error = loading.error;
+    return loading.status;
+}
+
+static struct gwtf_memory_options memory_options(const struct node *node) {
+    return (struct gwtf_memory_options){
         .setup = &node->setup,
         .stage = node->stage,
         .slots = 1,
@@ -482,12 +540,6 @@ static gwtf_status make_memory(struct node *node, struct gwtf_error *error) {
         .rank = node->rank,
         .snapshot = node->charter->snapshot,
     };
-    gwtf_status status = choose_capacity(node, &options, error);
-    options.slots = node->capacity;
-    if (status == GWTF_OK)
-        status = gwtf_memory_create(&options, &node->memory, error);
-    node->state.capacity = node->capacity;
-    return status;
 }
 
 static gwtf_status make_transport(struct node *node, struct gwtf_error *error) {
@@ -518,7 +570,8 @@ static gwtf_status make_transport(struct node *node, struct gwtf_error *error) {
     struct gwtf_heartbeat_config heartbeat = {
         .peers = charter->members_count,
         .interval_us = HEARTBEAT_INTERVAL_US,
-        .silence_us = HEARTBEAT_SILENCE_US,
+        .silence_least_us = HEARTBEAT_SILENCE_LEAST_US,
+        .silence_most_us = HEARTBEAT_SILENCE_MOST_US,
         .first_silence_us = HEARTBEAT_FIRST_SILENCE_US,
     };
     if (status == GWTF_OK)
@@ -578,7 +631,7 @@ static gwtf_status make_protocol(struct node *node, int64_t compute_us, struct g
 static int64_t await_probe(struct node *node) {
     int64_t probed_us;
     while ((probed_us = gwtf_compute_probed_us(node->compute)) == 0)
-        gwtf_bell_wait(node->bell, 100000);
+        keep_beating(node);
     return probed_us;
 }
 
@@ -588,10 +641,15 @@ static gwtf_status make(struct node *node, struct gwtf_error *error) {
     gwtf_status status = open_setup(node, error);
     if (status == GWTF_OK)
         status = gwtf_bell_create(&node->bell);
+    struct gwtf_memory_options options = memory_options(node);
     if (status == GWTF_OK)
-        status = make_memory(node, error);
+        status = choose_capacity(node, &options, error);
+    options.slots = node->capacity;
+    node->state.capacity = node->capacity;
     if (status == GWTF_OK)
         status = make_transport(node, error);
+    if (status == GWTF_OK)
+        status = make_memory(node, &options, error);
     if (status == GWTF_OK &&
         gwtf_writer_create(&node->setup, node->memory, node->bell, &node->writer) != GWTF_OK)
         status = gwtf_error_set(error, GWTF_ERROR_MEMORY, "cannot start the snapshot thread");

@@ -1,105 +1,12 @@
-#include "worker/runtime/transport.h"
+#include "worker/runtime/transport_state.h"
 
 #include "share/base/assert.h"
 #include "share/base/hash.h"
 #include "worker/runtime/clock.h"
-#include "worker/runtime/frame.h"
+#include "worker/runtime/ulfm.h"
 
-#include <mpi.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define TAG_FRAME 1
-#define TAG_PIECE 2
-
-/* Pieces under way to one peer at one time. */
-#define PIECES_AT_ONCE 4
-
-/* Frames that an emulated network can hold: some for all, some for each peer. */
-#define HELD_MAX 4096
-#define HELD_A_PEER 64
-
-enum request_kind { FREE, FRAME_RECEIVE, FRAME_SEND, PIECE_RECEIVE, PIECE_SEND };
-
-/* What a request of the table is about; same index as the request. */
-struct request {
-    enum request_kind kind;
-    gwtf_node_id peer;
-    size_t frame;              /* FRAME_SEND: index of the frame buffer */
-    struct transfer *transfer; /* PIECE_*: what it belongs to */
-    void *memory;              /* PIECE_RECEIVE: where the piece goes */
-    uint32_t piece_bytes;
-    uint64_t piece_hash;
-};
-
-/* A tensor under way, out or in. Outgoing ones of a peer form a queue. */
-struct transfer {
-    struct transfer *next;
-    gwtf_node_id peer;
-    uint32_t number;
-    char *memory; /* in: NULL when thrown away */
-    uint64_t size_bytes;
-    uint64_t ticket;
-    uint32_t pieces;
-    uint32_t started; /* pieces whose request has been posted */
-    uint32_t finished;
-    bool corrupt;
-};
-
-struct peer {
-    int rank;
-    bool lost;
-    bool awaits_answer; /* a message with a payload was delivered, receive or discard is due */
-    bool heartbeat_under_way;
-    uint32_t transfers_sent;
-    uint64_t frames_sent;
-    uint64_t frames_received;
-    uint32_t pieces_under_way;
-    uint32_t pieces_let_through; /* by the emulated network, and not sent yet */
-    struct gwtf_frame incoming;  /* of the posted receive */
-    struct transfer *out_first;
-    struct transfer *out_last;
-    struct transfer *in_first;
-};
-
-struct gwtf_transport {
-    struct gwtf_transport_config config;
-    struct peer *peers;
-
-    MPI_Request *requests;
-    struct request *about;
-    size_t requests_max;
-    size_t requests_used; /* high-water mark */
-    size_t *free_requests;
-    size_t free_requests_count;
-
-    struct gwtf_frame *frames; /* being sent */
-    size_t *free_frames;
-    size_t free_frames_count;
-    size_t frames_max;
-
-    struct transfer *transfers;
-    struct transfer *free_transfers;
-
-    gwtf_shaper *shaper;     /* NULL: no network is emulated */
-    struct gwtf_frame *held; /* waiting in it; ticket: index */
-    size_t *free_held;
-    size_t free_held_count;
-
-    /* What the last MPI_Testsome completed and has not been looked at. */
-    int *completed;
-    MPI_Status *statuses;
-    int completed_count;
-    int completed_next;
-
-    struct gwtf_transport_counters counters;
-
-    /* Arrivals that a call other than poll has caused. */
-    struct gwtf_arrival *pending;
-    size_t pending_first;
-    size_t pending_count;
-    size_t pending_max;
-};
 
 static void add_pending(struct gwtf_transport *transport, const struct gwtf_arrival *arrival) {
     GWTF_ASSERT(transport->pending_count < transport->pending_max);
@@ -108,12 +15,15 @@ static void add_pending(struct gwtf_transport *transport, const struct gwtf_arri
     transport->pending_count++;
 }
 
-static void lose(struct gwtf_transport *transport, gwtf_node_id node) {
+/* ERROR: of MPI, or MPI_SUCCESS when it was not MPI that found NODE wrong. */
+static void lose(struct gwtf_transport *transport, gwtf_node_id node, int error) {
     struct peer *peer = &transport->peers[node];
     if (peer->lost)
         return;
     gwtf_transport_forget(transport, node);
-    add_pending(transport, &(struct gwtf_arrival){.kind = GWTF_ARRIVAL_LOST, .peer = node});
+    add_pending(transport, &(struct gwtf_arrival){.kind = GWTF_ARRIVAL_LOST,
+                                                  .peer = node,
+                                                  .died = gwtf_ulfm_is_death(error)});
 }
 
 /* An index for a new request, or SIZE_MAX. */
@@ -136,15 +46,16 @@ static void give_request(struct gwtf_transport *transport, size_t index) {
     transport->free_requests[transport->free_requests_count++] = index;
 }
 
-static gwtf_status post_frame_receive(struct gwtf_transport *transport, gwtf_node_id node) {
+gwtf_status gwtf_transport_post_frame(struct gwtf_transport *transport, gwtf_node_id node) {
     struct peer *peer = &transport->peers[node];
     size_t index = take_request(transport, &(struct request){.kind = FRAME_RECEIVE, .peer = node});
     if (index == SIZE_MAX)
         return GWTF_ERROR_LIMIT;
-    if (MPI_Irecv(&peer->incoming, (int)sizeof peer->incoming, MPI_BYTE, peer->rank, TAG_FRAME,
-                  MPI_COMM_WORLD, &transport->requests[index]) != MPI_SUCCESS) {
+    int result = MPI_Irecv(&peer->incoming, (int)sizeof peer->incoming, MPI_BYTE, peer->rank,
+                           TAG_FRAME, MPI_COMM_WORLD, &transport->requests[index]);
+    if (result != MPI_SUCCESS) {
         give_request(transport, index);
-        lose(transport, node);
+        lose(transport, node, result);
         return GWTF_ERROR_PEER;
     }
     return GWTF_OK;
@@ -177,11 +88,12 @@ static gwtf_status send_frame(struct gwtf_transport *transport, gwtf_node_id nod
     gwtf_frame_seal(frame);
     transport->frames[buffer] = *frame;
     look_before_sending();
-    if (MPI_Isend(&transport->frames[buffer], (int)sizeof *frame, MPI_BYTE, peer->rank, TAG_FRAME,
-                  MPI_COMM_WORLD, &transport->requests[index]) != MPI_SUCCESS) {
+    int result = MPI_Isend(&transport->frames[buffer], (int)sizeof *frame, MPI_BYTE, peer->rank,
+                           TAG_FRAME, MPI_COMM_WORLD, &transport->requests[index]);
+    if (result != MPI_SUCCESS) {
         give_request(transport, index);
         transport->free_frames[transport->free_frames_count++] = buffer;
-        lose(transport, node);
+        lose(transport, node, result);
         return GWTF_ERROR_PEER;
     }
     return GWTF_OK;
@@ -215,7 +127,7 @@ static struct transfer *take_transfer(struct gwtf_transport *transport,
     return transfer;
 }
 
-static void give_transfer(struct gwtf_transport *transport, struct transfer *transfer) {
+void gwtf_transport_give_transfer(struct gwtf_transport *transport, struct transfer *transfer) {
     transfer->next = transport->free_transfers;
     transport->free_transfers = transfer;
 }
@@ -240,13 +152,14 @@ static gwtf_status send_piece(struct gwtf_transport *transport, struct transfer 
                                                              .transfer = transfer,
                                                              .piece_bytes = bytes});
     GWTF_ASSERT(index != SIZE_MAX); /* counted in requests_max */
-    transfer->started++;
-    if (MPI_Isend(transfer->memory + offset, (int)bytes, MPI_BYTE, peer->rank, TAG_PIECE,
-                  MPI_COMM_WORLD, &transport->requests[index]) != MPI_SUCCESS) {
+    int result = MPI_Isend(transfer->memory + offset, (int)bytes, MPI_BYTE, peer->rank, TAG_PIECE,
+                           MPI_COMM_WORLD, &transport->requests[index]);
+    if (result != MPI_SUCCESS) {
         give_request(transport, index);
-        lose(transport, transfer->peer);
+        lose(transport, transfer->peer, result);
         return GWTF_ERROR_PEER;
     }
+    transfer->started++;
     peer->pieces_under_way++;
     if (transport->shaper != NULL)
         peer->pieces_let_through--;
@@ -316,6 +229,9 @@ gwtf_status gwtf_transport_send_heartbeat(gwtf_transport *transport, gwtf_node_i
     struct gwtf_frame frame;
     memset(&frame, 0, sizeof frame);
     frame.kind = GWTF_FRAME_HEARTBEAT;
+    frame.sent_us = gwtf_clock_now_us();
+    frame.echoed_us = peer->heartbeat_sent_us;
+    frame.held_us = frame.sent_us - peer->heartbeat_heard_us;
     gwtf_status status = hand_over(transport, to, &frame);
     if (status == GWTF_OK && transport->shaper == NULL)
         peer->heartbeat_under_way = true;
@@ -375,7 +291,7 @@ static gwtf_status expect_payload(struct gwtf_transport *transport, gwtf_node_id
     transfer->next = peer->in_first;
     peer->in_first = transfer;
     peer->awaits_answer = false;
-    return post_frame_receive(transport, from);
+    return gwtf_transport_post_frame(transport, from);
 }
 
 gwtf_status gwtf_transport_receive(gwtf_transport *transport, gwtf_node_id from, void *memory,
@@ -427,7 +343,6 @@ static gwtf_status receive_piece(struct gwtf_transport *transport, gwtf_node_id 
             free(memory);
         return GWTF_ERROR_LIMIT;
     }
-    transfer->started++;
     if (MPI_Irecv(memory, (int)bytes, MPI_BYTE, peer->rank, TAG_PIECE, MPI_COMM_WORLD,
                   &transport->requests[index]) != MPI_SUCCESS) {
         if (transfer->memory == NULL)
@@ -435,6 +350,7 @@ static gwtf_status receive_piece(struct gwtf_transport *transport, gwtf_node_id 
         give_request(transport, index);
         return GWTF_ERROR_PEER;
     }
+    transfer->started++;
     return GWTF_OK;
 }
 
@@ -445,7 +361,7 @@ static bool frame_received(struct gwtf_transport *transport, gwtf_node_id from,
     const struct gwtf_frame *frame = &peer->incoming;
     if (gwtf_frame_check(frame, transport->config.incarnation, ++peer->frames_received) !=
         GWTF_OK) {
-        lose(transport, from);
+        lose(transport, from, MPI_SUCCESS);
         return false;
     }
     switch (frame->kind) {
@@ -455,20 +371,25 @@ static bool frame_received(struct gwtf_transport *transport, gwtf_node_id from,
         transport->counters.messages_received++;
         peer->awaits_answer = frame->message.payload_bytes > 0;
         if (!peer->awaits_answer)
-            post_frame_receive(transport, from);
+            gwtf_transport_post_frame(transport, from);
         return true;
     case GWTF_FRAME_PIECE:
         if (receive_piece(transport, from, frame) != GWTF_OK)
-            lose(transport, from);
+            lose(transport, from, MPI_SUCCESS);
         else
-            post_frame_receive(transport, from);
+            gwtf_transport_post_frame(transport, from);
         return false;
     case GWTF_FRAME_HEARTBEAT:
-        *arrival = (struct gwtf_arrival){.kind = GWTF_ARRIVAL_HEARD, .peer = from};
-        post_frame_receive(transport, from);
+        *arrival =
+            (struct gwtf_arrival){.kind = GWTF_ARRIVAL_HEARD, .peer = from, .round_trip_us = -1};
+        peer->heartbeat_sent_us = frame->sent_us;
+        peer->heartbeat_heard_us = gwtf_clock_now_us();
+        if (frame->echoed_us > 0)
+            arrival->round_trip_us = peer->heartbeat_heard_us - frame->echoed_us - frame->held_us;
+        gwtf_transport_post_frame(transport, from);
         return true;
     default:
-        lose(transport, from);
+        lose(transport, from, MPI_SUCCESS);
         return false;
     }
 }
@@ -490,7 +411,7 @@ static bool piece_received(struct gwtf_transport *transport, const struct reques
                                      .ticket = transfer->ticket,
                                      .status = transfer->corrupt ? GWTF_ERROR_CORRUPT : GWTF_OK};
     unlink_transfer(&peer->in_first, transfer);
-    give_transfer(transport, transfer);
+    gwtf_transport_give_transfer(transport, transfer);
     return tells;
 }
 
@@ -509,10 +430,29 @@ static bool piece_sent(struct gwtf_transport *transport, const struct request *a
         peer->out_last = NULL;
         for (struct transfer *at = peer->out_first; at != NULL; at = at->next)
             peer->out_last = at;
-        give_transfer(transport, transfer);
+        gwtf_transport_give_transfer(transport, transfer);
     }
     send_pieces(transport, about->peer);
     return done;
+}
+
+/* MPI has let go of a tensor to or from a lost peer: what it pinned is free. */
+static void end_lost(struct gwtf_transport *transport, struct transfer *transfer, bool sends) {
+    struct peer *peer = &transport->peers[transfer->peer];
+    if (sends)
+        add_pending(transport, &(struct gwtf_arrival){.kind = GWTF_ARRIVAL_SENT,
+                                                      .peer = transfer->peer,
+                                                      .ticket = transfer->ticket});
+    unlink_transfer(sends ? &peer->out_first : &peer->in_first, transfer);
+    gwtf_transport_give_transfer(transport, transfer);
+}
+
+static void lost_piece_done(struct gwtf_transport *transport, const struct request *about) {
+    struct transfer *transfer = about->transfer;
+    if (about->kind == PIECE_RECEIVE && transfer->memory == NULL)
+        free(about->memory);
+    if (++transfer->finished == transfer->started)
+        end_lost(transport, transfer, about->kind == PIECE_SEND);
 }
 
 static bool request_done(struct gwtf_transport *transport, size_t index, int error,
@@ -524,10 +464,13 @@ static bool request_done(struct gwtf_transport *transport, size_t index, int err
             transport->peers[about.peer].heartbeat_under_way = false;
         transport->free_frames[transport->free_frames_count++] = about.frame;
     }
-    if (transport->peers[about.peer].lost)
+    if (transport->peers[about.peer].lost) {
+        if (about.kind == PIECE_SEND || about.kind == PIECE_RECEIVE)
+            lost_piece_done(transport, &about);
         return false;
+    }
     if (error != MPI_SUCCESS) {
-        lose(transport, about.peer);
+        lose(transport, about.peer, error);
         return false;
     }
     switch (about.kind) {
@@ -596,13 +539,39 @@ void gwtf_transport_forget(gwtf_transport *transport, gwtf_node_id node) {
     uint64_t held;
     while (transport->shaper != NULL && gwtf_shaper_drop(transport->shaper, node, &held))
         transport->free_held[transport->free_held_count++] = (size_t)held;
-    /* Requests may stay pending for ever: their transfers and buffers are left alone. Memory that
-     * was to be sent is free for its owner only when no piece of it is with MPI. */
-    for (struct transfer *at = peer->out_first; at != NULL; at = at->next)
+    /* What MPI has nothing of is free. Requests for the rest may stay pending for ever, as those of
+     * a dead peer do in Open MPI 4.1: they and their memory are left alone, a few pieces at most.
+     */
+    for (struct transfer *at = peer->out_first, *next; at != NULL; at = next) {
+        next = at->next;
         if (at->started == at->finished)
-            add_pending(transport, &(struct gwtf_arrival){.kind = GWTF_ARRIVAL_SENT,
-                                                          .peer = node,
-                                                          .ticket = at->ticket});
+            end_lost(transport, at, true);
+    }
+    for (struct transfer *at = peer->in_first, *next; at != NULL; at = next) {
+        next = at->next;
+        if (at->started == at->finished)
+            end_lost(transport, at, false);
+    }
+    for (size_t i = 0; i < transport->requests_used; i++)
+        if (transport->requests[i] != MPI_REQUEST_NULL && transport->about[i].peer == node &&
+            (transport->about[i].kind == FRAME_RECEIVE ||
+             transport->about[i].kind == PIECE_RECEIVE))
+            MPI_Cancel(&transport->requests[i]); /* works on those that nothing has come for */
+}
+
+void gwtf_transport_push_on(struct gwtf_transport *transport) {
+    GWTF_ASSERT(transport->completed_next == transport->completed_count);
+    if (transport->shaper != NULL)
+        send_let_through(transport);
+    for (size_t i = 0; i < transport->requests_used; i++) {
+        int done = 0;
+        if (transport->about[i].kind != FRAME_SEND)
+            continue;
+        int result = MPI_Test(&transport->requests[i], &done, MPI_STATUS_IGNORE);
+        struct gwtf_arrival unused;
+        if (done || result != MPI_SUCCESS)
+            request_done(transport, i, result, &unused);
+    }
 }
 
 bool gwtf_transport_all_sent(const gwtf_transport *transport) {
@@ -622,102 +591,4 @@ bool gwtf_transport_all_sent(const gwtf_transport *transport) {
 
 struct gwtf_transport_counters gwtf_transport_get_counters(const gwtf_transport *transport) {
     return transport->counters;
-}
-
-static bool allocate_tables(struct gwtf_transport *transport) {
-    size_t nodes = transport->config.nodes;
-    size_t transfers = 64 + 8 * nodes + transport->config.payloads_max;
-    transport->frames_max = 512 + 32 * nodes + transport->config.payloads_max;
-    transport->requests_max = nodes + transport->frames_max + 2 * PIECES_AT_ONCE * nodes;
-    transport->pending_max = 64 + 4 * nodes + transfers;
-    transport->peers = calloc(nodes, sizeof *transport->peers);
-    transport->requests = calloc(transport->requests_max, sizeof(MPI_Request));
-    transport->about = calloc(transport->requests_max, sizeof *transport->about);
-    transport->free_requests = calloc(transport->requests_max, sizeof *transport->free_requests);
-    transport->completed = calloc(transport->requests_max, sizeof *transport->completed);
-    transport->statuses = calloc(transport->requests_max, sizeof(MPI_Status));
-    transport->frames = calloc(transport->frames_max, sizeof *transport->frames);
-    transport->free_frames = calloc(transport->frames_max, sizeof *transport->free_frames);
-    transport->transfers = calloc(transfers, sizeof *transport->transfers);
-    transport->pending = calloc(transport->pending_max, sizeof *transport->pending);
-    if (transport->peers == NULL || transport->requests == NULL || transport->about == NULL ||
-        transport->free_requests == NULL || transport->completed == NULL ||
-        transport->statuses == NULL || transport->frames == NULL ||
-        transport->free_frames == NULL || transport->transfers == NULL ||
-        transport->pending == NULL)
-        return false;
-    for (size_t i = 0; i < transport->frames_max; i++)
-        transport->free_frames[transport->free_frames_count++] = i;
-    for (size_t i = 0; i < transfers; i++)
-        give_transfer(transport, &transport->transfers[i]);
-    return true;
-}
-
-static gwtf_status create_shaper(struct gwtf_transport *transport,
-                                 const struct gwtf_shaper_link *links) {
-    size_t nodes = transport->config.nodes, held_max = HELD_MAX + HELD_A_PEER * nodes;
-    struct gwtf_shaper_config config = {
-        .peers = nodes,
-        /* A piece of those on their way needs an item too. */
-        .items_max = 2 * held_max + transport->config.payloads_max,
-    };
-    transport->held = calloc(held_max, sizeof *transport->held);
-    transport->free_held = calloc(held_max, sizeof *transport->free_held);
-    if (transport->held == NULL || transport->free_held == NULL)
-        return GWTF_ERROR_MEMORY;
-    for (size_t i = 0; i < held_max; i++)
-        transport->free_held[transport->free_held_count++] = i;
-    gwtf_status status = gwtf_shaper_create(&config, &transport->shaper);
-    for (size_t i = 0; i < nodes && status == GWTF_OK; i++)
-        gwtf_shaper_set(transport->shaper, i, &links[i], gwtf_clock_now_us());
-    return status;
-}
-
-gwtf_status gwtf_transport_create(const struct gwtf_transport_config *config,
-                                  gwtf_transport **transport) {
-    struct gwtf_transport *made = calloc(1, sizeof *made);
-    if (made == NULL)
-        return GWTF_ERROR_MEMORY;
-    made->config = *config;
-    if (!allocate_tables(made) ||
-        (config->links != NULL && create_shaper(made, config->links) != GWTF_OK)) {
-        gwtf_transport_destroy(made);
-        return GWTF_ERROR_MEMORY;
-    }
-    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
-    MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
-    for (size_t i = 0; i < config->nodes; i++)
-        made->peers[i].rank = config->rank_of_node[i];
-    made->config.rank_of_node = NULL;
-    made->config.links = NULL;
-    made->peers[config->self].lost = true; /* never sent to, never heard of */
-    for (size_t i = 0; i < config->nodes; i++)
-        if (i != config->self)
-            post_frame_receive(made, (gwtf_node_id)i);
-    *transport = made;
-    return GWTF_OK;
-}
-
-void gwtf_transport_destroy(gwtf_transport *transport) {
-    if (transport == NULL)
-        return;
-    bool with_mpi = false;
-    for (size_t i = 0; i < transport->requests_used; i++)
-        with_mpi = with_mpi || transport->requests[i] != MPI_REQUEST_NULL;
-    if (!with_mpi) { /* else MPI still reads the one and writes into the other */
-        free(transport->frames);
-        free(transport->peers);
-    }
-    gwtf_shaper_destroy(transport->shaper);
-    free(transport->held);
-    free(transport->free_held);
-    free(transport->pending);
-    free(transport->transfers);
-    free(transport->free_frames);
-    free(transport->statuses);
-    free(transport->completed);
-    free(transport->free_requests);
-    free(transport->about);
-    free(transport->requests);
-    free(transport);
 }

@@ -35,7 +35,7 @@ enum gwtf_arrival_kind {
                              the next poll */
     GWTF_ARRIVAL_RECEIVED, /* a tensor is whole: ticket, status (GWTF_ERROR_CORRUPT: hash wrong) */
     GWTF_ARRIVAL_SENT,     /* a tensor's memory may be reused: ticket */
-    GWTF_ARRIVAL_HEARD,    /* a heartbeat */
+    GWTF_ARRIVAL_HEARD,    /* a heartbeat: round_trip_us */
     GWTF_ARRIVAL_LOST /* MPI says that the peer is gone, or it sent rubbish; its tensors will not
                          arrive */
 };
@@ -45,6 +45,8 @@ struct gwtf_arrival {
     struct gwtf_message message;
     uint64_t ticket;
     gwtf_status status;
+    int64_t round_trip_us; /* HEARD: of the way there and back; -1: not known yet */
+    bool died;             /* LOST: MPI says that its process has died */
 };
 
 typedef struct gwtf_transport gwtf_transport;
@@ -68,6 +70,10 @@ gwtf_status gwtf_transport_send(gwtf_transport *transport, gwtf_node_id to,
 
 /* Sends a heartbeat unless the last one to TO is still under way. */
 gwtf_status gwtf_transport_send_heartbeat(gwtf_transport *transport, gwtf_node_id to);
+
+/* Lets MPI get on with heartbeats, without looking at what has come: for a node that cannot take
+ * messages yet, before its first poll. */
+void gwtf_transport_push_on(gwtf_transport *transport);
 
 /* The next thing that has happened; false when nothing has. */
 bool gwtf_transport_poll(gwtf_transport *transport, struct gwtf_arrival *arrival);

@@ -1,0 +1,104 @@
+/* The transport's insides, private to transport.c and transport_create.c. */
+#ifndef GWTF_WORKER_RUNTIME_TRANSPORT_STATE_H
+#define GWTF_WORKER_RUNTIME_TRANSPORT_STATE_H
+
+#include "worker/runtime/frame.h"
+#include "worker/runtime/transport.h"
+
+#include <mpi.h>
+
+#define TAG_FRAME 1
+#define TAG_PIECE 2
+
+/* Pieces under way to one peer at one time. */
+#define PIECES_AT_ONCE 4
+
+enum request_kind { FREE, FRAME_RECEIVE, FRAME_SEND, PIECE_RECEIVE, PIECE_SEND };
+
+/* What a request of the table is about; same index as the request. */
+struct request {
+    enum request_kind kind;
+    gwtf_node_id peer;
+    size_t frame;              /* FRAME_SEND: index of the frame buffer */
+    struct transfer *transfer; /* PIECE_*: what it belongs to */
+    void *memory;              /* PIECE_RECEIVE: where the piece goes */
+    uint32_t piece_bytes;
+    uint64_t piece_hash;
+};
+
+/* A tensor under way, out or in. Outgoing ones of a peer form a queue. */
+struct transfer {
+    struct transfer *next;
+    gwtf_node_id peer;
+    uint32_t number;
+    char *memory; /* in: NULL when thrown away */
+    uint64_t size_bytes;
+    uint64_t ticket;
+    uint32_t pieces;
+    uint32_t started; /* pieces whose request has been posted */
+    uint32_t finished;
+    bool corrupt;
+};
+
+struct peer {
+    int rank;
+    bool lost;
+    bool awaits_answer; /* a message with a payload was delivered, receive or discard is due */
+    bool heartbeat_under_way;
+    gwtf_time_us heartbeat_sent_us;  /* by the peer's clock, the newest heard; 0: none */
+    gwtf_time_us heartbeat_heard_us; /* by this node's */
+    uint32_t transfers_sent;
+    uint64_t frames_sent;
+    uint64_t frames_received;
+    uint32_t pieces_under_way;
+    uint32_t pieces_let_through; /* by the emulated network, and not sent yet */
+    struct gwtf_frame incoming;  /* of the posted receive */
+    struct transfer *out_first;
+    struct transfer *out_last;
+    struct transfer *in_first;
+};
+
+struct gwtf_transport {
+    struct gwtf_transport_config config;
+    struct peer *peers;
+
+    MPI_Request *requests;
+    struct request *about;
+    size_t requests_max;
+    size_t requests_used; /* high-water mark */
+    size_t *free_requests;
+    size_t free_requests_count;
+
+    struct gwtf_frame *frames; /* being sent */
+    size_t *free_frames;
+    size_t free_frames_count;
+    size_t frames_max;
+
+    struct transfer *transfers;
+    struct transfer *free_transfers;
+
+    gwtf_shaper *shaper;     /* NULL: no network is emulated */
+    struct gwtf_frame *held; /* waiting in it; ticket: index */
+    size_t *free_held;
+    size_t free_held_count;
+
+    /* What the last MPI_Testsome completed and has not been looked at. */
+    int *completed;
+    MPI_Status *statuses;
+    int completed_count;
+    int completed_next;
+
+    struct gwtf_transport_counters counters;
+
+    /* Arrivals that a call other than poll has caused. */
+    struct gwtf_arrival *pending;
+    size_t pending_first;
+    size_t pending_count;
+    size_t pending_max;
+};
+
+/* transport.c: lets the next frame of NODE come. */
+gwtf_status gwtf_transport_post_frame(struct gwtf_transport *transport, gwtf_node_id node);
+void gwtf_transport_give_transfer(struct gwtf_transport *transport, struct transfer *transfer);
+
+#endif
