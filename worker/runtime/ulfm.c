@@ -5,14 +5,6 @@
 #include <mpi-ext.h>
 #endif
 
-bool gwtf_ulfm_is_there(void) {
-#ifdef GWTF_HAVE_ULFM
-    return true;
-#else
-    return false;
-#endif
-}
-
 bool gwtf_ulfm_is_death(int error) {
 #ifdef GWTF_HAVE_ULFM
     int class = MPI_SUCCESS;

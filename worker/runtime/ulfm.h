@@ -4,10 +4,8 @@
 
 #include <stdbool.h>
 
-/* True when the MPI that this was built with reports the death of a process by itself. */
-bool gwtf_ulfm_is_there(void);
-
-/* Whether ERROR, of a request or a call, says that the other side's process has died. */
+/* Whether ERROR, of a request or a call, says that the other side's process has died. False with an
+ * MPI that does not notice: see worker/runtime/heartbeat.h. */
 bool gwtf_ulfm_is_death(int error);
 
 #endif
