@@ -7,12 +7,14 @@
 
 /* A cycle that passes more nodes than this is left alone. */
 #define HOPS_MAX(stages) (8 * ((stages) + 2))
-/* A value that has come fewer hops has hardly gone in circles: the shortest cycle has four. */
-#define LENGTH_MIN 8
+/* The first stretch of a scan. */
+#define STRETCH_MIN 8
 /* Scans from one vertex wait for one to two of these parts of a tick, so that one cycle is not
  * looked for by all its vertices; one that passes keeps others off for some retry times. */
 #define SCAN_WAIT_PARTS 4
 #define SCAN_RETRIES 2
+/* A search that fails waits for up to a tick, doubled so often at most. */
+#define FAILURES_MAX 3
 
 static bool send(gwtf_flow *flow, gwtf_node_id to, const struct gwtf_flow_message *body) {
     struct flow_peer *peer = flow_find_peer(flow, to);
@@ -139,8 +141,10 @@ static int64_t get_more_cost(const gwtf_flow *flow, const struct flow_peer *peer
     return flow_is_usable(flow, peer) ? peer->link_us : FLOW_COST_NONE;
 }
 
-static void send_abort(gwtf_flow *flow, gwtf_node_id to, uint64_t token) {
-    struct gwtf_flow_message body = {.kind = FLOW_MESSAGE_ABORT, .token = token};
+/* ON_CYCLE: so is the receiver, though the start of the search is not. */
+static void send_abort(gwtf_flow *flow, gwtf_node_id to, uint64_t token, bool on_cycle) {
+    struct gwtf_flow_message body = {
+        .kind = FLOW_MESSAGE_ABORT, .token = token, .count = on_cycle ? 1 : 0};
     (void)send(flow, to, &body);
 }
 
@@ -160,6 +164,7 @@ static void attach(gwtf_flow *flow, struct flow_slot *slot, gwtf_node_id previou
  * the outflow of a NEW, which is known only when it has gone round. */
 static void begin_commit(gwtf_flow *flow, struct flow_visit *visit) {
     visit->committed = true;
+    flow->potentials[visit->sink].failures = 0;
     visit->until_us = flow->now_us + FLOW_LOCK_TICKS * flow->config.tick_us;
     attach(flow, visit->in, visit->predecessor, visit->token);
     flow->routes_changed = true;
@@ -207,7 +212,7 @@ void flow_take_trace(gwtf_flow *flow, struct flow_peer *peer,
         if (close(flow, known, peer, message, sum_us))
             begin_commit(flow, known);
         else
-            send_abort(flow, peer->id, message->token);
+            send_abort(flow, peer->id, message->token, false);
         return;
     }
     struct flow_visit *visit = find_free_visit(flow);
@@ -223,11 +228,22 @@ void flow_take_trace(gwtf_flow *flow, struct flow_peer *peer,
         if (more ? trace_more(flow, visit, message, sum_us) : trace_less(flow, visit, message))
             return;
         unlock(visit);
-    } else if (known != NULL && possible) {
-        /* The cycle does not contain the start, but this node. */
-        flow->potentials[sink].fresh = true;
     }
-    send_abort(flow, peer->id, message->token);
+    send_abort(flow, peer->id, message->token, known != NULL && possible);
+}
+
+/* In one to two times WAIT_US. */
+static gwtf_time_us get_time_after(gwtf_flow *flow, int64_t wait_us) {
+    return flow->now_us + wait_us +
+           (int64_t)gwtf_random_below(&flow->random, (uint64_t)wait_us + 1);
+}
+
+/* Two searches that have met would do so again and again if both began anew at once. */
+static void hold_back(gwtf_flow *flow, struct flow_potential *potential) {
+    uint64_t most_us = (uint64_t)flow->config.tick_us << potential->failures;
+    potential->begin_from_us = flow->now_us + (int64_t)gwtf_random_below(&flow->random, most_us);
+    if (potential->failures < FAILURES_MAX)
+        potential->failures++;
 }
 
 void flow_take_abort(gwtf_flow *flow, struct flow_peer *peer,
@@ -237,8 +253,16 @@ void flow_take_abort(gwtf_flow *flow, struct flow_peer *peer,
         if (visit->kind == FLOW_VISIT_NONE || visit->token != message->token ||
             visit->predecessor != peer->id || visit->committed)
             continue;
-        if (!visit->first)
-            send_abort(flow, visit->successor, visit->token);
+        struct flow_potential *potential = &flow->potentials[visit->sink];
+        bool on_cycle = message->count == 1;
+        if (on_cycle && potential->in.arc == FLOW_ARC_MORE) {
+            potential->begin_at_us = get_time_after(flow, flow->config.retry_us);
+            on_cycle = false;
+        }
+        if (visit->first)
+            hold_back(flow, potential);
+        else
+            send_abort(flow, visit->successor, visit->token, on_cycle);
         unlock(visit);
         return;
     }
@@ -336,9 +360,9 @@ void flow_take_commit(gwtf_flow *flow, struct flow_peer *peer,
     }
 }
 
-static bool is_long(const gwtf_flow *flow, uint32_t sink) {
-    const struct flow_vertex *in = &flow->potentials[sink].in;
-    return in->arc == FLOW_ARC_MORE && in->length >= LENGTH_MIN;
+/* The arc that a search would begin with. */
+static bool wants_scan(const gwtf_flow *flow, uint32_t sink) {
+    return flow->potentials[sink].looped && flow->potentials[sink].in.arc == FLOW_ARC_MORE;
 }
 
 /* A cycle passes the inner vertex: locks what a change along it needs. */
@@ -381,7 +405,7 @@ static void scan_inner(gwtf_flow *flow, uint32_t sink, struct gwtf_flow_message 
     const struct flow_potential *potential = &flow->potentials[sink];
     if (potential->in.arc == FLOW_ARC_MORE) {
         if (message->token == flow->config.self) {
-            if (!has_open_search(flow, sink))
+            if (!has_open_search(flow, sink) && potential->begin_from_us <= flow->now_us)
                 begin_search(flow, sink);
             return;
         }
@@ -412,14 +436,13 @@ void flow_take_scan(gwtf_flow *flow, const struct gwtf_flow_message *given) {
 
 static void begin_scan(gwtf_flow *flow, uint32_t sink) {
     struct flow_potential *potential = &flow->potentials[sink];
-    int64_t wait_us = flow->config.tick_us / SCAN_WAIT_PARTS;
-    potential->fresh = false;
-    potential->search_from_us =
-        flow->now_us + wait_us + (int64_t)gwtf_random_below(&flow->random, (uint64_t)wait_us + 1);
+    potential->search_from_us = get_time_after(flow, flow->config.tick_us / SCAN_WAIT_PARTS);
+    if (has_open_search(flow, sink) || potential->scanned_until_us > flow->now_us)
+        return;
+    potential->looped = false;
     struct gwtf_flow_message message = {
-        .sink = flow->sinks[sink], .token = flow->config.self, .limit = LENGTH_MIN};
-    if (!has_open_search(flow, sink) && potential->scanned_until_us <= flow->now_us)
-        scan_on(flow, &potential->in, &message);
+        .sink = flow->sinks[sink], .token = flow->config.self, .limit = STRETCH_MIN};
+    scan_on(flow, &potential->in, &message);
 }
 
 /* A search that has not come to an end: its messages are lost with a node. */
@@ -441,10 +464,16 @@ void flow_search(gwtf_flow *flow) {
             expire(flow, &flow->visits[i]);
     if (flow->now_us < flow->calm_at_us)
         return;
-    for (uint32_t sink = 0; sink < flow->sinks_count; sink++)
-        if (flow->potentials[sink].fresh && is_long(flow, sink) &&
-            flow->potentials[sink].search_from_us <= flow->now_us)
+    for (uint32_t sink = 0; sink < flow->sinks_count; sink++) {
+        struct flow_potential *potential = &flow->potentials[sink];
+        if (potential->begin_at_us <= flow->now_us) {
+            potential->begin_at_us = GWTF_TIME_NEVER;
+            if (potential->in.arc == FLOW_ARC_MORE && !has_open_search(flow, sink))
+                begin_search(flow, sink);
+        }
+        if (wants_scan(flow, sink) && potential->search_from_us <= flow->now_us)
             begin_scan(flow, sink);
+    }
 }
 
 gwtf_time_us flow_search_deadline(const gwtf_flow *flow) {
@@ -452,11 +481,14 @@ gwtf_time_us flow_search_deadline(const gwtf_flow *flow) {
     for (size_t i = 0; i < FLOW_VISITS_MAX; i++)
         if (flow->visits[i].kind != FLOW_VISIT_NONE && flow->visits[i].until_us < deadline)
             deadline = flow->visits[i].until_us;
-    for (uint32_t sink = 0; sink < flow->sinks_count; sink++)
-        if (flow->potentials[sink].fresh && is_long(flow, sink) &&
-            flow->potentials[sink].search_from_us < deadline)
-            deadline = flow->potentials[sink].search_from_us > flow->calm_at_us
-                           ? flow->potentials[sink].search_from_us
-                           : flow->calm_at_us;
+    for (uint32_t sink = 0; sink < flow->sinks_count; sink++) {
+        const struct flow_potential *potential = &flow->potentials[sink];
+        gwtf_time_us due_us = potential->begin_at_us;
+        if (wants_scan(flow, sink))
+            due_us = flow_earlier(due_us, potential->search_from_us);
+        if (due_us != GWTF_TIME_NEVER && due_us < flow->calm_at_us)
+            due_us = flow->calm_at_us;
+        deadline = flow_earlier(deadline, due_us);
+    }
     return deadline;
 }

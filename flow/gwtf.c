@@ -18,6 +18,8 @@
 static bool create(gwtf_flow *flow) {
     flow->tell_at_us = flow->refine_at_us = GWTF_TIME_NEVER;
     flow->potentials = calloc(flow->config.sinks_max, sizeof *flow->potentials);
+    for (uint32_t sink = 0; flow->potentials != NULL && sink < flow->config.sinks_max; sink++)
+        flow->potentials[sink].begin_at_us = GWTF_TIME_NEVER;
     return flow->potentials != NULL;
 }
 

@@ -32,8 +32,8 @@ enum flow_message_kind {
     /* I hold FLOW with you; answered by CANCEL when the receiver does not. */
     FLOW_MESSAGE_VERIFY,
     /* Policy gwtf, see flow/potential.h. To the next stage: the potential of your inner half is at
-     * most other_cost_us for SINK. To the previous stage: mine is other_cost_us, and you have flows
-     * here that could be taken back. */
+     * most other_cost_us for SINK. To the previous stage: mine is other_cost_us. FLOW and TOKEN:
+     * its trail. */
     FLOW_MESSAGE_POTENTIAL_DOWN,
     FLOW_MESSAGE_POTENTIAL_UP,
     /* See flow/cycle.h. TOKEN: the node to come back to; count: hops since; limit: hops until
@@ -44,6 +44,7 @@ enum flow_message_kind {
      * hops so far. The receiver would send one more flow to the sender, or one less: FLOW. */
     FLOW_MESSAGE_TRACE_MORE,
     FLOW_MESSAGE_TRACE_LESS,
+    /* count: 1 when the receiver is on a cycle that the start is not on. */
     FLOW_MESSAGE_ABORT,
     /* Commit. I take a flow from you under the id FLOW; it costs cost_us from here. */
     FLOW_MESSAGE_ATTACH,

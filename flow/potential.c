@@ -93,24 +93,39 @@ static bool has_used(const gwtf_flow *flow, uint32_t sink) {
     return false;
 }
 
+static struct flow_trail get_own_trail(const gwtf_flow *flow) {
+    uint64_t random = gwtf_random_at(flow->config.self, 0);
+    return (struct flow_trail){{(uint64_t)1 << random % 64, (uint64_t)1 << random / 64 % 64}};
+}
+
 static void lower(gwtf_flow *flow, uint32_t sink, struct flow_vertex *vertex, int64_t value_us,
-                  enum flow_arc arc, gwtf_node_id peer, uint32_t length) {
+                  enum flow_arc arc, gwtf_node_id peer, const struct flow_trail *trail) {
     if (value_us >= vertex->value_us)
         return;
     vertex->value_us = value_us;
     vertex->arc = arc;
     vertex->peer = peer;
-    vertex->length = length;
-    flow->potentials[sink].fresh = true;
+    vertex->trail = *trail;
+    if (arc == FLOW_ARC_MORE) {
+        struct flow_trail own = get_own_trail(flow);
+        flow->potentials[sink].looped |=
+            (trail->words[0] & own.words[0]) != 0 && (trail->words[1] & own.words[1]) != 0;
+        vertex->trail.words[0] |= own.words[0];
+        vertex->trail.words[1] |= own.words[1];
+    }
     flow_schedule_tell(flow);
     if (flow->refine_at_us != GWTF_TIME_NEVER)
         flow->refine_at_us = flow->now_us + flow->config.tick_us / REFINE_PARTS;
 }
 
-/* By taking a flow back from PEER. Its potential is 0 at most, before it has said anything. */
+/* A potential is 0 at most, before anything was said of it. */
+static int64_t get_known(int64_t potential_us) {
+    return potential_us == FLOW_COST_NONE ? 0 : potential_us;
+}
+
+/* By taking a flow back from PEER. */
 static int64_t get_less_value(const struct flow_peer *peer, uint32_t sink) {
-    int64_t up_us = peer->figures[sink].potential_up_us;
-    return (up_us == FLOW_COST_NONE ? 0 : up_us) - peer->link_us;
+    return get_known(peer->figures[sink].potential_up_us) - peer->link_us;
 }
 
 static void relax_outside(gwtf_flow *flow, uint32_t sink) {
@@ -122,12 +137,12 @@ static void relax_outside(gwtf_flow *flow, uint32_t sink) {
         const struct flow_figures *figures = &peer->figures[sink];
         if (figures->potential_down_us != FLOW_COST_NONE)
             lower(flow, sink, &potential->in, figures->potential_down_us, FLOW_ARC_MORE, peer->id,
-                  figures->length_down);
+                  &figures->trail_down);
         if (peer->link_us != FLOW_COST_NONE &&
             get_less_value(peer, sink) < potential->out.value_us &&
             has_outflow(flow, sink, peer->id))
             lower(flow, sink, &potential->out, get_less_value(peer, sink), FLOW_ARC_LESS, peer->id,
-                  figures->length_up);
+                  &figures->trail_up);
     }
 }
 
@@ -159,9 +174,9 @@ static void relax_sink(gwtf_flow *flow, uint32_t sink) {
     int64_t worth_us = flow->config.stage == 0 ? FLOW_WORTH_US : 0;
     if (in->value_us - worth_us < out->value_us && has_spare(flow, sink, true))
         lower(flow, sink, out, in->value_us - worth_us, FLOW_ARC_INSIDE, GWTF_NODE_NONE,
-              in->length);
+              &in->trail);
     if (out->value_us < in->value_us && has_used(flow, sink))
-        lower(flow, sink, in, out->value_us, FLOW_ARC_INSIDE, GWTF_NODE_NONE, out->length);
+        lower(flow, sink, in, out->value_us, FLOW_ARC_INSIDE, GWTF_NODE_NONE, &out->trail);
 }
 
 void flow_relax(gwtf_flow *flow) {
@@ -172,40 +187,42 @@ void flow_relax(gwtf_flow *flow) {
             relax_sink(flow, sink);
 }
 
-static bool is_news(const gwtf_flow *flow, int64_t value_us, int64_t told_us, int64_t untold_us) {
-    if (told_us == FLOW_COST_NONE)
-        told_us = untold_us;
-    return told_us - value_us >= flow->grain_us || (value_us > told_us && told_us < 0);
+static bool tell(gwtf_flow *flow, struct flow_peer *peer, uint32_t sink,
+                 enum flow_message_kind kind, const struct flow_vertex *vertex) {
+    if (!flow_link_has_room(peer))
+        return false;
+    bool down = kind == FLOW_MESSAGE_POTENTIAL_DOWN;
+    struct gwtf_flow_message body = {.kind = kind,
+                                     .sink = flow->sinks[sink],
+                                     .flow = vertex->trail.words[0],
+                                     .token = vertex->trail.words[1],
+                                     .other_cost_us =
+                                         vertex->value_us + (down ? peer->link_us : 0)};
+    flow_link_send(flow, peer, &body);
+    struct flow_figures *figures = &peer->figures[sink];
+    *(down ? &figures->told_down_us : &figures->told_up_us) = body.other_cost_us;
+    return true;
 }
 
 /* True when nothing is left to be told. */
 static bool tell_peer(gwtf_flow *flow, struct flow_peer *peer, uint32_t sink) {
     const struct flow_potential *potential = &flow->potentials[sink];
-    struct flow_figures *figures = &peer->figures[sink];
-    struct gwtf_flow_message body = {.sink = flow->sinks[sink]};
+    const struct flow_figures *figures = &peer->figures[sink];
     if (flow_is_usable(flow, peer) && (peer->stage != 0 || peer->id == flow->sinks[sink])) {
-        body.other_cost_us = potential->out.value_us + peer->link_us;
-        body.kind = FLOW_MESSAGE_POTENTIAL_DOWN;
-        body.count = potential->out.length + 1;
-        if (is_news(flow, body.other_cost_us, figures->told_down_us, peer->link_us)) {
-            if (!flow_link_has_room(peer))
-                return false;
-            flow_link_send(flow, peer, &body);
-            figures->told_down_us = body.other_cost_us;
-        }
-    }
-    if (flow_is_previous(flow, peer) && peer->peer_session != 0 &&
-        is_news(flow, potential->in.value_us, figures->told_up_us, 0) &&
-        has_inflow(flow, sink, peer->id)) {
-        if (!flow_link_has_room(peer))
+        int64_t value_us = potential->out.value_us + peer->link_us;
+        bool rose = figures->told_down_us != FLOW_COST_NONE && value_us > figures->told_down_us;
+        int64_t known_us = flow_earlier(figures->told_down_us, get_known(figures->potential_up_us));
+        if ((rose || known_us - value_us >= flow->grain_us) &&
+            !tell(flow, peer, sink, FLOW_MESSAGE_POTENTIAL_DOWN, &potential->out))
             return false;
-        body.other_cost_us = potential->in.value_us;
-        body.kind = FLOW_MESSAGE_POTENTIAL_UP;
-        body.count = potential->in.length + 1;
-        flow_link_send(flow, peer, &body);
-        figures->told_up_us = potential->in.value_us;
     }
-    return true;
+    if (!flow_is_previous(flow, peer) || peer->peer_session == 0)
+        return true;
+    int64_t value_us = potential->in.value_us;
+    int64_t told_us = get_known(figures->told_up_us);
+    bool news = value_us > told_us ||
+                (told_us - value_us >= flow->grain_us && has_inflow(flow, sink, peer->id));
+    return !news || tell(flow, peer, sink, FLOW_MESSAGE_POTENTIAL_UP, &potential->in);
 }
 
 /* While a cycle through this node is being looked for or changed, telling would only make it go
@@ -239,12 +256,18 @@ void flow_take_potential(gwtf_flow *flow, struct flow_peer *peer,
     if (sink == flow->config.sinks_max || !is_own(flow, sink))
         return;
     if (message->kind == FLOW_MESSAGE_POTENTIAL_DOWN && flow_is_previous(flow, peer)) {
-        peer->figures[sink].potential_down_us = message->other_cost_us;
-        peer->figures[sink].length_down = message->count;
+        struct flow_figures *figures = &peer->figures[sink];
+        figures->potential_down_us = message->other_cost_us;
+        figures->trail_down = (struct flow_trail){{message->flow, message->token}};
+        /* Said in vain: when the sender knows why, it does not do so again. */
+        int64_t value_us = flow->potentials[sink].in.value_us;
+        if (message->other_cost_us >= value_us + flow->grain_us &&
+            get_known(figures->told_up_us) >= value_us + flow->grain_us)
+            (void)tell(flow, peer, sink, FLOW_MESSAGE_POTENTIAL_UP, &flow->potentials[sink].in);
     }
     if (message->kind == FLOW_MESSAGE_POTENTIAL_UP && flow_is_next(flow, peer)) {
         peer->figures[sink].potential_up_us = message->other_cost_us;
-        peer->figures[sink].length_up = message->count;
+        peer->figures[sink].trail_up = (struct flow_trail){{message->flow, message->token}};
     }
 }
 

@@ -9,7 +9,12 @@
  * They come to rest if and only if the graph has no negative cycle; the flow then is of least cost
  * for its sink, given what the others hold, and no further flow fits in. While there is a negative
  * cycle, the arcs by which vertices got their values close to it: flow/cycle.h follows them. That a
- * potential is lower than a shortest path does no harm, so nothing is told when arcs vanish.
+ * potential is lower than a shortest path does no harm, so nothing is told when arcs vanish. Nor is
+ * what the receiver's own potential, as far as it is known, makes useless; who is told something
+ * useless answers with its own, in place of a bare acknowledgement.
+ *
+ * A potential carries the nodes that it has passed (its trail): where it comes to a node for the
+ * second time, there probably is a negative cycle.
  */
 #ifndef GWTF_FLOW_POTENTIAL_H
 #define GWTF_FLOW_POTENTIAL_H

@@ -27,6 +27,12 @@
 
 struct flow_policy;
 
+/* The nodes that a potential has passed, each as one bit in both words: that a node is among them
+ * may be an error, that it is not is none. */
+struct flow_trail {
+    uint64_t words[2];
+};
+
 struct flow_offer {
     int64_t cost_us; /* FLOW_COST_NONE: none */
     uint32_t count;
@@ -39,10 +45,10 @@ struct flow_figures {
     struct flow_offer told;  /* this node's, as the peer knows it */
     int64_t told_distance_us;
     /* Policy gwtf; FLOW_COST_NONE: nothing said yet. */
-    int64_t potential_down_us; /* the peer's, at this node's inner half */
-    int64_t potential_up_us;
-    uint32_t length_down; /* hops that they have come */
-    uint32_t length_up;
+    int64_t potential_down_us;    /* the peer's, at this node's inner half */
+    int64_t potential_up_us;      /* of the peer's inner half, which may have fallen since */
+    struct flow_trail trail_down; /* that they have come */
+    struct flow_trail trail_up;
     int64_t told_down_us;
     int64_t told_up_us;
 };
@@ -145,12 +151,15 @@ struct flow_vertex {
     int64_t value_us; /* 0 at first, never rises */
     enum flow_arc arc;
     gwtf_node_id peer;
-    uint32_t length; /* hops that the value has come */
+    struct flow_trail trail; /* that the value has come */
 };
 struct flow_potential {
     struct flow_vertex in, out;
-    bool fresh; /* lowered since the last search from here */
-    gwtf_time_us search_from_us;
+    bool looped;                   /* a value seems to have come from here; no scan since */
+    gwtf_time_us search_from_us;   /* no scan before */
+    gwtf_time_us begin_from_us;    /* no search before */
+    uint32_t failures;             /* of searches from here, since the last success */
+    gwtf_time_us begin_at_us;      /* a search without a scan: there is a cycle here */
     gwtf_time_us scanned_until_us; /* a scan has passed: no other before */
 };
 
