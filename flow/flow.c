@@ -100,6 +100,7 @@ static gwtf_status take_peer_up(gwtf_flow *flow, const struct gwtf_flow_event *e
         return GWTF_ERROR_USAGE;
     if (!flow_is_neighbouring(flow, event->stage))
         return event->stage == flow->config.stage ? GWTF_OK : GWTF_ERROR_USAGE;
+    flow->policy->note_news(flow);
     struct flow_peer *peer = flow_find_peer(flow, event->peer);
     if (peer != NULL) {
         meet(flow, peer);
@@ -197,7 +198,6 @@ static gwtf_status take_event(gwtf_flow *flow, const struct gwtf_flow_event *eve
         flow->started = true;
         return GWTF_OK;
     case GWTF_FLOW_EVENT_PEER_UP:
-        flow->policy->note_news(flow);
         return take_peer_up(flow, event);
     case GWTF_FLOW_EVENT_PEER_DOWN:
         flow->policy->note_news(flow);

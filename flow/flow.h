@@ -54,6 +54,10 @@ extern const char *const gwtf_flow_policy_words[];
 /* When a relay is lost during the backward pass of a microbatch: is the whole pipeline run again,
  * from the data node? Else the lost stage alone, from the input that the hop before has kept. */
 bool gwtf_flow_repeats_pipeline(enum gwtf_flow_policy policy);
+/* Are the nodes of a relay's own stage of use? */
+bool gwtf_flow_meets_replicas(enum gwtf_flow_policy policy);
+/* Is GWTF_FLOW_EVENT_FEEDBACK of use? */
+bool gwtf_flow_wants_feedback(enum gwtf_flow_policy policy);
 
 enum gwtf_flow_objective { GWTF_FLOW_OBJECTIVE_SUM, GWTF_FLOW_OBJECTIVE_MAX };
 

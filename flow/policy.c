@@ -28,6 +28,14 @@ bool gwtf_flow_repeats_pipeline(enum gwtf_flow_policy policy) {
     return flow_find_policy(policy)->repeats_pipeline;
 }
 
+bool gwtf_flow_meets_replicas(enum gwtf_flow_policy policy) {
+    return flow_find_policy(policy)->meets_replicas;
+}
+
+bool gwtf_flow_wants_feedback(enum gwtf_flow_policy policy) {
+    return flow_find_policy(policy)->take_feedback != NULL;
+}
+
 void flow_note_change(gwtf_flow *flow) {
     if (flow->policy->note_change != NULL)
         flow->policy->note_change(flow);

@@ -79,7 +79,10 @@ static void pick_run(struct cluster *cluster, struct gwtf_random *random) {
     config->validate_every = pick(random, 0, 3);
     config->snapshot_every = pick(random, 0, 3);
     config->boundary_bytes = pick(random, 0, 3) ? pick(random, 1, 5000000) : 4;
-    config->policy = pick(random, 0, 2) ? GWTF_FLOW_POLICY_GWTF : GWTF_FLOW_POLICY_GWTF_PAPER;
+    config->policy = GWTF_FLOW_POLICY_GWTF;
+    if (pick(random, 0, 2) == 0)
+        config->policy = (enum gwtf_flow_policy)pick(random, GWTF_FLOW_POLICY_GWTF_PAPER,
+                                                     GWTF_FLOW_POLICY_SWARM_GREEDY);
     config->objective = pick(random, 0, 1) ? GWTF_FLOW_OBJECTIVE_SUM : GWTF_FLOW_OBJECTIVE_MAX;
     config->write_us = pick(random, 0, 3) ? pick(random, 1, 200000) : 3000000;
     config->manifest_us = pick(random, 1, 100000);

@@ -198,7 +198,8 @@ void protocol_membership_hello(gwtf_protocol *p, gwtf_node_id peer,
         return;
     neighbour->compute_us = compute_us;
     neighbour->rate_to = rate;
-    if (!neighbour->met && is_hop_stage(p, neighbour->stage)) {
+    if (!neighbour->met &&
+        (is_hop_stage(p, neighbour->stage) || gwtf_flow_meets_replicas(p->config.policy))) {
         neighbour->met = true;
         struct gwtf_flow_event event = {
             .kind = GWTF_FLOW_EVENT_PEER_UP, .peer = peer, .stage = neighbour->stage};
@@ -241,6 +242,16 @@ void protocol_membership_sent(gwtf_protocol *p, gwtf_node_id peer, uint64_t byte
     struct protocol_neighbour *neighbour = neighbour_of(p, peer);
     if (neighbour && can_measure(p, bytes))
         neighbour->loaded_us = p->now_us;
+}
+
+void protocol_membership_feed_back(gwtf_protocol *p, gwtf_node_id peer,
+                                   enum gwtf_flow_feedback feedback, int64_t response_us) {
+    struct gwtf_flow_event event = {.kind = GWTF_FLOW_EVENT_FEEDBACK,
+                                    .peer = peer,
+                                    .feedback = feedback,
+                                    .cost_us = response_us};
+    if (gwtf_flow_wants_feedback(p->config.policy))
+        step_flow(p, &event);
 }
 
 void protocol_membership_received(gwtf_protocol *p, const struct protocol_transfer *transfer) {

@@ -8,7 +8,8 @@
 
 #define FLOW_SENDS_MAX 128
 
-/* The flow algorithm of this node. It knows the nodes of the previous and the next stage. */
+/* The flow algorithm of this node. It knows the nodes of the previous and the next stage, and of
+ * its own where the policy has use for them. */
 static struct gwtf_flow_config flow_config(const struct gwtf_protocol_config *config) {
     struct gwtf_flow_config flow = {.policy = config->policy,
                                     .objective = config->objective,
@@ -21,10 +22,11 @@ static struct gwtf_flow_config flow_config(const struct gwtf_protocol_config *co
             flow.stage = config->members[i].stage;
     uint32_t next = flow.stage == config->stages ? 0 : flow.stage + 1;
     uint32_t previous = flow.stage == 0 ? config->stages : flow.stage - 1;
+    bool own = gwtf_flow_meets_replicas(config->policy);
     for (size_t i = 0; i < config->members_count; i++) {
         uint32_t stage = config->members[i].stage;
         flow.sinks_max += stage == 0;
-        flow.neighbours_max += stage == next || stage == previous;
+        flow.neighbours_max += stage == next || stage == previous || (own && stage == flow.stage);
     }
     return flow;
 }

@@ -98,6 +98,8 @@ static void pass_on(gwtf_protocol *p, struct protocol_slot *slot) {
     action->message.body.microbatch.flow = next_flow;
     action->message.body.microbatch.attempt = slot->attempt;
     slot->next = hop;
+    slot->sent_us = p->now_us;
+    protocol_membership_feed_back(p, hop, GWTF_FLOW_FEEDBACK_SENT, 0);
     slot->state = SLOT_AWAY;
     slot->sends++;
     slot->output_sends++;
@@ -115,6 +117,7 @@ void protocol_routing_answer(gwtf_protocol *p, gwtf_node_id peer,
         protocol_slot_settle(p, slot);
         return;
     }
+    protocol_membership_feed_back(p, peer, GWTF_FLOW_FEEDBACK_REFUSED, 0);
     uint32_t rank = p->members[protocol_member_find(p, peer)].rank;
     slot->tried[rank / 8] = (uint8_t)(slot->tried[rank / 8] | 1u << (rank % 8));
     slot->state = SLOT_ROUTING;

@@ -145,6 +145,7 @@ void protocol_slots_backward(gwtf_protocol *p, gwtf_node_id peer,
         message->payload_bytes != p->config.boundary_bytes)
         return;
     slot->state = SLOT_RECEIVING_GRADIENT;
+    protocol_membership_feed_back(p, peer, GWTF_FLOW_FEEDBACK_DONE, p->now_us - slot->sent_us);
     receive_boundary(p, peer, message, slot, GWTF_BOUNDARY_OUTPUT_GRADIENT);
 }
 

@@ -78,6 +78,7 @@ struct protocol_slot {
     gwtf_node_id previous; /* where INPUT came from */
     gwtf_node_id next;     /* where OUTPUT went; before that on a data node: where its route goes */
     uint64_t arrival;      /* order among the slots */
+    gwtf_time_us sent_us;  /* when OUTPUT went there last */
     uint32_t attempt;      /* to pass the output on, from 1: what REFUSED must return */
     uint32_t input_attempt;               /* of the sender of INPUT */
     uint32_t refused_rounds;              /* times that all hops have refused */
@@ -289,6 +290,10 @@ void protocol_membership_hello(gwtf_protocol *p, gwtf_node_id peer,
                                const struct gwtf_message *message);
 void protocol_membership_flow(gwtf_protocol *p, gwtf_node_id peer,
                               const struct gwtf_message *message);
+/* To the flow algorithm, where its policy goes by such: what became of a microbatch that went to
+ * PEER. Done is what has come back as a gradient, since a hop's own part in it is not told. */
+void protocol_membership_feed_back(gwtf_protocol *p, gwtf_node_id peer,
+                                   enum gwtf_flow_feedback feedback, int64_t response_us);
 void protocol_membership_received(gwtf_protocol *p, const struct protocol_transfer *transfer);
 void protocol_membership_worked(gwtf_protocol *p, const struct gwtf_work *work, int64_t compute_us);
 /* A HELLO that wants an answer. */
