@@ -16,6 +16,8 @@
 #define GROUPS_MAX 400u
 #define GROUP_LEAST 6u
 #define GROUP_MOST 24u
+/* Above, each data node takes its turn once. */
+#define LARGE_NODES 3000u
 
 struct search {
     struct optimal_solver *solver;
@@ -26,6 +28,8 @@ struct search {
     uint32_t *left;          /* [nodes] capacity that the paths leave */
     gwtf_node_id *kept;      /* [flow_most][length] the best paths so far */
     struct candidate *order; /* [flow_most + nodes] */
+    uint32_t *share;         /* [nodes] flows of a data node in the circulation */
+    int64_t *price;          /* [nodes] what the circulation would pay for more capacity */
     struct gwtf_random random;
 };
 
@@ -42,6 +46,28 @@ static int by_value_falling(const void *a, const void *b) {
     return first->index < second->index ? -1 : first->index > second->index;
 }
 
+/* Prices and shares. What every way through a stage has to pay is of no account, and left out: it
+ * may be what a flow is worth. */
+static void keep_circulation(struct search *search) {
+    const struct optimal_solver *solver = search->solver;
+    for (uint32_t s = 1; s <= solver->stages; s++) {
+        uint32_t count = 0;
+        int64_t least = INT64_MAX;
+        const gwtf_node_id *nodes = gwtf_flow_instance_stage_nodes(solver->instance, s, &count);
+        for (uint32_t i = 0; i < count; i++) {
+            search->price[nodes[i]] = optimal_network_price(solver->network, nodes[i]);
+            if (search->price[nodes[i]] < least)
+                least = search->price[nodes[i]];
+        }
+        for (uint32_t i = 0; i < count; i++)
+            search->price[nodes[i]] -= least;
+    }
+    struct optimal_link link;
+    for (size_t at = 0; optimal_network_next_link(solver->network, &at, &link);)
+        if (gwtf_flow_instance_stage(solver->instance, link.from) == 0)
+            search->share[link.from] += link.flow;
+}
+
 static gwtf_status search_init(struct search *search, struct optimal_solver *solver,
                                struct gwtf_flow_paths *paths, uint32_t flow_most) {
     *search = (struct search){.solver = solver,
@@ -53,8 +79,12 @@ static gwtf_status search_init(struct search *search, struct optimal_solver *sol
     search->left = calloc(solver->nodes, sizeof *search->left);
     search->kept = calloc(cells, sizeof *search->kept);
     search->order = calloc((size_t)flow_most + solver->nodes + 1, sizeof *search->order);
-    if (search->left == NULL || search->kept == NULL || search->order == NULL)
+    search->price = calloc(solver->nodes, sizeof *search->price);
+    search->share = calloc(solver->nodes, sizeof *search->share);
+    if (search->share == NULL || search->price == NULL || search->left == NULL ||
+        search->kept == NULL || search->order == NULL)
         return GWTF_ERROR_MEMORY;
+    keep_circulation(search);
     if (solver->nodes > OPTIMAL_MASTER_NODES_MAX)
         return GWTF_OK;
     return optimal_master_create(solver->instance, &search->master);
@@ -62,6 +92,8 @@ static gwtf_status search_init(struct search *search, struct optimal_solver *sol
 
 static void search_deinit(struct search *search) {
     optimal_master_destroy(search->master);
+    free(search->share);
+    free(search->price);
     free(search->order);
     free(search->kept);
     free(search->left);
@@ -139,15 +171,17 @@ static void remove_path(struct search *search, uint32_t path) {
         memcpy(path_at(search, path), path_at(search, last), search->length * sizeof *search->kept);
 }
 
-/* Each data node in turn takes its best ways in what the others leave, until none gets better. */
-static gwtf_status take_turns(struct search *search) {
+/* Each data node in turn takes its best ways, in what the others leave; with PRICE, which nodes
+ * charge, no more of them than it has in the circulation, so that the last one is not left short:
+ * until none gets better, or for so many turns. */
+static gwtf_status take_turns(struct search *search, const int64_t *price, uint32_t turns_max) {
     struct optimal_solver *solver = search->solver;
     struct gwtf_flow_paths *paths = search->paths;
     uint32_t data_nodes = 0, unchanged = 0, flow = 0;
     int64_t cost = 0, before = -1, most = 0;
     const gwtf_node_id *data = gwtf_flow_instance_stage_nodes(solver->instance, 0, &data_nodes);
-    for (uint32_t d = 0; unchanged < data_nodes; d = (d + 1) % data_nodes) {
-        uint32_t flows = paths->count;
+    for (uint32_t turn = 0; unchanged < data_nodes && turn < turns_max; turn++) {
+        uint32_t flows = paths->count, d = turn % data_nodes;
         for (uint32_t i = paths->count; i > 0; i--)
             if (path_at(search, i - 1)[0] == data[d])
                 remove_path(search, i - 1);
@@ -156,7 +190,9 @@ static gwtf_status take_turns(struct search *search) {
             solver->capacity[i] = gwtf_flow_instance_stage(solver->instance, i) == 0 && i != data[d]
                                       ? 0
                                       : search->left[i];
-        gwtf_status status = optimal_solver_circulate(solver, NULL, &flow, &cost);
+        if (price != NULL)
+            solver->capacity[data[d]] = search->share[data[d]];
+        gwtf_status status = optimal_solver_circulate(solver, price, &flow, &cost);
         if (status == GWTF_OK)
             status = optimal_solver_take_paths(solver, data[d], paths);
         if (status != GWTF_OK)
@@ -223,12 +259,7 @@ static gwtf_status solve_groups(struct search *search, const struct gwtf_flow_op
 static gwtf_status bound(struct search *search, struct gwtf_flow_optimum *optimum) {
     double flow = 0;
     count_left(search);
-    int64_t *price = search->solver->from_source;
-    for (gwtf_node_id i = 0; i < search->solver->nodes; i++)
-        price[i] = gwtf_flow_instance_stage(search->solver->instance, i) == 0
-                       ? 0
-                       : optimal_network_price(search->solver->network, i);
-    gwtf_status status = optimal_master_suggest(search->master, price);
+    gwtf_status status = optimal_master_suggest(search->master, search->price);
     if (status == GWTF_OK)
         status = optimal_master_solve(search->master, search->left, optimum->flow_bound, &flow);
     uint32_t whole = (uint32_t)(flow + 1e-3);
@@ -254,18 +285,23 @@ static gwtf_status bound(struct search *search, struct gwtf_flow_optimum *optimu
 gwtf_status optimal_solve_several(struct optimal_solver *solver, struct gwtf_flow_optimum *optimum,
                                   struct gwtf_flow_paths *paths) {
     struct search search;
+    uint32_t data_nodes = 0;
+    (void)gwtf_flow_instance_stage_nodes(solver->instance, 0, &data_nodes);
+    uint32_t turns_max = solver->nodes > LARGE_NODES ? data_nodes : UINT32_MAX;
     gwtf_status status = search_init(&search, solver, paths, optimum->flow_bound);
     if (status == GWTF_OK && search.master != NULL) {
         status = bound(&search, optimum);
         if (status == GWTF_OK)
             status = dive(&search, true);
+    } else if (status == GWTF_OK) {
+        status = take_turns(&search, search.price, data_nodes);
     }
     if (status == GWTF_OK)
-        status = take_turns(&search);
+        status = take_turns(&search, NULL, turns_max);
     if (status == GWTF_OK && search.master != NULL)
         status = solve_groups(&search, optimum);
-    if (status == GWTF_OK)
-        status = take_turns(&search);
+    if (status == GWTF_OK && search.master != NULL)
+        status = take_turns(&search, NULL, turns_max);
     search_deinit(&search);
     return status;
 }
