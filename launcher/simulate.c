@@ -362,6 +362,16 @@ static void limit_memory(void) {
     (void)setrlimit(RLIMIT_DATA, &limit);
 }
 
+/* Nobody hands a simulated run's nodes their hops. */
+static int refuse_static(const struct command *command) {
+    for (size_t i = 0; i < command->policies_count; i++)
+        if (command->policies[i] == GWTF_FLOW_POLICY_STATIC)
+            return gwtf_fail(GWTF_ERROR_USAGE,
+                             "policy static has no one to assign flows in a simulated run: leave "
+                             "it out, and see gwtf route for it");
+    return 0;
+}
+
 static int simulate(struct command *command, const char *name) {
     struct gwtf_error error = {""};
     int code = find_scenario(command, name);
@@ -374,6 +384,9 @@ static int simulate(struct command *command, const char *name) {
         return gwtf_fail(status, "%s", error.text);
     if (command->policies_count == 0)
         command->policies[command->policies_count++] = command->scenario->flow.policy;
+    code = refuse_static(command);
+    if (code != 0)
+        return code;
     limit_memory();
     code = run_policies(command, &error);
     if (code != 0)

@@ -447,6 +447,9 @@ static void nonsense_from_peers_and_callers_is_survived(void) {
         message->flow = (gwtf_random_below(&random, 9) << 32) | gwtf_random_below(&random, 30);
         message->cost_us = (int64_t)gwtf_random_next(&random) >> gwtf_random_below(&random, 64);
         message->other_cost_us = (int64_t)gwtf_random_below(&random, 1000);
+        message->limit = (uint32_t)gwtf_random_below(&random, cluster.nodes_count + 1);
+        message->token = gwtf_random_below(&random, 4) == 0 ? gwtf_random_next(&random)
+                                                            : message->flow + message->limit;
         cluster_tell(&cluster, node, &event);
         if (i % 100 == 0)
             cluster_run(&cluster, 0.1);

@@ -75,6 +75,7 @@ bad "unknown key 'churn.probabilty': did you mean 'churn.probability'?" \
 bad '--set churn.probability=2' simulate laptop --churn 2
 bad '--set run.iterations=0' simulate laptop --iterations 0
 bad "there is no policy 'gwft': did you mean 'gwtf'?" simulate laptop --policy gwft
+bad 'policy static has no one to assign' simulate laptop --compare gwtf,static
 bad "there is no policy ''" simulate laptop --compare gwtf,
 bad '--policy and --compare are both given' simulate laptop --policy gwtf --compare gwtf
 bad 'more than 11' simulate laptop \
