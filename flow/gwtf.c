@@ -14,6 +14,9 @@
 /* Flows that a data node builds at one time. More is quicker, but each then chooses its way by
  * offers that the others are about to take. */
 #define SOURCE_ASKS 3
+/* The next stage's offers of this part of a retry time are answered for together: those of its
+ * other nodes are on their way. */
+#define ADVERTISE_PARTS 3
 
 static bool create(gwtf_flow *flow) {
     flow->tell_at_us = flow->refine_at_us = GWTF_TIME_NEVER;
@@ -40,6 +43,8 @@ static void take_link(gwtf_flow *flow, struct flow_peer *peer, int64_t link_us) 
 
 static void take_message(gwtf_flow *flow, struct flow_peer *peer,
                          const struct gwtf_flow_message *message) {
+    if (message->kind == FLOW_MESSAGE_ADVERTISE && flow->advertise_at_us <= flow->now_us)
+        flow->advertise_at_us = flow->now_us + flow->config.retry_us / ADVERTISE_PARTS;
     switch (message->kind) {
     case FLOW_MESSAGE_POTENTIAL_DOWN:
     case FLOW_MESSAGE_POTENTIAL_UP:
@@ -73,7 +78,8 @@ static void advance(gwtf_flow *flow) {
     if (flow->config.stage == 0)
         flow_request_new(flow, SOURCE_ASKS);
     flow_tell(flow);
-    flow_advertise(flow);
+    if (flow->now_us >= flow->advertise_at_us)
+        flow_advertise(flow);
     flow_relax(flow);
     flow_search(flow);
     flow_refine(flow);
@@ -81,9 +87,12 @@ static void advance(gwtf_flow *flow) {
 }
 
 static gwtf_time_us get_deadline(const gwtf_flow *flow) {
-    gwtf_time_us requests = flow_earlier(flow_repair_deadline(flow), flow_request_deadline(flow));
-    return flow_earlier(requests,
-                        flow_earlier(flow_potential_deadline(flow), flow_search_deadline(flow)));
+    gwtf_time_us due_us =
+        flow->advertise_at_us > flow->now_us ? flow->advertise_at_us : GWTF_TIME_NEVER;
+    due_us = flow_earlier(due_us, flow_repair_deadline(flow));
+    due_us = flow_earlier(due_us, flow_request_deadline(flow));
+    due_us = flow_earlier(due_us, flow_potential_deadline(flow));
+    return flow_earlier(due_us, flow_search_deadline(flow));
 }
 
 static const char *find_fault(const gwtf_flow *flow) {

@@ -202,10 +202,11 @@ struct gwtf_flow {
     uint32_t sessions;
     uint32_t ids;
     uint32_t tokens;
-    gwtf_time_us calm_at_us;   /* the request flow is at work until then */
-    int64_t grain_us;          /* potentials are told when lowered by at least this */
-    gwtf_time_us refine_at_us; /* when the grain is made finer; GWTF_TIME_NEVER: it is fine */
-    gwtf_time_us tell_at_us;   /* when changed potentials are told */
+    gwtf_time_us calm_at_us;      /* the request flow is at work until then */
+    int64_t grain_us;             /* potentials are told when lowered by at least this */
+    gwtf_time_us refine_at_us;    /* when the grain is made finer; GWTF_TIME_NEVER: it is fine */
+    gwtf_time_us advertise_at_us; /* policy gwtf: no offer is told before */
+    gwtf_time_us tell_at_us;      /* when changed potentials are told */
     struct flow_visit visits[FLOW_VISITS_MAX];
     struct flow_potential *potentials; /* [sinks_max] */
 

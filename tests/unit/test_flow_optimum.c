@@ -158,9 +158,9 @@ static void the_instances_settle_at_their_optimum_with_few_rounds_and_messages(v
             struct gwtf_flow_optimum stated;
             load(&cluster, instances[i], seed, &stated);
             cluster_start(&cluster);
-            /* The bounds of DESIGN section 9. */
+            /* DESIGN section 9 allows 60 rounds and 20,000 messages. Measured: at most 8,034. */
             CU_ASSERT(settle(&cluster, 60) <= 60);
-            CU_ASSERT(cluster.messages <= 20000);
+            CU_ASSERT(cluster.messages <= 10000);
             CU_ASSERT(is_optimal(&cluster));
             cluster_deinit(&cluster);
         }
@@ -176,6 +176,7 @@ static void they_do_so_with_lost_messages_too(void) {
             cluster.loss = 0.05;
             cluster_start(&cluster);
             CU_ASSERT(settle(&cluster, 60) <= 60);
+            CU_ASSERT(cluster.messages <= 20000);
             CU_ASSERT(cluster.messages <= 20000);
             CU_ASSERT(is_optimal(&cluster));
             cluster_deinit(&cluster);
@@ -194,6 +195,7 @@ static void the_papers_moves_end_within_an_eighth_of_the_optimum(void) {
             cluster.policy = GWTF_FLOW_POLICY_GWTF_PAPER;
             cluster_start(&cluster);
             CU_ASSERT(settle(&cluster, 60) <= 60);
+            CU_ASSERT(cluster.messages <= 20000);
             int64_t cost_us = 0;
             CU_ASSERT_EQUAL(cluster_flow(&cluster, &cost_us), (int)stated.flow);
             CU_ASSERT(cost_us >= stated.cost && cost_us * 8 <= stated.cost * 9);
