@@ -183,37 +183,33 @@ static void take_introduction(struct gwtf_route *route, gwtf_node_id id, gwtf_no
     meet(route, id, peer);
 }
 
-/* Gives NODE random nodes of STAGE until it knows WANTED of them. */
-static void give_some(struct gwtf_route *route, gwtf_node_id id, uint32_t stage, uint32_t wanted) {
-    uint32_t count = 0;
+/* Gives NODE random nodes of STAGE until it knows so many of them, some by others' views maybe. */
+static void give_some(struct gwtf_route *route, gwtf_node_id id, uint32_t stage, uint32_t view) {
+    uint32_t count = 0, known = 0;
     const gwtf_node_id *peers = gwtf_flow_instance_stage_nodes(route->instance, stage, &count);
-    bool all = wanted >= count;
+    for (uint32_t i = 0; i < route->nodes[id].known_count; i++)
+        known += gwtf_flow_instance_stage(route->instance, route->nodes[id].known[i]) == stage;
+    bool all = view >= count;
     /* Where links are missing not every draw is good. */
-    uint32_t draws = all ? count : 20 * wanted;
-    for (uint32_t i = 0; i < draws && wanted > 0; i++) {
+    uint32_t draws = all ? count : 20 * view;
+    for (uint32_t i = 0; i < draws && known < view; i++) {
         gwtf_node_id peer = peers[all ? i : gwtf_random_below(&route->random, count)];
         if (peer == id || knows(route, id, peer) || !are_linked(route, id, peer))
             continue;
         add_known(route, id, peer);
         add_known(route, peer, id);
-        wanted--;
+        known++;
     }
 }
 
-/*
- * Half of its view a node picks, the other half comes from others' picks. FULL when it is alone to
- * pick.
- */
-static void give_view(struct gwtf_route *route, gwtf_node_id id, bool full) {
+static void give_view(struct gwtf_route *route, gwtf_node_id id) {
     uint32_t stage = gwtf_flow_instance_stage(route->instance, id);
     uint32_t next = gwtf_flow_instance_next_stage(route->instance, stage);
     uint32_t previous = gwtf_flow_instance_previous_stage(route->instance, stage);
-    uint32_t wanted = UINT32_MAX, view = route->config.view;
-    if (view > 0)
-        wanted = full ? view : (view + 1) / 2;
-    give_some(route, id, next, wanted);
+    uint32_t view = route->config.view > 0 ? route->config.view : UINT32_MAX;
+    give_some(route, id, next, view);
     if (previous != next)
-        give_some(route, id, previous, wanted);
+        give_some(route, id, previous, view);
     give_some(route, id, stage, ROUTE_OWN_STAGE);
 }
 
@@ -383,7 +379,7 @@ static void carry_out(struct gwtf_route *route, const struct gwtf_route_change *
         break;
     case GWTF_ROUTE_REVIVE:
         if (!route->nodes[change->node].started) {
-            give_view(route, change->node, true);
+            give_view(route, change->node);
             route->nodes[change->node].incarnation++;
             start(route, change->node);
         }
@@ -446,7 +442,7 @@ gwtf_status gwtf_route_create(const gwtf_flow_instance *instance,
     gwtf_status status = init(made, instance);
     if (status == GWTF_OK) {
         for (gwtf_node_id i = 0; i < made->nodes_count; i++)
-            give_view(made, i, false);
+            give_view(made, i);
         status = init_assignment(made);
         for (gwtf_node_id i = 0; i < made->nodes_count; i++)
             plan_start(made, i, (gwtf_time_us)gwtf_random_below(&made->random, GWTF_ROUTE_TICK_US));

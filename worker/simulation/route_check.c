@@ -4,6 +4,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+/* The checker compares every flow with every other: of nodes with a larger capacity than the root
+ * of this not every step is looked at. */
+#define CHECK_SQUARE 1024
+
 static void fail(struct gwtf_route *route, gwtf_node_id node, const char *what) {
     if (route->failure[0] == '\0')
         snprintf(route->failure, sizeof route->failure, "round %.3f, node %" PRIu32 ": %s",
@@ -36,7 +40,9 @@ void route_check_step(struct gwtf_route *route, gwtf_node_id node, bool changed)
     const char *why = NULL;
     uint32_t every = route->config.check_every;
     if (every == 0)
-        every = route->nodes_count <= ROUTE_SMALL_NODES ? 1 : route->nodes_count | 1;
+        every = route->nodes_count <= ROUTE_SMALL_NODES
+                    ? 1 + route->capacity[node] * route->capacity[node] / CHECK_SQUARE
+                    : route->nodes_count | 1;
     if (route->steps % every == 0 && !gwtf_flow_check(flow, &why))
         fail(route, node, why);
     if (!changed)
