@@ -6,10 +6,12 @@
 #include "flow/policy.h"
 #include "flow/repair.h"
 #include "flow/table.h"
+#include "flow/view.h"
 
 #include <stdlib.h>
 
 #define SINKS_MAX_DEFAULT 16
+#define VIEW_DEFAULT 32
 #define TICK_US_DEFAULT 200000
 #define RETRY_US_DEFAULT 300000
 #define CAPACITY_LIMIT 65536u
@@ -24,6 +26,13 @@ static struct gwtf_flow_config with_defaults(const struct gwtf_flow_config *give
         config.capacity_max = config.capacity;
     if (config.sinks_max == 0)
         config.sinks_max = SINKS_MAX_DEFAULT;
+    if (config.view == 0)
+        config.view = VIEW_DEFAULT;
+    if (config.policy < GWTF_FLOW_POLICIES && flow_find_policy(config.policy)->keeps_view) {
+        uint32_t size = flow_view_size(&config);
+        if (config.neighbours_max == 0 || config.neighbours_max > size)
+            config.neighbours_max = size;
+    }
     if (config.tick_us == 0)
         config.tick_us = TICK_US_DEFAULT;
     if (config.retry_us == 0)
@@ -43,7 +52,8 @@ static bool allocate(gwtf_flow *flow) {
     const struct gwtf_flow_config *config = &flow->config;
     flow->slots_count = get_slots_count(config);
     flow->slots = calloc(flow->slots_count, sizeof *flow->slots);
-    if (flow->slots == NULL || !flow_table_create(flow) || !flow_link_create(flow))
+    if (flow->slots == NULL || !flow_table_create(flow) || !flow_link_create(flow) ||
+        !flow_view_create(flow))
         return false;
     return flow->policy->create == NULL || flow->policy->create(flow);
 }
@@ -80,6 +90,7 @@ void gwtf_flow_destroy(gwtf_flow *flow) {
         return;
     if (flow->policy->destroy != NULL)
         flow->policy->destroy(flow);
+    flow_view_destroy(flow);
     flow_link_destroy(flow);
     flow_table_destroy(flow);
     free(flow->slots);
@@ -87,7 +98,8 @@ void gwtf_flow_destroy(gwtf_flow *flow) {
 }
 
 size_t gwtf_flow_sends_max(const struct gwtf_flow_config *config) {
-    return flow_link_sends_max(config->neighbours_max);
+    struct gwtf_flow_config complete = with_defaults(config);
+    return flow_link_sends_max(complete.neighbours_max);
 }
 
 static void meet(gwtf_flow *flow, struct flow_peer *peer) {
@@ -95,21 +107,12 @@ static void meet(gwtf_flow *flow, struct flow_peer *peer) {
         flow->policy->meet(flow, peer);
 }
 
-static gwtf_status take_peer_up(gwtf_flow *flow, const struct gwtf_flow_event *event) {
-    if (event->peer == flow->config.self || event->peer == GWTF_NODE_NONE)
-        return GWTF_ERROR_USAGE;
-    if (!flow_is_neighbouring(flow, event->stage))
-        return event->stage == flow->config.stage ? GWTF_OK : GWTF_ERROR_USAGE;
-    flow->policy->note_news(flow);
-    struct flow_peer *peer = flow_find_peer(flow, event->peer);
-    if (peer != NULL) {
-        meet(flow, peer);
-        return GWTF_OK;
-    }
-    peer = flow_add_peer(flow, event->peer);
+static gwtf_status add_peer(gwtf_flow *flow, gwtf_node_id id, uint32_t stage) {
+    struct flow_peer *peer = flow_add_peer(flow, id);
     if (peer == NULL)
         return GWTF_ERROR_LIMIT;
-    peer->stage = event->stage;
+    flow_view_undecline(flow, id);
+    peer->stage = stage;
     peer->link_us = FLOW_COST_NONE;
     peer->compare_at_us = flow->now_us + FLOW_COMPARE_TICKS * flow->config.tick_us;
     flow_forget_figures(flow, peer);
@@ -118,24 +121,72 @@ static gwtf_status take_peer_up(gwtf_flow *flow, const struct gwtf_flow_event *e
     return GWTF_OK;
 }
 
-static gwtf_status take_peer_down(gwtf_flow *flow, const struct gwtf_flow_event *event) {
-    struct flow_peer *peer = flow_find_peer(flow, event->peer);
-    if (peer == NULL)
-        return GWTF_OK;
+static void remove_peer(gwtf_flow *flow, struct flow_peer *peer) {
     flow->policy->lose_peer(flow, peer);
     flow_link_close(flow, peer);
     flow_remove_peer(flow, peer);
+}
+
+static gwtf_status take_peer_up(gwtf_flow *flow, const struct gwtf_flow_event *event) {
+    if (event->peer == flow->config.self || event->peer == GWTF_NODE_NONE)
+        return GWTF_ERROR_USAGE;
+    bool neighbouring = flow_is_neighbouring(flow, event->stage);
+    if (!neighbouring && event->stage != flow->config.stage)
+        return GWTF_ERROR_USAGE;
+    flow_view_note(flow, event->peer, event->stage);
+    struct flow_peer *peer = flow_find_peer(flow, event->peer);
+    if (neighbouring && peer == NULL && !flow_view_has_room(flow, event->stage)) {
+        flow_view_decline(flow, event->peer, event->stage);
+        return GWTF_OK;
+    }
+    if (!neighbouring)
+        return GWTF_OK;
+    flow->policy->note_news(flow);
+    if (peer != NULL) {
+        meet(flow, peer);
+        return GWTF_OK;
+    }
+    return add_peer(flow, event->peer, event->stage);
+}
+
+static gwtf_status take_peer_down(gwtf_flow *flow, const struct gwtf_flow_event *event) {
+    struct flow_peer *peer = flow_find_peer(flow, event->peer);
+    if (peer != NULL) {
+        remove_peer(flow, peer);
+        flow_view_ask_again(flow, peer->stage);
+    } else {
+        flow_view_undecline(flow, event->peer);
+    }
     return GWTF_OK;
+}
+
+/* A node beyond the view: it becomes a peer when its link is better than another's. */
+static struct flow_peer *reconsider(gwtf_flow *flow, gwtf_node_id id, int64_t link_us) {
+    uint32_t stage = flow_view_declined_stage(flow, id);
+    if (link_us == FLOW_COST_NONE)
+        return NULL;
+    if (!flow_view_has_room(flow, stage)) {
+        struct flow_peer *worst = flow_view_worst(flow, stage, link_us);
+        if (worst == NULL)
+            return NULL;
+        flow_view_forget(flow, worst->id, worst->peer_session);
+        flow_view_decline(flow, worst->id, stage);
+        remove_peer(flow, worst);
+    }
+    return add_peer(flow, id, stage) == GWTF_OK ? flow_find_peer(flow, id) : NULL;
 }
 
 static gwtf_status take_link_cost(gwtf_flow *flow, const struct gwtf_flow_event *event) {
     struct flow_peer *peer = flow_find_peer(flow, event->peer);
-    if (peer == NULL)
-        return GWTF_ERROR_USAGE;
     int64_t link_us = event->cost_us < 0 ? FLOW_COST_NONE : event->cost_us;
     if (link_us != FLOW_COST_NONE && link_us > FLOW_COST_MOST)
         link_us = FLOW_COST_MOST;
-    flow->policy->take_link(flow, peer, link_us);
+    if (peer == NULL && flow_view_declined_stage(flow, event->peer) == FLOW_INDEX_NONE)
+        return GWTF_ERROR_USAGE;
+    if (peer == NULL)
+        peer = reconsider(flow, event->peer, link_us);
+    if (peer != NULL)
+        flow->policy->take_link(flow, peer, link_us);
     return GWTF_OK;
 }
 
@@ -166,10 +217,31 @@ static bool figure_is_sane(int64_t cost_us) {
     return cost_us == FLOW_COST_NONE || (cost_us >= 0 && cost_us <= FLOW_COST_MOST);
 }
 
+/* What needs no connection. */
+static bool take_loose(gwtf_flow *flow, struct flow_peer *peer,
+                       const struct gwtf_flow_event *event) {
+    const struct gwtf_flow_message *message = &event->message;
+    if (message->kind == FLOW_MESSAGE_GOSSIP) {
+        flow_view_take_gossip(flow, message);
+    } else if (message->kind == FLOW_MESSAGE_FORGET) {
+        if (peer != NULL && message->peer_session == peer->session) {
+            remove_peer(flow, peer);
+            flow_view_ask_again(flow, peer->stage);
+        }
+    } else if (peer == NULL) {
+        if (flow_view_declined_stage(flow, event->peer) != FLOW_INDEX_NONE)
+            flow_view_forget(flow, event->peer, message->session);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 static gwtf_status take_message(gwtf_flow *flow, const struct gwtf_flow_event *event) {
     struct flow_peer *peer = flow_find_peer(flow, event->peer);
     const struct gwtf_flow_message *message = &event->message;
-    if (peer == NULL || message->kind >= FLOW_MESSAGE_KINDS || !figure_is_sane(message->cost_us) ||
+    if (take_loose(flow, peer, event) || message->kind >= FLOW_MESSAGE_KINDS ||
+        !figure_is_sane(message->cost_us) ||
         !(message->other_cost_us < 0 ? message->other_cost_us >= -FLOW_COST_MOST
                                      : figure_is_sane(message->other_cost_us)))
         return GWTF_OK;
@@ -221,7 +293,7 @@ static gwtf_status take_event(gwtf_flow *flow, const struct gwtf_flow_event *eve
 
 gwtf_status gwtf_flow_step(gwtf_flow *flow, const struct gwtf_flow_event *event,
                            struct gwtf_flow_update *update) {
-    update->sends_count = 0;
+    update->sends_count = update->introductions_count = 0;
     if (event->now_us > flow->now_us)
         flow->now_us = event->now_us;
     flow->routes_changed = false;
@@ -229,11 +301,13 @@ gwtf_status gwtf_flow_step(gwtf_flow *flow, const struct gwtf_flow_event *event,
     if (flow->started) {
         flow->policy->advance(flow);
         flow_link_emit(flow, update);
+        flow_view_emit(flow, update);
     }
     update->deadline_us = GWTF_TIME_NEVER;
     if (flow->started)
         update->deadline_us =
-            flow_earlier(flow_link_deadline(flow), flow->policy->get_deadline(flow));
+            flow_earlier(flow_earlier(flow_link_deadline(flow), flow_view_deadline(flow)),
+                         flow->policy->get_deadline(flow));
     update->routes_changed = flow->routes_changed;
     return status;
 }

@@ -79,7 +79,12 @@ struct gwtf_flow_config {
     uint32_t capacity;
     /* The most that GWTF_FLOW_EVENT_CAPACITY may say; default: capacity. */
     uint32_t capacity_max;
-    /* Nodes of the previous and the next stage that are known at one time. */
+    /* Nodes of a neighbouring stage that are known at one time, the ones with the best links;
+     * default 32. A data node knows as many as it has capacity, if that is more; all data nodes are
+     * known. Policies that need everybody (those for comparison) do without. */
+    uint32_t view;
+    /* Nodes of the previous and the next stage that are known at one time, in any case; default:
+     * what the views need. */
     uint32_t neighbours_max;
     /* Data nodes in the run; default 16. Others are ignored. */
     uint32_t sinks_max;
@@ -176,11 +181,22 @@ struct gwtf_flow_send {
     struct gwtf_flow_message message;
 };
 
+/* A node that this one has heard of and would like to know. */
+struct gwtf_flow_introduction {
+    gwtf_node_id node;
+    uint32_t stage;
+};
+
 /* What a step asks for. The arrays are the caller's; see gwtf_flow_sends_max. */
 struct gwtf_flow_update {
     struct gwtf_flow_send *sends;
     size_t sends_count;
     size_t sends_max;
+    /* The driver measures the link to each of these and then gives PEER_UP and LINK_COST to both
+     * sides. Without such an array (introductions_max 0) nodes do not speak of others. */
+    struct gwtf_flow_introduction *introductions;
+    size_t introductions_count;
+    size_t introductions_max;
     gwtf_time_us deadline_us; /* when to send GWTF_FLOW_EVENT_TIMER next; GWTF_TIME_NEVER */
     bool routes_changed;      /* the flow table changed: routes or next hops are new or gone */
 };
@@ -196,7 +212,7 @@ void gwtf_flow_destroy(gwtf_flow *flow); /* NULL is allowed */
 size_t gwtf_flow_sends_max(const struct gwtf_flow_config *config);
 
 /*
- * One event. UPDATE is overwritten, but for its array and sends_max, which are the caller's.
+ * One event. UPDATE is overwritten, but for its arrays and their sizes, which are the caller's.
  * Messages from unknown peers, late, twice or out of order are answered or dropped, never asserted
  * on. Errors, after which nothing but the named thing is ignored: GWTF_ERROR_LIMIT when a peer does
  * not fit neighbours_max, or a capacity capacity_max; GWTF_ERROR_USAGE for a peer that is this node

@@ -109,6 +109,7 @@ static const char *find_fault(const gwtf_flow *flow) {
 }
 
 const struct flow_policy flow_policy_gwtf = {
+    .keeps_view = true,
     .create = create,
     .destroy = destroy,
     .note_news = note_news,

@@ -85,6 +85,10 @@ enum flow_message_kind {
     FLOW_MESSAGE_REDIRECT,
     FLOW_MESSAGE_REDIRECT_YES,
     FLOW_MESSAGE_REDIRECT_NO,
+    /* See flow/view.h. Your connection `peer_session` to me is none here any more. */
+    FLOW_MESSAGE_FORGET,
+    /* There are `count` nodes[] of stage `sink`. */
+    FLOW_MESSAGE_GOSSIP,
     FLOW_MESSAGE_KINDS
 };
 

@@ -17,6 +17,11 @@ struct flow_policy {
     /* Relays meet the nodes of their own stage too, though no flow goes to them. */
     bool meets_replicas;
 
+    /* It works with a part of each neighbouring stage: flow/view.h. */
+    bool keeps_view;
+    /* May be NULL. Is anything but flows shared with PEER, so that it must not be let go? */
+    bool (*shares)(const gwtf_flow *flow, const struct flow_peer *peer);
+
     /* May be NULL. The policy's own memory, when the tables are there; false: none is left.
      * DESTROY frees it, also when CREATE has failed. */
     bool (*create)(gwtf_flow *flow);

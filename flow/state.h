@@ -26,6 +26,7 @@
 #define FLOW_WORTH_US ((int64_t)1 << 40)
 
 struct flow_policy;
+struct flow_view; /* flow/view.c */
 
 /* The nodes that a potential has passed, each as one bit in both words: that a node is among them
  * may be an error, that it is not is none. */
@@ -219,6 +220,7 @@ struct gwtf_flow {
     uint32_t *heap; /* places in peers, the one that is due first on top */
     uint32_t heap_count;
     struct flow_pool pool;
+    struct flow_view *view;
     size_t sinks_count;
     gwtf_node_id *sinks;
     size_t slots_count;

@@ -1,5 +1,7 @@
 /* The flow algorithm alone, in virtual time. */
 #include "flow/generate.h"
+#include "flow/table.h"
+#include "flow/view.h"
 #include "share/base/random.h"
 #include "tests/support/suite.h"
 #include "worker/simulation/route.h"
@@ -132,7 +134,7 @@ static void a_dead_node_carries_nothing(void) {
 /* Each knows one node of the stages beside it, until all hear of all. */
 static void flows_find_better_ways_when_nodes_hear_of_each_other(void) {
     gwtf_flow_instance *instance = make(12, 3, 1, 2);
-    struct gwtf_route_config config = {.seed = 1, .view = 1};
+    struct gwtf_route_config config = {.seed = 1, .view = 1, .silent = true};
     gwtf_route *route = NULL;
     struct gwtf_flow_optimum optimum;
     CU_ASSERT_EQUAL_FATAL(gwtf_flow_solve(instance, &optimum, NULL), GWTF_OK);
@@ -153,6 +155,50 @@ static void flows_find_better_ways_when_nodes_hear_of_each_other(void) {
     CU_ASSERT(after.settled && after.dangling == 0);
     CU_ASSERT(after.messages > before.messages + pairs);
     CU_ASSERT(after.flow == optimum.flow && after.cost == optimum.cost);
+    gwtf_route_destroy(route);
+    gwtf_flow_instance_destroy(instance);
+}
+
+/* Of the BEST nodes of the next stage with the best links from NODE, those that it knows. */
+static uint32_t count_best_known(const gwtf_route *route, gwtf_node_id node, uint32_t best) {
+    const gwtf_flow_instance *instance = gwtf_route_instance(route);
+    uint32_t stage = gwtf_flow_instance_stage(instance, node), count = 0, known = 0;
+    const gwtf_node_id *peers = gwtf_flow_instance_stage_nodes(
+        instance, gwtf_flow_instance_next_stage(instance, stage), &count);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t better = 0;
+        for (uint32_t j = 0; j < count; j++)
+            better += gwtf_flow_instance_cost(instance, node, peers[j]) <
+                      gwtf_flow_instance_cost(instance, node, peers[i]);
+        known += better < best && flow_find_peer(gwtf_route_node(route, node), peers[i]) != NULL;
+    }
+    return known < best ? known : best;
+}
+
+/* 80 nodes in a stage, of which each may know 16 and was introduced to about as many by chance. */
+static void gossip_finds_the_best_links_and_ends(void) {
+    struct gwtf_flow_recipe recipe = gwtf_flow_recipe_default();
+    gwtf_flow_instance *instance = NULL;
+    recipe.relays = 240;
+    recipe.stages = 3;
+    recipe.data_nodes = 1;
+    recipe.capacity = (struct gwtf_flow_range){1, 1};
+    CU_ASSERT_EQUAL_FATAL(gwtf_flow_generate(&recipe, &instance), GWTF_OK);
+    struct gwtf_route_config config = {.seed = 1, .view = 16};
+    gwtf_route *route = NULL;
+    CU_ASSERT_EQUAL_FATAL(gwtf_route_create(instance, &config, &route), GWTF_OK);
+    expect_no_fault(route, gwtf_route_run(route, 40));
+    uint32_t known = 0, wanted = 0, gossips = 0;
+    for (gwtf_node_id i = 0; i < gwtf_flow_instance_nodes(instance); i++) {
+        uint32_t stage = gwtf_flow_instance_stage(instance, i);
+        if (stage != 1 && stage != 2)
+            continue;
+        wanted += 8;
+        known += count_best_known(route, i, 8);
+        gossips += flow_view_deadline(gwtf_route_node(route, i)) != GWTF_TIME_NEVER;
+    }
+    CU_ASSERT(known * 10 >= wanted * 9);
+    CU_ASSERT_EQUAL(gossips, 0);
     gwtf_route_destroy(route);
     gwtf_flow_instance_destroy(instance);
 }
@@ -217,6 +263,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(flows_are_found_again_after_deaths_arrivals_and_cuts),
         GWTF_TEST(a_dead_node_carries_nothing),
         GWTF_TEST(flows_find_better_ways_when_nodes_hear_of_each_other),
+        GWTF_TEST(gossip_finds_the_best_links_and_ends),
         GWTF_TEST(what_cannot_be_planned_is_refused),
         GWTF_TEST(events_come_in_the_order_of_time_then_of_pushing),
     };

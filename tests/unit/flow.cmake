@@ -1,5 +1,6 @@
 # The same stories for both policies.
 gwtf_test(flow SOURCES test_flow.c flow_cluster.c USES gwtf_flow LABELS unit TIMEOUT 300)
+gwtf_test(flow_view SOURCES test_flow_view.c USES gwtf_flow LABELS unit)
 gwtf_test(flow_link SOURCES test_flow_link.c USES gwtf_flow LABELS unit)
 gwtf_test(flow_paper SOURCES test_flow.c flow_cluster.c USES gwtf_flow LABELS unit TIMEOUT 300)
 target_compile_definitions(test_flow_paper PRIVATE CLUSTER_POLICY=GWTF_FLOW_POLICY_GWTF_PAPER)

@@ -476,7 +476,7 @@ static void wrong_configurations_and_strange_peers_are_refused(void) {
     config.stages = 0;
     CU_ASSERT_EQUAL(gwtf_flow_create(&config, &flow), GWTF_ERROR_USAGE);
     config = good;
-    config.neighbours_max = 0;
+    config.policy = GWTF_FLOW_POLICIES;
     CU_ASSERT_EQUAL(gwtf_flow_create(&config, &flow), GWTF_ERROR_USAGE);
     CU_ASSERT_PTR_NULL(flow);
     CU_ASSERT_EQUAL_FATAL(gwtf_flow_create(&good, &flow), GWTF_OK);

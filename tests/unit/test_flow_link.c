@@ -33,6 +33,7 @@ static gwtf_flow *make_node(gwtf_node_id self, uint32_t neighbours) {
                                       .stage = self == 0 ? 0 : 1,
                                       .stages = 1,
                                       .capacity = 1,
+                                      .sinks_max = neighbours, /* all are data nodes */
                                       .neighbours_max = neighbours,
                                       .tick_us = 40 * DELAY_US,
                                       .retry_us = RETRY_US};

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define INTRODUCTION_US (2 * GWTF_ROUTE_MESSAGE_US)
+#define ROUTE_INTRODUCTIONS_MAX 16u
 
 static void push(struct gwtf_route *route, const struct route_event *event) {
     if (!route_queue_push(&route->queue, event))
@@ -67,26 +68,6 @@ static void note_change(struct gwtf_route *route, gwtf_node_id id) {
         route->config.changed(route->config.context, route->now_us, id, route->nodes[id].flow);
 }
 
-static gwtf_status tell(struct gwtf_route *route, gwtf_node_id id, struct gwtf_flow_event *event) {
-    struct route_node *node = &route->nodes[id];
-    struct gwtf_flow_update update = {.sends = route->sends, .sends_max = route->sends_max};
-    event->now_us = route->now_us;
-    gwtf_status status = gwtf_flow_step(node->flow, event, &update);
-    route->steps++;
-    for (size_t i = 0; i < update.sends_count; i++)
-        deliver(route, id, &update.sends[i]);
-    if (update.routes_changed) {
-        note_change(route, id);
-        route->changed_messages = route->messages;
-    }
-    route_check_step(route, id, update.routes_changed);
-    node->deadline_us = update.deadline_us;
-    if (node->deadline_us <= route->now_us)
-        node->deadline_us = route->now_us + 1;
-    set_timer(route, id);
-    return status;
-}
-
 /* --- Who knows whom. --- */
 
 static uint32_t find_known(const struct route_node *node, gwtf_node_id peer) {
@@ -130,6 +111,49 @@ static bool are_linked(const struct gwtf_route *route, gwtf_node_id a, gwtf_node
            gwtf_flow_instance_cost(route->instance, b, a) >= 0;
 }
 
+/* NODE has heard of PEER: a round trip measures the link, then both know each other. */
+static void introduce(struct gwtf_route *route, gwtf_node_id id, gwtf_node_id peer) {
+    if (id == peer || peer >= route->nodes_count || !are_linked(route, id, peer))
+        return;
+    bool known = knows(route, id, peer);
+    if (known && !route->partial)
+        return;
+    /* Between those that have met the link is measured already. */
+    route->messages += known ? 0 : 2;
+    push(route, &(struct route_event){.at_us = route->now_us + INTRODUCTION_US,
+                                      .kind = ROUTE_EVENT_MEET,
+                                      .node = id,
+                                      .peer = peer,
+                                      .incarnation = route->nodes[id].incarnation});
+}
+
+static gwtf_status tell(struct gwtf_route *route, gwtf_node_id id, struct gwtf_flow_event *event) {
+    struct route_node *node = &route->nodes[id];
+    struct gwtf_flow_introduction heard_of[ROUTE_INTRODUCTIONS_MAX];
+    struct gwtf_flow_update update = {.sends = route->sends, .sends_max = route->sends_max};
+    if (route->partial) {
+        update.introductions = heard_of;
+        update.introductions_max = ROUTE_INTRODUCTIONS_MAX;
+    }
+    event->now_us = route->now_us;
+    gwtf_status status = gwtf_flow_step(node->flow, event, &update);
+    route->steps++;
+    for (size_t i = 0; i < update.sends_count; i++)
+        deliver(route, id, &update.sends[i]);
+    for (size_t i = 0; i < update.introductions_count; i++)
+        introduce(route, id, heard_of[i].node);
+    if (update.routes_changed) {
+        note_change(route, id);
+        route->changed_messages = route->messages;
+    }
+    route_check_step(route, id, update.routes_changed);
+    node->deadline_us = update.deadline_us;
+    if (node->deadline_us <= route->now_us)
+        node->deadline_us = route->now_us + 1;
+    set_timer(route, id);
+    return status;
+}
+
 static gwtf_status tell_of(struct gwtf_route *route, gwtf_node_id id, gwtf_node_id peer) {
     struct gwtf_flow_event event = {.kind = GWTF_FLOW_EVENT_PEER_DOWN, .peer = peer};
     /* It may not have noticed yet that an earlier incarnation is gone. */
@@ -162,24 +186,18 @@ static void meet(struct gwtf_route *route, gwtf_node_id a, gwtf_node_id b) {
     remove_known(route, b, a);
 }
 
-/* NODE has heard of PEER: a round trip measures the link, then both know each other. */
-static void introduce(struct gwtf_route *route, gwtf_node_id id, gwtf_node_id peer) {
-    if (id == peer || peer >= route->nodes_count || knows(route, id, peer) ||
-        !are_linked(route, id, peer))
-        return;
-    route->messages += 2;
-    push(route, &(struct route_event){.at_us = route->now_us + INTRODUCTION_US,
-                                      .kind = ROUTE_EVENT_MEET,
-                                      .node = id,
-                                      .peer = peer,
-                                      .incarnation = route->nodes[id].incarnation});
-}
-
 static void take_introduction(struct gwtf_route *route, gwtf_node_id id, gwtf_node_id peer) {
-    if (!route->nodes[peer].started || knows(route, id, peer))
+    if (!route->nodes[peer].started)
         return;
-    add_known(route, id, peer);
-    add_known(route, peer, id);
+    bool known = knows(route, id, peer);
+    /* One that has come back was met by all that know it. */
+    if (known &&
+        (!route->partial || route->nodes[id].incarnation > 1 || route->nodes[peer].incarnation > 1))
+        return;
+    if (!known) {
+        add_known(route, id, peer);
+        add_known(route, peer, id);
+    }
     meet(route, id, peer);
 }
 
@@ -265,6 +283,8 @@ static void assign(struct gwtf_route *route, gwtf_node_id id) {
 
 static uint32_t neighbours_max(const struct gwtf_route *route, gwtf_node_id id) {
     uint32_t stage = gwtf_flow_instance_stage(route->instance, id);
+    if (route->partial && route->config.policy == GWTF_FLOW_POLICY_GWTF)
+        return 0; /* it knows itself */
     uint32_t counts[3] = {0};
     (void)gwtf_flow_instance_stage_nodes(route->instance, stage, &counts[0]);
     (void)gwtf_flow_instance_stage_nodes(
@@ -292,6 +312,7 @@ static struct gwtf_flow_config config_of(const struct gwtf_route *route, gwtf_no
         .stage = gwtf_flow_instance_stage(route->instance, id),
         .stages = route->stages,
         .capacity = capacity,
+        .view = route->partial ? route->config.view : route->nodes_count,
         .neighbours_max = neighbours_max(route, id),
         .sinks_max = data_nodes,
         .tick_us = GWTF_ROUTE_TICK_US,
@@ -411,6 +432,12 @@ static gwtf_status init(struct gwtf_route *route, const gwtf_flow_instance *inst
         return status;
     route->nodes_count = gwtf_flow_instance_nodes(instance);
     route->stages = gwtf_flow_instance_stages(instance);
+    for (uint32_t stage = 1; stage <= route->stages; stage++) {
+        uint32_t count = 0;
+        (void)gwtf_flow_instance_stage_nodes(route->instance, stage, &count);
+        route->partial = route->partial || (route->config.view > 0 && !route->config.silent &&
+                                            count > route->config.view);
+    }
     route->nodes = calloc(route->nodes_count, sizeof *route->nodes);
     route->capacity = calloc(route->nodes_count, sizeof *route->capacity);
     if (route->nodes == NULL || route->capacity == NULL)

@@ -36,6 +36,8 @@ struct gwtf_route_config {
     double doubling; /* that it comes twice */
     double delay;    /* that it takes up to 20 message times more */
     uint32_t view;   /* of each neighbouring stage; 0: everybody */
+    /* Nodes do not tell each other of nodes, and know any number. */
+    bool silent;
     /* Every so many steps the whole-state checker of the stepped node; 0: by size, in up to 500
      * nodes each step of those with a capacity of up to 32. */
     uint32_t check_every;

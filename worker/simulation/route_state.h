@@ -27,6 +27,7 @@ struct gwtf_route {
     struct gwtf_route_config config;
     gwtf_flow_instance *instance;
     uint32_t nodes_count, stages;
+    bool partial;       /* some stage has more nodes than a view, and nodes speak of each other */
     uint32_t *capacity; /* [nodes_count] of nodes that are up */
     struct route_node *nodes;
     struct route_queue queue;
