@@ -260,6 +260,9 @@ struct gwtf_flow_load {
 };
 struct gwtf_flow_load gwtf_flow_get_load(const gwtf_flow *flow);
 
+/* Flows are being negotiated: the flow table may change though it has not for a while. */
+bool gwtf_flow_is_busy(const gwtf_flow *flow);
+
 /* One hop of the flow table, for reports and checkers. */
 struct gwtf_flow_hop {
     gwtf_node_id sink;

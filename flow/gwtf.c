@@ -2,6 +2,7 @@
  * residual graph. */
 #include "flow/advertise.h"
 #include "flow/cycle.h"
+#include "flow/plan.h"
 #include "flow/policy.h"
 #include "flow/potential.h"
 #include "flow/query.h"
@@ -23,11 +24,17 @@ static bool create(gwtf_flow *flow) {
     flow->potentials = calloc(flow->config.sinks_max, sizeof *flow->potentials);
     for (uint32_t sink = 0; flow->potentials != NULL && sink < flow->config.sinks_max; sink++)
         flow->potentials[sink].begin_at_us = GWTF_TIME_NEVER;
-    return flow->potentials != NULL;
+    return flow->potentials != NULL && flow_plan_create(flow);
 }
 
 static void destroy(gwtf_flow *flow) {
     free(flow->potentials);
+    flow_plan_destroy(flow);
+}
+
+static void lose_peer(gwtf_flow *flow, const struct flow_peer *peer) {
+    flow_lose_peer(flow, peer);
+    flow_plan_lose_peer(flow, peer);
 }
 
 static void note_news(gwtf_flow *flow) {
@@ -65,6 +72,15 @@ static void take_message(gwtf_flow *flow, struct flow_peer *peer,
     case FLOW_MESSAGE_DROP:
         flow_take_commit(flow, peer, message);
         break;
+    case FLOW_MESSAGE_PLAN_FIGURES:
+    case FLOW_MESSAGE_PLAN_ASK:
+    case FLOW_MESSAGE_PLAN_TAKE:
+    case FLOW_MESSAGE_PLAN_REFUSE:
+    case FLOW_MESSAGE_PLAN_DROP:
+    case FLOW_MESSAGE_PLAN_ADMIT:
+    case FLOW_MESSAGE_PLAN_OVER:
+        flow_plan_take(flow, peer, message);
+        break;
     default:
         (void)flow_take_shared(flow, peer, message);
         break;
@@ -80,6 +96,9 @@ static void advance(gwtf_flow *flow) {
     flow_tell(flow);
     if (flow->now_us >= flow->advertise_at_us)
         flow_advertise(flow);
+    flow_plan_advance(flow);
+    if (flow_plan_is_admitting(flow))
+        return;
     flow_relax(flow);
     flow_search(flow);
     flow_refine(flow);
@@ -91,6 +110,9 @@ static gwtf_time_us get_deadline(const gwtf_flow *flow) {
         flow->advertise_at_us > flow->now_us ? flow->advertise_at_us : GWTF_TIME_NEVER;
     due_us = flow_earlier(due_us, flow_repair_deadline(flow));
     due_us = flow_earlier(due_us, flow_request_deadline(flow));
+    due_us = flow_earlier(due_us, flow_plan_deadline(flow));
+    if (flow_plan_is_admitting(flow))
+        return due_us;
     due_us = flow_earlier(due_us, flow_potential_deadline(flow));
     return flow_earlier(due_us, flow_search_deadline(flow));
 }
@@ -105,7 +127,7 @@ static const char *find_fault(const gwtf_flow *flow) {
         if ((slot->held || slot->in_locked || slot->out_locked) && visits == 0)
             return "a slot is locked by no search";
     }
-    return NULL;
+    return flow_plan_find_fault(flow);
 }
 
 const struct flow_policy flow_policy_gwtf = {
@@ -113,7 +135,7 @@ const struct flow_policy flow_policy_gwtf = {
     .create = create,
     .destroy = destroy,
     .note_news = note_news,
-    .lose_peer = flow_lose_peer,
+    .lose_peer = lose_peer,
     .take_link = take_link,
     .take_capacity = flow_shrink,
     .take_message = take_message,
@@ -122,6 +144,7 @@ const struct flow_policy flow_policy_gwtf = {
     .get_routes = flow_get_routes,
     .get_next = flow_get_next,
     .get_alternatives = flow_get_alternatives,
+    .is_busy = flow_plan_is_active,
     .find_fault = find_fault,
     /* Short, since searches find a use for the capacity and build flows where they fit. */
     .repair_ticks = 1,

@@ -89,6 +89,22 @@ enum flow_message_kind {
     FLOW_MESSAGE_FORGET,
     /* There are `count` nodes[] of stage `sink`. */
     FLOW_MESSAGE_GOSSIP,
+    /* See flow/plan.h. To the previous stage: the way on to SINK costs cost_us for one more planned
+     * flow and other_cost_us for those that are planned; flow: this node's price; count: its room,
+     * negative when too many are planned; token: the limit; limit: the negotiation's end and age.
+     */
+    FLOW_MESSAGE_PLAN_FIGURES,
+    /* Plan my FLOW to SINK through you; I expect your toll to be cost_us. */
+    FLOW_MESSAGE_PLAN_ASK,
+    /* Answers to the ask named TOKEN; flow and count: price and room as they are then. */
+    FLOW_MESSAGE_PLAN_TAKE,
+    FLOW_MESSAGE_PLAN_REFUSE,
+    /* FLOW is planned no longer, says its sender or its receiver. */
+    FLOW_MESSAGE_PLAN_DROP,
+    /* FLOW to SINK is planned no longer, but made. */
+    FLOW_MESSAGE_PLAN_ADMIT,
+    /* The negotiation was over before you came. */
+    FLOW_MESSAGE_PLAN_OVER,
     FLOW_MESSAGE_KINDS
 };
 

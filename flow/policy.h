@@ -57,6 +57,9 @@ struct flow_policy {
     size_t (*get_alternatives)(const gwtf_flow *flow, gwtf_node_id sink, gwtf_node_id *hops,
                                size_t hops_max);
 
+    /* May be NULL: never. As gwtf_flow_is_busy. */
+    bool (*is_busy)(const gwtf_flow *flow);
+
     /* May be NULL. The policy's part of the checker: a constant text, or NULL. */
     const char *(*find_fault)(const gwtf_flow *flow);
 

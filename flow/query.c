@@ -173,3 +173,7 @@ size_t gwtf_flow_hops(const gwtf_flow *flow, struct gwtf_flow_hop *hops, size_t 
     }
     return count;
 }
+
+bool gwtf_flow_is_busy(const gwtf_flow *flow) {
+    return flow->policy->is_busy != NULL && flow->policy->is_busy(flow);
+}

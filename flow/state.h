@@ -27,6 +27,7 @@
 
 struct flow_policy;
 struct flow_view; /* flow/view.c */
+struct flow_plan;
 
 /* The nodes that a potential has passed, each as one bit in both words: that a node is among them
  * may be an error, that it is not is none. */
@@ -139,6 +140,7 @@ struct flow_slot {
     bool held;
     bool in_locked;
     bool out_locked;
+    bool planned; /* made by a plan, flow/plan.h */
 };
 
 /* The arc by which a vertex of the residual graph got its potential. */
@@ -210,6 +212,7 @@ struct gwtf_flow {
     gwtf_time_us tell_at_us;      /* when changed potentials are told */
     struct flow_visit visits[FLOW_VISITS_MAX];
     struct flow_potential *potentials; /* [sinks_max] */
+    struct flow_plan *plan;
 
     size_t peers_count; /* entries used at some time; some of them may be free */
     struct flow_peer *peers;

@@ -1,7 +1,8 @@
 /*
  * Nodes of the flow algorithm in virtual time: links with latency that lose, double and delay
- * messages, nodes that die and come, and a checker that looks at every step. A round is a tick: 40
- * message times.
+ * messages, nodes that die and come, and a checker that looks at every step, after
+ * the first CLUSTER_CHECKED messages at one in CLUSTER_CHECK_EVERY; capacities at every one. A
+ * round is a tick: 40 message times.
  */
 #ifndef GWTF_TESTS_UNIT_FLOW_CLUSTER_H
 #define GWTF_TESTS_UNIT_FLOW_CLUSTER_H
@@ -11,6 +12,8 @@
 
 #define CLUSTER_NODES_MAX 512
 #define CLUSTER_MESSAGE_US 1000
+#define CLUSTER_CHECKED 3000
+#define CLUSTER_CHECK_EVERY 16
 #define CLUSTER_KINDS 64
 #ifndef CLUSTER_POLICY
 #define CLUSTER_POLICY GWTF_FLOW_POLICY_GWTF

@@ -578,6 +578,13 @@ static void take(struct gwtf_route *route, const struct route_event *event) {
     }
 }
 
+static bool is_busy(const struct gwtf_route *route) {
+    for (gwtf_node_id i = 0; i < route->nodes_count; i++)
+        if (route->nodes[i].flow != NULL && gwtf_flow_is_busy(route->nodes[i].flow))
+            return true;
+    return false;
+}
+
 /* When it is settled, if no flow table changes. */
 static gwtf_time_us quiet_us(const struct gwtf_route *route) {
     if (route->planned_left > 0)
@@ -586,6 +593,8 @@ static gwtf_time_us quiet_us(const struct gwtf_route *route) {
     gwtf_time_us quiet = route->changed_us + GWTF_ROUTE_QUIET_ROUNDS * GWTF_ROUTE_TICK_US;
     if (route->now_us < quiet)
         return quiet;
+    if (is_busy(route))
+        return route->now_us + GWTF_ROUTE_QUIET_ROUNDS * GWTF_ROUTE_TICK_US;
     route_count_flows(route, &totals);
     return totals.dangling == 0
                ? quiet
