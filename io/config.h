@@ -32,7 +32,6 @@ enum gwtf_config_decay {
 enum gwtf_config_device { GWTF_CONFIG_DEVICE_AUTO, GWTF_CONFIG_DEVICE_CPU };
 enum gwtf_config_kernels { GWTF_CONFIG_KERNELS_ONEDNN, GWTF_CONFIG_KERNELS_REFERENCE };
 enum gwtf_config_link_fault_kind { GWTF_CONFIG_LINK_SLOW, GWTF_CONFIG_LINK_CUT };
-enum gwtf_config_objective { GWTF_CONFIG_OBJECTIVE_SUM };
 
 struct gwtf_config_node {
     enum gwtf_config_role role;
@@ -104,8 +103,8 @@ struct gwtf_config {
         double epsilon;               /* default 1e-8 */
     } optimizer;                      /* name "adamw", the only one */
     struct {
-        enum gwtf_flow_policy policy;         /* default "gwtf" */
-        enum gwtf_config_objective objective; /* default "sum" */
+        enum gwtf_flow_policy policy;       /* default "gwtf" */
+        enum gwtf_flow_objective objective; /* default "sum" */
     } flow;
     struct {
         uint32_t every; /* iterations; 0: at the end only. Default 0 */

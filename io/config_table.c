@@ -7,7 +7,7 @@ static const char *const family_words[] = {"gpt2", NULL};
 const char *const gwtf_config_roles[] = {"data", "relay", NULL};
 static const char *const decay_words[] = {"none", "linear", "cosine", NULL};
 static const char *const optimizer_words[] = {"adamw", NULL};
-static const char *const objective_words[] = {"sum", NULL};
+static const char *const objective_words[] = {"sum", "max", NULL};
 static const char *const device_words[] = {"auto", "cpu", NULL};
 static const char *const kernels_words[] = {"onednn", "reference", NULL};
 static const char *const link_fault_words[] = {"slow", "cut", NULL};
@@ -82,7 +82,7 @@ const struct gwtf_config_key gwtf_config_keys[] = {
     {"flow", "policy", GWTF_CONFIG_WORD, IN(flow.policy), .words = gwtf_flow_policy_words,
      .fallback = "gwtf", .help = "how microbatches find their way"},
     {"flow", "objective", GWTF_CONFIG_WORD, IN(flow.objective), .words = objective_words,
-     .fallback = "sum", .help = "which cost of the flows is made small"},
+     .fallback = "sum", .help = "the cost made small: of all flows, or of the dearest"},
 
     {"optimizer", "name", GWTF_CONFIG_WORD, GWTF_CONFIG_NOT_KEPT, .words = optimizer_words,
      .fallback = "adamw", .help = "the optimizer"},

@@ -39,7 +39,8 @@ static const struct gwtf_usage usage = {
 };
 
 struct route_options {
-    const char *recipe, *output, *policy, *seed, *rounds, *loss, *doubling, *delay, *view, *trace;
+    const char *recipe, *output, *policy, *objective, *seed, *rounds, *loss, *doubling, *delay,
+        *view, *trace;
     struct gwtf_option_list kills, revivals, links;
     bool no_optimum, json;
 };
@@ -95,11 +96,24 @@ static int read_policy(const char *word, struct work *work) {
                      word, nearest);
 }
 
+static int read_objective(const char *word, struct work *work) {
+    bool max = word != NULL && strcmp(word, "max") == 0;
+    if (word != NULL && !max && strcmp(word, "sum") != 0)
+        return gwtf_fail(GWTF_ERROR_USAGE, "--objective is '%s': give sum or max", word);
+    if (max && (work->optimal || work->config.policy != GWTF_FLOW_POLICY_GWTF_PAPER))
+        return gwtf_fail(GWTF_ERROR_USAGE,
+                         "--objective max is for policy gwtf-paper: add --policy gwtf-paper");
+    work->config.objective = max ? GWTF_FLOW_OBJECTIVE_MAX : GWTF_FLOW_OBJECTIVE_SUM;
+    return 0;
+}
+
 static int read_options(const struct route_options *options, struct work *work) {
     double seed = 1, view = VIEW_DEFAULT;
     work->options = options;
     work->rounds = ROUNDS_DEFAULT;
     int code = read_policy(options->policy, work);
+    if (code == 0)
+        code = read_objective(options->objective, work);
     if (code == 0)
         code = read_number("seed", options->seed, 0, 9e15, true, &seed);
     if (code == 0)
@@ -418,6 +432,10 @@ int gwtf_command_route(int argc, char **argv) {
          .argument = "WORD",
          .help = policies_text(policies, sizeof policies),
          .value = &given.policy},
+        {.name = "objective",
+         .argument = "WORD",
+         .help = "sum (default), or max: the dearest flow's cost; gwtf-paper only",
+         .value = &given.objective},
         {.name = "seed", .argument = "N", .help = "of the simulation; 1", .value = &given.seed},
         {.name = "rounds",
          .argument = "R",

@@ -150,6 +150,8 @@ static const struct bad {
     {"capacity = 4", "stage = 4", "small.cfg:25: ", "pipeline.stages is 3"},
     {"pipeline = {", "flow = { policy = \"static\"; };\npipeline = {",
      "small.cfg:20: ", "nobody assigns"},
+    {"pipeline = {", "flow = { objective = \"max\"; };\npipeline = {",
+     "small.cfg:20: ", "which \"gwtf-paper\" alone can do"},
     {"capacity = 4", "stage = 2", "small.cfg:23: ", "stage 1 has no relay"},
     {"role = \"data\";", "role = \"data\"; stage = 1;", "small.cfg:24: ", "data nodes have no"},
     {"role = \"data\";", "role = \"date\";", "small.cfg:24: ", "did you mean \"data\"?"},

@@ -610,7 +610,7 @@ static gwtf_status make_protocol(struct node *node, int64_t compute_us, struct g
         .boundary_bytes = gwtf_memory_boundary_bytes(&node->setup),
         .gradient_floats = gwtf_memory_gradient_floats(node->memory),
         .policy = config->flow.policy,
-        .objective = GWTF_FLOW_OBJECTIVE_SUM,
+        .objective = config->flow.objective,
         .seed = config->run.seed,
     };
     gwtf_status status = gwtf_protocol_create(&protocol, &node->protocol);
