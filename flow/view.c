@@ -127,6 +127,7 @@ void flow_view_ask_again(gwtf_flow *flow, uint32_t stage) {
             return;
         view->introductions[view->introductions_count++] = *at;
         at->id = GWTF_NODE_NONE;
+        return;
     }
 }
 

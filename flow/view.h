@@ -29,7 +29,7 @@ bool flow_view_has_room(const gwtf_flow *flow, uint32_t stage);
 void flow_view_decline(gwtf_flow *flow, gwtf_node_id node, uint32_t stage);
 /* The stage of a node that was declined, or FLOW_INDEX_NONE. */
 uint32_t flow_view_declined_stage(const gwtf_flow *flow, gwtf_node_id node);
-/* There is room for STAGE again: those that were declined are asked for, once. */
+/* There is room for one more of STAGE: the one that was declined last is asked for. */
 void flow_view_ask_again(gwtf_flow *flow, uint32_t stage);
 /* NODE is gone, or a peer. */
 void flow_view_undecline(gwtf_flow *flow, gwtf_node_id node);
