@@ -132,6 +132,7 @@ static const char *find_fault(const gwtf_flow *flow) {
 
 const struct flow_policy flow_policy_gwtf = {
     .keeps_view = true,
+    .shares = flow_plan_shares,
     .create = create,
     .destroy = destroy,
     .note_news = note_news,

@@ -351,6 +351,16 @@ void flow_plan_take(gwtf_flow *flow, struct flow_peer *peer,
     }
 }
 
+bool flow_plan_shares(const gwtf_flow *flow, const struct flow_peer *peer) {
+    const struct flow_plan *plan = flow->plan;
+    for (size_t i = 0; i < plan->units_count; i++) {
+        const struct plan_unit *unit = &plan->units[i];
+        if (unit->in.peer == peer->id || unit->out.peer == peer->id || unit->ask.peer == peer->id)
+            return true;
+    }
+    return false;
+}
+
 void flow_plan_lose_peer(gwtf_flow *flow, const struct flow_peer *peer) {
     struct flow_plan *plan = flow->plan;
     struct plan_peer *known = plan_get_peer(flow, peer);

@@ -35,6 +35,8 @@ bool flow_plan_is_admitting(const gwtf_flow *flow);
 void flow_plan_advance(gwtf_flow *flow);
 gwtf_time_us flow_plan_deadline(const gwtf_flow *flow);
 
+/* Is a planned flow shared with PEER, or asked for? */
+bool flow_plan_shares(const gwtf_flow *flow, const struct flow_peer *peer);
 /* PEER is gone or has begun anew. */
 void flow_plan_lose_peer(gwtf_flow *flow, const struct flow_peer *peer);
 
