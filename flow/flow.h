@@ -61,10 +61,14 @@ bool gwtf_flow_wants_feedback(enum gwtf_flow_policy policy);
 
 enum gwtf_flow_objective { GWTF_FLOW_OBJECTIVE_SUM, GWTF_FLOW_OBJECTIVE_MAX };
 
+#define GWTF_FLOW_NO_NEGOTIATION UINT32_MAX
 /* Fields with a default take it where they are 0. */
 struct gwtf_flow_config {
     enum gwtf_flow_policy policy;
     enum gwtf_flow_objective objective;
+    /* Policy gwtf with several data nodes negotiates for so many sweeps, half a tick each, before
+     * flows are what they can be (flow/plan.h); default 600, GWTF_FLOW_NO_NEGOTIATION: none. */
+    uint32_t negotiation;
     /* For policies that choose per microbatch: flows are reserved all the same, hop by hop, so that
      * the flow problem as such gets an answer. A relay that is asked takes the flow when it has
      * room, and asks the first in its own queue; who is full, or finds nobody, refuses, and the

@@ -25,11 +25,6 @@
 #define DEVIATIONS 4
 #define ROUND_TRIP_MOST_US 60000000
 
-/* What is of use at once or not at all: sent once, without a number. */
-static bool is_passing(uint32_t kind) {
-    return kind == FLOW_MESSAGE_SCAN_MORE || kind == FLOW_MESSAGE_SCAN_LESS;
-}
-
 /* --- The pool. --- */
 
 static struct flow_queued *entry_of(const gwtf_flow *flow, uint32_t index) {
@@ -200,13 +195,6 @@ void flow_link_send(gwtf_flow *flow, struct flow_peer *peer, const struct gwtf_f
     uint32_t index = take_entry(flow);
     struct flow_queued *entry = entry_of(flow, index);
     *entry = (struct flow_queued){*body, GWTF_TIME_NEVER, FLOW_INDEX_NONE, 0, false};
-    if (is_passing(body->kind)) {
-        entry->message.sequence = 0;
-        entry->next = peer->passing;
-        peer->passing = index;
-        reschedule(flow, peer);
-        return;
-    }
     entry->message.sequence = peer->next_sequence++;
     *(peer->queue == FLOW_INDEX_NONE ? &peer->queue : &entry_of(flow, peer->queue_last)->next) =
         index;
@@ -406,7 +394,7 @@ enum flow_link_result flow_link_receive(gwtf_flow *flow, struct flow_peer *peer,
     }
     take_acknowledgement(flow, peer, message);
     if (message->sequence == 0)
-        return is_passing(message->kind) ? FLOW_LINK_BODY : FLOW_LINK_NOTHING;
+        return FLOW_LINK_NOTHING;
     if (message->sequence != peer->received + 1) {
         bool gap = peer->received_mask == 0;
         keep_early(flow, peer, message);

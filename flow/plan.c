@@ -44,7 +44,11 @@ bool flow_plan_create(gwtf_flow *flow) {
     plan->figures = calloc(peers * config->sinks_max, sizeof *plan->figures);
     plan->sweep_at_us = plan->tell_at_us = GWTF_TIME_NEVER;
     plan->step = 1000 * STEP_START;
-    plan->end = data && config->capacity > CAPACITY_SHORT ? AGE_END_SHORT : AGE_END;
+    plan->end = config->negotiation > 0 ? config->negotiation : AGE_END;
+    if (config->negotiation == 0 && data && config->capacity > CAPACITY_SHORT)
+        plan->end = AGE_END_SHORT;
+    if (plan->end > AGE_MASK)
+        plan->end = AGE_MASK;
     plan->press = 1000 * PRESS_START;
     if (!plan->units || !plan->drops || !plan->peers || !plan->figures)
         return false;
@@ -141,7 +145,7 @@ static bool improve(gwtf_flow *flow, struct plan_unit *unit) {
 /* Without a plan there is no flow; it goes on as it comes. */
 void plan_start(gwtf_flow *flow) {
     struct flow_plan *plan = flow->plan;
-    if (plan->on)
+    if (plan->on || flow->config.negotiation == GWTF_FLOW_NO_NEGOTIATION)
         return;
     plan->on = true;
     int64_t sweep_us = flow->config.tick_us / SWEEPS;

@@ -246,6 +246,8 @@ void plan_take_figures(gwtf_flow *flow, struct flow_peer *peer,
         message->token > LIMIT_MOST)
         return;
     plan_start(flow);
+    if (!plan->on)
+        return;
     plan_take_price(flow, peer, message);
     struct plan_figures *figures = &plan_get_peer(flow, peer)->figures[sink];
     figures->enter_us = message->cost_us;

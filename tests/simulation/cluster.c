@@ -41,6 +41,7 @@ static void init_config(struct cluster *cluster, uint32_t stages) {
     cluster->bytes_per_second = 1000000000;
     cluster->config.nodes = cluster->nodes;
     cluster->config.policy = GWTF_FLOW_POLICY_GWTF;
+    cluster->config.negotiation = GWTF_FLOW_NO_NEGOTIATION; /* it would outlast the run */
     cluster->config.stages = stages;
     cluster->config.link = link_between;
     cluster->config.link_context = cluster;
@@ -50,7 +51,7 @@ static void init_config(struct cluster *cluster, uint32_t stages) {
     cluster->config.boundary_bytes = 1000000;
     cluster->config.write_us = 50000;
     cluster->config.manifest_us = 5000;
-    cluster->config.check_every = 1;
+    cluster->config.check_every = 4;
     /* Far above the slowest disk, the longest pause and the building of flows. */
     cluster->config.stall_us = 120000000;
 }
@@ -79,10 +80,7 @@ static void pick_run(struct cluster *cluster, struct gwtf_random *random) {
     config->validate_every = pick(random, 0, 3);
     config->snapshot_every = pick(random, 0, 3);
     config->boundary_bytes = pick(random, 0, 3) ? pick(random, 1, 5000000) : 4;
-    config->policy = GWTF_FLOW_POLICY_GWTF;
-    if (pick(random, 0, 2) == 0)
-        config->policy = (enum gwtf_flow_policy)pick(random, GWTF_FLOW_POLICY_GWTF_PAPER,
-                                                     GWTF_FLOW_POLICY_SWARM_GREEDY);
+    config->policy = pick(random, 0, 2) ? GWTF_FLOW_POLICY_GWTF : GWTF_FLOW_POLICY_GWTF_PAPER;
     config->objective = pick(random, 0, 1) ? GWTF_FLOW_OBJECTIVE_SUM : GWTF_FLOW_OBJECTIVE_MAX;
     config->write_us = pick(random, 0, 3) ? pick(random, 1, 200000) : 3000000;
     config->manifest_us = pick(random, 1, 100000);

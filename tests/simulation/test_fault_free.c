@@ -126,7 +126,7 @@ static void note_report(void *context, gwtf_simulation *simulation,
 
 /*
  * Two relays hold the stage, each with room for all: flows take the nearer one. When its link gets
- * slow they have left it three iterations later, and a probe finds out that it has healed: at the
+ * slow they have left it four iterations later, and a probe finds out that it has healed: at the
  * end an iteration is as short as it was. Each of the two is told once.
  */
 static void flows_leave_a_slow_link_and_come_back(void) {
@@ -141,7 +141,7 @@ static void flows_leave_a_slow_link_and_come_back(void) {
     size_t count;
     const struct gwtf_report *reports = gwtf_simulation_reports(simulation, &count);
     CU_ASSERT_EQUAL_FATAL(count, 200);
-    int64_t before_us = reports[49].duration_us, away_us = reports[53].duration_us;
+    int64_t before_us = reports[49].duration_us, away_us = reports[54].duration_us;
     CU_ASSERT(reports[50].duration_us > 2 * before_us);
     /* The other link costs 20 ms of transfer in place of 10, and 4 ms of latency. */
     CU_ASSERT(away_us > before_us && away_us < before_us + 4 * 4 * 14000);

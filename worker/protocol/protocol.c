@@ -13,6 +13,7 @@
 static struct gwtf_flow_config flow_config(const struct gwtf_protocol_config *config) {
     struct gwtf_flow_config flow = {.policy = config->policy,
                                     .objective = config->objective,
+                                    .negotiation = config->negotiation,
                                     .self = config->self,
                                     .stages = config->stages,
                                     .capacity = config->capacity,

@@ -67,6 +67,7 @@ struct gwtf_protocol_config {
     uint64_t gradient_floats;         /* of this stage's flat array, a multiple of 16 */
     enum gwtf_flow_policy policy;
     enum gwtf_flow_objective objective;
+    uint32_t negotiation; /* as in struct gwtf_flow_config */
     uint64_t seed;
 };
 

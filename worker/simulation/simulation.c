@@ -85,6 +85,7 @@ static gwtf_status create_node(gwtf_simulation *simulation, uint32_t index,
         .gradient_floats = node->config.gradient_floats,
         .policy = config->policy,
         .objective = config->objective,
+        .negotiation = config->negotiation,
         .seed = gwtf_random_key(config->seed, node->config.node)};
     gwtf_status status = gwtf_protocol_create(&protocol, &node->protocol);
     if (status != GWTF_OK)

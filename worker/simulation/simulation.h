@@ -82,6 +82,7 @@ struct gwtf_simulation_config {
     uint64_t boundary_bytes;
     enum gwtf_flow_policy policy;
     enum gwtf_flow_objective objective;
+    uint32_t negotiation; /* as in struct gwtf_flow_config */
     uint64_t seed;
 
     int64_t write_us;    /* of a stage's snapshot file */
