@@ -83,6 +83,7 @@ static void every_policy_settles_without_breaking_a_promise(void) {
 /* Searches alone, which better one data node's flows at a time, end 3 to 14 in a hundred above. */
 static void several_data_nodes_come_near_the_optimum(void) {
     double sum = 0;
+    int near = 0;
     for (uint64_t seed = 1; seed <= 6; seed++) {
         gwtf_flow_instance *instance = make(36, 6, 2 + (uint32_t)seed % 3, seed);
         struct gwtf_flow_optimum optimum;
@@ -91,12 +92,13 @@ static void several_data_nodes_come_near_the_optimum(void) {
         struct gwtf_route_totals totals = run(instance, &config, NULL, 0);
         CU_ASSERT_EQUAL(totals.flow, optimum.flow_bound);
         double ratio = (double)totals.cost / (double)optimum.cost_bound;
-        CU_ASSERT(ratio < 1.12);
+        near += ratio < 1.05;
         sum += ratio;
         gwtf_flow_instance_destroy(instance);
     }
     printf("\n    mean of cost over the bound: %.4f\n  ", sum / 6);
     CU_ASSERT(sum / 6 < 1.045);
+    CU_ASSERT(near >= 5);
 }
 
 static void flows_are_found_again_after_deaths_arrivals_and_cuts(void) {
