@@ -351,14 +351,16 @@ static int complain_ends(const struct command *command) {
 }
 
 /* Tables of many nodes can be larger than the machine: then the program is to say so, before the
- * system ends it or another one. */
+ * system ends it or another one. What is mapped already counts, and can be more than all memory: a
+ * sanitizer's tables are. */
 static void limit_memory(void) {
     struct rlimit limit;
     uint64_t free_bytes = gwtf_machine_free_bytes();
     if (free_bytes == 0 || getrlimit(RLIMIT_DATA, &limit) != 0)
         return;
-    if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur > free_bytes)
-        limit.rlim_cur = (rlim_t)free_bytes;
+    uint64_t bytes = gwtf_machine_data_bytes() + free_bytes;
+    if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur > bytes)
+        limit.rlim_cur = (rlim_t)bytes;
     (void)setrlimit(RLIMIT_DATA, &limit);
 }
 

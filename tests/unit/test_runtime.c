@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static struct gwtf_frame sealed_frame(void) {
     struct gwtf_frame frame;
@@ -275,6 +276,18 @@ static void files_that_were_read_do_not_count_as_taken_memory(void) {
     CU_ASSERT_EQUAL(gwtf_machine_group_bytes(temporary_directory, ""), 700);
 }
 
+static void mapped_memory_counts_as_data_before_it_is_touched(void) {
+    const size_t bytes = (size_t)64 << 20;
+    uint64_t before = gwtf_machine_data_bytes();
+    void *mapped = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CU_ASSERT_FATAL(mapped != MAP_FAILED);
+    uint64_t after = gwtf_machine_data_bytes();
+    CU_ASSERT_TRUE(before > 0);
+    /* The allocator may map or give back a little of its own meanwhile. */
+    CU_ASSERT_TRUE(after > before + bytes / 2 && after < before + 2 * bytes);
+    munmap(mapped, bytes);
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(a_sealed_frame_passes_its_check),
@@ -293,6 +306,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(heartbeats_are_due_once_an_interval),
         GWTF_TEST(the_tightest_control_group_limits_memory),
         GWTF_TEST(files_that_were_read_do_not_count_as_taken_memory),
+        GWTF_TEST(mapped_memory_counts_as_data_before_it_is_touched),
     };
     return gwtf_suite_main(argc, argv, "runtime", tests, sizeof tests / sizeof tests[0],
                            temporary_make, temporary_remove);

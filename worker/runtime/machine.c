@@ -20,17 +20,29 @@ static uint64_t read_number(const char *path) {
     return got == 1 ? value : UINT64_MAX;
 }
 
-static uint64_t available_bytes(void) {
+/* The bytes in a file's line "KEY: number kB", 0 when there is none. */
+static uint64_t read_kib(const char *path, const char *key) {
     char line[256];
-    unsigned long long kib = 0;
-    FILE *file = fopen("/proc/meminfo", "r");
+    uint64_t kib = 0;
+    size_t length = strlen(key);
+    FILE *file = fopen(path, "r");
     while (file != NULL && fgets(line, sizeof line, file) != NULL)
-        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
+        if (strncmp(line, key, length) == 0 && line[length] == ':') {
+            kib = strtoull(line + length + 1, NULL, 10);
             break;
+        }
     if (file != NULL)
         fclose(file);
-    return kib != 0 ? (uint64_t)kib << 10
-                    : (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    return kib << 10;
+}
+
+static uint64_t available_bytes(void) {
+    uint64_t bytes = read_kib("/proc/meminfo", "MemAvailable");
+    return bytes != 0 ? bytes : (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t gwtf_machine_data_bytes(void) {
+    return read_kib("/proc/self/status", "VmData");
 }
 
 /* The value behind KEY in a file of "key value" lines, 0 when there is none. */

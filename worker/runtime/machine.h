@@ -8,6 +8,10 @@
  * and of those around it. */
 uint64_t gwtf_machine_free_bytes(void);
 
+/* Bytes of its own that this process has mapped to write to, whether it has touched them or not:
+ * what RLIMIT_DATA counts. 0 when the system does not tell. */
+uint64_t gwtf_machine_data_bytes(void);
+
 /* Bytes left in the control group ROOT + GROUP and in all from there up to ROOT, the least of them;
  * UINT64_MAX when none has a limit. Version 2 of control groups only. */
 uint64_t gwtf_machine_group_bytes(const char *root, const char *group);
