@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-#define RETRY_DOUBLINGS_MAX 6u
+#define RETRY_DOUBLINGS_MAX 4u
 /* Of the pool, for each neighbour; and for those that are busy. */
 #define POOL_PER_PEER 3u
 #define POOL_COMMON 64u
@@ -91,7 +91,7 @@ static void reschedule(gwtf_flow *flow, struct flow_peer *peer) {
     gwtf_time_us due_us = peer->retry_at_us;
     if (peer->acknowledge && peer->acknowledge_at_us < due_us)
         due_us = peer->acknowledge_at_us;
-    if (peer->queue_due > 0 || peer->passing != FLOW_INDEX_NONE)
+    if (peer->queue_due > 0)
         due_us = 0;
     if (due_us == peer->due_us)
         return;
@@ -136,7 +136,6 @@ static void reset(gwtf_flow *flow, struct flow_peer *peer, uint32_t peer_session
     peer->received = peer->received_mask = peer->told_received = 0;
     free_list(flow, &peer->queue);
     free_list(flow, &peer->early);
-    free_list(flow, &peer->passing);
     peer->queue_last = FLOW_INDEX_NONE;
     peer->queue_count = peer->queue_due = peer->asks = 0;
     peer->retries = 0;
@@ -145,7 +144,7 @@ static void reset(gwtf_flow *flow, struct flow_peer *peer, uint32_t peer_session
 void flow_link_open(gwtf_flow *flow, struct flow_peer *peer) {
     peer->session = ++flow->sessions;
     peer->pool = &flow->pool;
-    peer->queue = peer->early = peer->passing = FLOW_INDEX_NONE;
+    peer->queue = peer->early = FLOW_INDEX_NONE;
     reset(flow, peer, 0);
     peer->round_trip_us = peer->deviation_us = 0;
     peer->acknowledge = false;
@@ -157,7 +156,6 @@ void flow_link_open(gwtf_flow *flow, struct flow_peer *peer) {
 void flow_link_close(gwtf_flow *flow, struct flow_peer *peer) {
     free_list(flow, &peer->queue);
     free_list(flow, &peer->early);
-    free_list(flow, &peer->passing);
     uint32_t at = peer->heap_at, last = flow->heap[--flow->heap_count];
     if (at == flow->heap_count)
         return;
@@ -427,13 +425,6 @@ static bool emit(struct flow_peer *peer, const struct gwtf_flow_message *body,
 
 /* False when UPDATE is full. */
 static bool emit_queue(gwtf_flow *flow, struct flow_peer *peer, struct gwtf_flow_update *update) {
-    while (peer->passing != FLOW_INDEX_NONE) {
-        uint32_t index = peer->passing;
-        if (!emit(peer, &entry_of(flow, index)->message, update))
-            return false;
-        peer->passing = entry_of(flow, index)->next;
-        free_entry(flow, index);
-    }
     for (uint32_t i = peer->queue; i != FLOW_INDEX_NONE && peer->queue_due > 0;
          i = entry_of(flow, i)->next) {
         struct flow_queued *entry = entry_of(flow, i);

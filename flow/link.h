@@ -6,7 +6,7 @@
  *
  * Selective repeat: what comes out of order is kept, and only what is missing is sent again, at
  * once where later messages have arrived (RFC 6675, in the small), else after a measured round trip
- * (RFC 6298); retries slow down to one in 64 of these. Acknowledgements ride on other messages;
+ * (RFC 6298); retries slow down to one in 16 of these. Acknowledgements ride on other messages;
  * figures, which nobody waits for, are acknowledged late, so that more of them do.
  *
  * The messages of all peers lie in one pool. A peer may hold many while few are taken, and at least

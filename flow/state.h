@@ -92,7 +92,6 @@ struct flow_peer {
     uint32_t queue_count;
     uint32_t queue_due;           /* of them, those to be sent as soon as they fit an update */
     uint32_t queue, queue_last;   /* in the pool, in their order; FLOW_INDEX_NONE */
-    uint32_t passing;             /* in the pool: to be sent once, without a number */
     uint32_t early;               /* in the pool: what has come out of order, in its order */
     const struct flow_pool *pool; /* the node's */
     uint32_t heap_at;             /* in flow->heap */
