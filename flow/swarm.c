@@ -105,21 +105,8 @@ static void advance(gwtf_flow *flow) {
 
 const struct flow_policy flow_policy_swarm = {
     .create = create,
-    .destroy = wiring_destroy,
     .meet = meet,
     .take_feedback = take_feedback,
-    .note_news = wiring_note_news,
-    .lose_peer = wiring_lose_peer,
-    .take_link = flow_set_link,
-    .take_capacity = flow_shrink,
-    .take_message = wiring_take_message,
     .advance = advance,
-    .get_deadline = wiring_get_deadline,
-    .get_routes = wiring_get_routes,
-    .get_next = wiring_get_next,
-    .get_alternatives = wiring_get_alternatives,
-    .repair_ticks = 1,
-    .idle_ticks = 1,
-    .release = flow_give_up,
-    .take_on = flow_take_on,
+    WIRING_OPERATIONS,
 };

@@ -45,6 +45,14 @@ gwtf_node_id wiring_get_next(const gwtf_flow *flow, gwtf_flow_id flow_id, gwtf_f
 size_t wiring_get_alternatives(const gwtf_flow *flow, gwtf_node_id sink, gwtf_node_id *hops,
                                size_t hops_max);
 
+/* What the tables of both policies have alike. */
+#define WIRING_OPERATIONS                                                                          \
+    .destroy = wiring_destroy, .note_news = wiring_note_news, .lose_peer = wiring_lose_peer,       \
+    .take_link = flow_set_link, .take_capacity = flow_shrink, .take_message = wiring_take_message, \
+    .get_deadline = wiring_get_deadline, .get_routes = wiring_get_routes,                          \
+    .get_next = wiring_get_next, .get_alternatives = wiring_get_alternatives, .repair_ticks = 1,   \
+    .idle_ticks = 1, .release = flow_give_up, .take_on = flow_take_on
+
 /* An advance. SEND (may be NULL) is called for each request, as for a microbatch that is sent. */
 void wiring_advance(gwtf_flow *flow, void (*send)(gwtf_flow *flow, struct flow_peer *peer));
 

@@ -5,6 +5,7 @@
 #include "io/config_table.h"
 
 #include <libconfig.h>
+#include <stdio.h>
 
 /* Where a value came from: a line of the file, or the path of an override; neither: not given. */
 struct gwtf_config_origin {
@@ -109,6 +110,9 @@ gwtf_status gwtf_config_read_file(const char *path, size_t most_bytes, char **te
  * gwtf_config_scan, and what libconfig finds wrong. */
 gwtf_status gwtf_config_read_text(const char *text, const char *name, config_t *tree,
                                   struct gwtf_error *error);
+
+/* TEXT as libconfig reads it back: in quotation marks, with escapes. */
+void gwtf_config_write_string(FILE *stream, const char *text);
 
 /* Applies "path=value". */
 gwtf_status gwtf_config_override(struct gwtf_config_reader *reader, const char *override);

@@ -16,7 +16,7 @@ static void write_real(FILE *stream, double value) {
     fprintf(stream, "%s%s", text, strpbrk(text, ".e") == NULL ? ".0" : "");
 }
 
-static void write_text(FILE *stream, const char *text) {
+void gwtf_config_write_string(FILE *stream, const char *text) {
     fputc('"', stream);
     for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++) {
         if (*at == '"' || *at == '\\')
@@ -50,12 +50,12 @@ static void write_value(FILE *stream, const struct gwtf_config_key *key, const v
         fputs(*(const bool *)(const void *)member ? "true" : "false", stream);
         break;
     case GWTF_CONFIG_TEXT:
-        write_text(stream, member);
+        gwtf_config_write_string(stream, member);
         break;
     case GWTF_CONFIG_WORD:
         if (key->offset != GWTF_CONFIG_NOT_KEPT)
             memcpy(&place, member, sizeof place);
-        write_text(stream, key->words[place]);
+        gwtf_config_write_string(stream, key->words[place]);
         break;
     }
 }

@@ -1,4 +1,5 @@
 /* A flow instance as a libconfig file. */
+#include "io/config_reader.h"
 #include "io/file.h"
 #include "io/instance.h"
 
@@ -8,15 +9,9 @@
 #include <stdlib.h>
 
 static void write_name(FILE *stream, const char *name) {
-    fputs("  name = \"", stream);
-    for (const unsigned char *at = (const unsigned char *)name; *at != '\0'; at++)
-        if (*at == '"' || *at == '\\')
-            fprintf(stream, "\\%c", *at);
-        else if (*at < ' ')
-            fprintf(stream, "\\x%02X", (unsigned)*at);
-        else
-            fputc(*at, stream);
-    fputs("\";\n", stream);
+    fputs("  name = ", stream);
+    gwtf_config_write_string(stream, name);
+    fputs(";\n", stream);
 }
 
 static void write_members(FILE *stream, const gwtf_flow_instance *instance, uint32_t stage) {

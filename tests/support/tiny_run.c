@@ -3,12 +3,9 @@
 #include "io/run.h"
 #include "io/tokens.h"
 #include "share/base/assert.h"
+#include "tests/support/temporary.h"
 
-#include <ftw.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 
 static const char configuration[] =
     "run = { directory = \"%s/run\"; seed = 3; iterations = 6; };\n"
@@ -30,18 +27,16 @@ static void write_text(const char *path) {
 
 void gwtf_tiny_run_init(struct gwtf_tiny_run *run, const char *const *overrides,
                         size_t overrides_count) {
-    char text[300], train[300], validation[300], settings[2048];
-    const char *parent = getenv("TMPDIR");
+    char settings[2048];
     struct gwtf_error error = {""};
-    snprintf(run->directory, sizeof run->directory, "%s/gwtf-test-XXXXXX",
-             parent != NULL ? parent : "/tmp");
-    GWTF_ASSERT(mkdtemp(run->directory) != NULL);
-    snprintf(text, sizeof text, "%s/text", run->directory);
-    snprintf(train, sizeof train, "%s/train.h5", run->directory);
-    snprintf(validation, sizeof validation, "%s/validation.h5", run->directory);
+    GWTF_ASSERT(temporary_make() == 0);
+    snprintf(run->directory, sizeof run->directory, "%s", temporary_directory);
+    const char *text = temporary_path("text");
     write_text(text);
-    struct gwtf_tokenize_options options = {
-        .input = text, .output = train, .validation_share = 0.1, .validation_output = validation};
+    struct gwtf_tokenize_options options = {.input = text,
+                                            .output = temporary_path("train.h5"),
+                                            .validation_share = 0.1,
+                                            .validation_output = temporary_path("validation.h5")};
     GWTF_ASSERT(gwtf_tokenize_bytes(&options, &error) == GWTF_OK);
     snprintf(settings, sizeof settings, configuration, run->directory, run->directory,
              run->directory);
@@ -53,13 +48,6 @@ void gwtf_tiny_run_init(struct gwtf_tiny_run *run, const char *const *overrides,
     GWTF_ASSERT(gwtf_run_create(run->config.run.directory, &error) == GWTF_OK);
 }
 
-static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *where) {
-    (void)status;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
-
 void gwtf_tiny_run_deinit(struct gwtf_tiny_run *run) {
-    nftw(run->directory, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    temporary_remove_tree(run->directory);
 }

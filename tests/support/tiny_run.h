@@ -9,7 +9,7 @@
 #include "worker/runtime/setup.h"
 
 struct gwtf_tiny_run {
-    char directory[256]; /* everything is under it */
+    char directory[512]; /* everything is under it */
     struct gwtf_config config;
 };
 

@@ -1,8 +1,9 @@
 #include "io/config.h"
 #include "io/config_table.h"
 #include "share/base/random.h"
+#include "tests/support/refusal.h"
 #include "tests/support/suite.h"
-#include "tests/unit/temporary.h"
+#include "tests/support/temporary.h"
 
 #include <stddef.h>
 
@@ -54,11 +55,9 @@ static gwtf_status parse(const char *text, const char *override) {
 
 /* SMALL with the first FROM made TO; the caller frees. */
 static char *changed(const char *from, const char *to) {
-    const char *at = strstr(small, from);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(at);
     size_t size = sizeof small + strlen(to) + 1;
     char *text = malloc(size);
-    snprintf(text, size, "%.*s%s%s", (int)(at - small), small, to, at + strlen(from));
+    refusal_make(small, from, to, text, size);
     return text;
 }
 

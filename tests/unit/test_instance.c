@@ -2,7 +2,7 @@
 #include "io/instance.h"
 #include "share/base/hash.h"
 #include "tests/support/suite.h"
-#include "tests/unit/temporary.h"
+#include "tests/support/temporary.h"
 
 static struct gwtf_error error;
 

@@ -1,6 +1,6 @@
 #include "io/run.h"
 #include "tests/support/suite.h"
-#include "tests/unit/temporary.h"
+#include "tests/support/temporary.h"
 
 #include <signal.h>
 #include <sys/wait.h>

@@ -1,6 +1,6 @@
 #include "share/base/hash.h"
 #include "tests/support/suite.h"
-#include "tests/unit/temporary.h"
+#include "tests/support/temporary.h"
 #include "worker/runtime/charter.h"
 #include "worker/runtime/frame.h"
 #include "worker/runtime/heartbeat.h"

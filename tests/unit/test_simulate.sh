@@ -5,53 +5,7 @@
 set -u
 
 gwtf=$1
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-cd "$scratch" || exit 1
-failed=0
-checked=0
-
-fail() {
-    echo "FAILED: $1"
-    sed 's/^/    stdout: /' out
-    sed 's/^/    stderr: /' err
-    failed=$((failed + 1))
-}
-
-run() {
-    "$gwtf" "$@" >out 2>err
-    code=$?
-    checked=$((checked + 1))
-}
-
-# bad TEXT ARGUMENT...: ends with 2, says one line on stderr that holds TEXT, nothing on stdout.
-bad() {
-    text=$1
-    shift
-    run "$@"
-    [ "$code" -eq 2 ] || fail "gwtf $*: exit code $code in place of 2"
-    [ "$(wc -l <err)" -eq 1 ] || fail "gwtf $*: not one line on stderr"
-    grep -q '^gwtf: .*: ' err || fail "gwtf $*: the line does not start with gwtf:"
-    grep -qF -- "$text" err || fail "gwtf $*: the line does not hold '$text'"
-    [ ! -s out ] || fail "gwtf $*: something on stdout"
-}
-
-# good TEXT ARGUMENT...: ends with 0, says nothing on stderr, and TEXT on stdout.
-good() {
-    text=$1
-    shift
-    run "$@"
-    [ "$code" -eq 0 ] || fail "gwtf $*: exit code $code"
-    [ ! -s err ] || fail "gwtf $*: something on stderr"
-    grep -qF -- "$text" out || fail "gwtf $*: no '$text' on stdout"
-}
-
-# The last output is JSON, for which the Python expression is true.
-json() {
-    command -v python3 >/dev/null || return 0
-    python3 -c "import json,sys; j=json.load(open('out')); sys.exit(not ($1))" ||
-        fail "the JSON is not as expected: $1"
-}
+. "$(dirname "$0")/command_lib.sh"
 
 good 'seconds per iteration' simulate laptop
 good '"policy": "gwtf-paper"' simulate laptop --policy gwtf-paper --json
@@ -68,23 +22,22 @@ for scenario in university university-cloud ten-regions-100; do
     good 'compute wasted' simulate $scenario --iterations 1
 done
 
-bad "there is no scenario 'univercity': did you mean 'university'?" simulate univercity
-bad "there is no scenario 'no/such.cfg'" simulate no/such.cfg
-bad "unknown key 'churn.probabilty': did you mean 'churn.probability'?" \
+bad 2 "there is no scenario 'univercity': did you mean 'university'?" simulate univercity
+bad 2 "there is no scenario 'no/such.cfg'" simulate no/such.cfg
+bad 2 "unknown key 'churn.probabilty': did you mean 'churn.probability'?" \
     simulate laptop --set churn.probabilty=0.1
-bad '--set churn.probability=2' simulate laptop --churn 2
-bad '--set run.iterations=0' simulate laptop --iterations 0
-bad "there is no policy 'gwft': did you mean 'gwtf'?" simulate laptop --policy gwft
-bad 'policy static has no one to assign' simulate laptop --compare gwtf,static
-bad "there is no policy ''" simulate laptop --compare gwtf,
-bad '--policy and --compare are both given' simulate laptop --policy gwtf --compare gwtf
-bad 'more than 11' simulate laptop \
+bad 2 '--set churn.probability=2' simulate laptop --churn 2
+bad 2 '--set run.iterations=0' simulate laptop --iterations 0
+bad 2 "there is no policy 'gwft': did you mean 'gwtf'?" simulate laptop --policy gwft
+bad 2 'policy static has no one to assign' simulate laptop --compare gwtf,static
+bad 2 "there is no policy ''" simulate laptop --compare gwtf,
+bad 2 '--policy and --compare are both given' simulate laptop --policy gwtf --compare gwtf
+bad 2 'more than 11' simulate laptop \
     --compare gwtf,gwtf,gwtf,gwtf,gwtf,gwtf,gwtf,gwtf,gwtf,gwtf,gwtf,gwtf
-bad 'unknown region' simulate laptop --set nodes.1.region=desk
-bad 'cannot open' simulate laptop --set network.topology=none.cfg
-bad 'nodes.0: 0.0001 GB do not hold one microbatch' simulate laptop \
+bad 2 'unknown region' simulate laptop --set nodes.1.region=desk
+bad 2 'cannot open' simulate laptop --set network.topology=none.cfg
+bad 2 'nodes.0: 0.0001 GB do not hold one microbatch' simulate laptop \
     --set nodes.0.capacity=0 --set nodes.0.memory_gb=0.0001
-bad 'has more nodes than the 1024' simulate laptop --set nodes.1.count=4000
+bad 2 'has more nodes than the 1024' simulate laptop --set nodes.1.count=4000
 
-echo "$checked checked, $failed failed"
-[ "$failed" -eq 0 ]
+finish 20

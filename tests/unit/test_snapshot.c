@@ -1,7 +1,7 @@
 #include "io/snapshot.h"
 #include "tests/support/suite.h"
+#include "tests/support/temporary.h"
 #include "tests/unit/snapshots.h"
-#include "tests/unit/temporary.h"
 
 #include <math.h>
 #include <signal.h>

@@ -1,7 +1,7 @@
 #include "io/tokens.h"
 #include "share/base/random.h"
 #include "tests/support/suite.h"
-#include "tests/unit/temporary.h"
+#include "tests/support/temporary.h"
 
 #include <signal.h>
 #include <stdbool.h>

@@ -1,4 +1,5 @@
 #include "io/topology.h"
+#include "tests/support/refusal.h"
 #include "tests/support/suite.h"
 
 #include <stdio.h>
@@ -69,20 +70,15 @@ static void an_unknown_region_brings_the_nearest(void) {
     gwtf_topology_destroy(topology);
 }
 
-/* SMALL with the first FROM made TO is refused with a line that starts with EXPECTED. */
+/* SMALL with the first FROM made TO is refused with a line that has EXPECTED in it. */
 static void expect_refused(const char *from, const char *to, const char *expected) {
-    const char *at = strstr(small, from);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(at);
     char text[2 * sizeof small];
-    snprintf(text, sizeof text, "%.*s%s%s", (int)(at - small), small, to, at + strlen(from));
+    refusal_make(small, from, to, text, sizeof text);
     gwtf_topology *topology = NULL;
     error.text[0] = '\0';
     CU_ASSERT_EQUAL(gwtf_topology_parse(text, "small.cfg", &topology, &error), GWTF_ERROR_USAGE);
     CU_ASSERT_PTR_NULL(topology);
-    if (strncmp(error.text, expected, strlen(expected)) != 0) {
-        printf("\n    got:      %s\n    expected: %s\n", error.text, expected);
-        CU_FAIL("another message");
-    }
+    refusal_expect(error.text, expected);
     gwtf_topology_destroy(topology);
 }
 

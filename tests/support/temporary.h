@@ -1,6 +1,6 @@
 /* A directory of its own for a test, removed at the end. */
-#ifndef GWTF_TESTS_UNIT_TEMPORARY_H
-#define GWTF_TESTS_UNIT_TEMPORARY_H
+#ifndef GWTF_TESTS_SUPPORT_TEMPORARY_H
+#define GWTF_TESTS_SUPPORT_TEMPORARY_H
 
 #include <ftw.h>
 #include <signal.h>
@@ -28,8 +28,12 @@ static inline int temporary_remove_one(const char *path, const struct stat *fact
     return remove(path);
 }
 
+static inline int temporary_remove_tree(const char *directory) {
+    return nftw(directory, temporary_remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 static inline int temporary_remove(void) {
-    return nftw(temporary_directory, temporary_remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return temporary_remove_tree(temporary_directory);
 }
 
 /* DIRECTORY/NAME. The text lives until the process ends. */
