@@ -101,6 +101,10 @@ struct gwtf_snapshot_info {
 gwtf_status gwtf_snapshot_verify(const char *path, struct gwtf_snapshot_info *info,
                                  struct gwtf_error *error);
 
+/* Is there one under SNAPSHOTS that has, or had, all of its files? False when one has only been
+ * begun. */
+bool gwtf_snapshot_was_whole(const char *snapshots);
+
 /*
  * The newest snapshot under SNAPSHOTS that verifies. For each newer one that does not, SKIPPED is
  * called with the line (may be NULL). Errors: GWTF_ERROR_MISSING when there is no whole one.

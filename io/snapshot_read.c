@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define ADVICE "use another snapshot, and remove this one"
 
@@ -206,6 +207,23 @@ static gwtf_status find_newest(const char *snapshots, struct gwtf_snapshot_info 
     }
     free(steps);
     return status;
+}
+
+bool gwtf_snapshot_was_whole(const char *snapshots) {
+    uint64_t *steps = NULL;
+    size_t count = 0;
+    bool was = false;
+    if (gwtf_snapshot_steps(snapshots, &steps, &count, NULL) != GWTF_OK)
+        return false;
+    for (size_t i = 0; i < count && !was; i++) {
+        char path[GWTF_SNAPSHOT_PATH_MAX], manifest[GWTF_FILE_PATH_MAX];
+        if (gwtf_snapshot_directory(snapshots, steps[i], path, NULL) != GWTF_OK)
+            continue;
+        gwtf_snapshot_manifest_path(path, manifest);
+        was = access(manifest, F_OK) == 0;
+    }
+    free(steps);
+    return was;
 }
 
 gwtf_status gwtf_snapshot_newest(const char *snapshots, struct gwtf_snapshot_info *info,

@@ -18,20 +18,30 @@ int gwtf_fail(gwtf_status status, const char *format, ...) {
     return gwtf_status_exit_code(status == GWTF_ERROR_MISSING ? GWTF_ERROR_USAGE : status);
 }
 
+/* "--name=WORD" and "--name" both. */
+static bool is_optional(const struct gwtf_option *option) {
+    return option->argument != NULL && option->argument[0] == '=';
+}
+
+/* As in "--name FILE", or "--name[=WORD]". Returns its length. */
+static int form_option(const struct gwtf_option *option, char *text, size_t size) {
+    if (is_optional(option))
+        return snprintf(text, size, "--%s[%s]", option->name, option->argument);
+    return snprintf(text, size, "--%s%s%s", option->name, option->argument != NULL ? " " : "",
+                    option->argument != NULL ? option->argument : "");
+}
+
 static void print_help(const struct gwtf_usage *usage, const struct gwtf_option *options) {
     printf("usage: gwtf %s %s\n\n%s\n", usage->command, usage->arguments, usage->summary);
+    char text[128];
     int width = (int)strlen("--help");
     for (size_t i = 0; options[i].name != NULL; i++) {
-        const char *argument = options[i].argument;
-        int length =
-            (int)strlen(options[i].name) + 2 + (argument == NULL ? 0 : (int)strlen(argument) + 1);
+        int length = form_option(&options[i], text, sizeof text);
         width = length > width ? length : width;
     }
     for (size_t i = 0; options[i].name != NULL; i++) {
-        const char *argument = options[i].argument;
-        int length = printf("  --%s%s%s", options[i].name, argument == NULL ? "" : " ",
-                            argument == NULL ? "" : argument);
-        printf("%*s%s\n", width + 4 - length, "", options[i].help);
+        form_option(&options[i], text, sizeof text);
+        printf("  %-*s  %s\n", width, text, options[i].help);
     }
     printf("  %-*s  print this\n\nexample:\n%s", width, "--help", usage->example);
 }
@@ -61,7 +71,10 @@ static int complain_unknown(const struct gwtf_usage *usage, const struct gwtf_op
 static int take(const struct gwtf_option *option, const char *value) {
     if (option->flag != NULL)
         *option->flag = true;
-    if (option->value != NULL) {
+    if (option->value != NULL && value != NULL) {
+        if (is_optional(option) && strcmp(value, option->argument + 1) != 0)
+            return gwtf_fail(GWTF_ERROR_USAGE, "option '--%s=%s': did you mean '--%s%s'?",
+                             option->name, value, option->name, option->argument);
         if (*option->value != NULL)
             return gwtf_fail(GWTF_ERROR_USAGE, "option '--%s' is given twice: keep one",
                              option->name);
@@ -94,9 +107,11 @@ bool gwtf_options_parse(const struct gwtf_usage *usage, const struct gwtf_option
     struct option known[GWTF_OPTIONS_MAX + 2] = {{"help", no_argument, NULL, HELP}};
     for (int i = 0; options[i].name != NULL; i++) {
         GWTF_ASSERT(i < GWTF_OPTIONS_MAX);
-        known[i + 1] = (struct option){
-            options[i].name, options[i].argument == NULL ? no_argument : required_argument, NULL,
-            FIRST + i};
+        known[i + 1] = (struct option){options[i].name,
+                                       options[i].argument == NULL ? no_argument
+                                       : is_optional(&options[i])  ? optional_argument
+                                                                   : required_argument,
+                                       NULL, FIRST + i};
     }
     optind = 0; /* getopt starts anew */
     opterr = 0;

@@ -33,7 +33,7 @@ struct gwtf_option_list {
  * --help is always known. */
 struct gwtf_option {
     const char *name;     /* without "--" */
-    const char *argument; /* "FILE" for the help; NULL: takes none */
+    const char *argument; /* "FILE" for the help; NULL: takes none; "=auto": may be left out */
     const char *help;
     const char **value;
     bool *flag;

@@ -24,6 +24,7 @@ struct train {
     struct gwtf_option_list overrides;
     bool local;
     bool resume;
+    const char *resume_word; /* "auto": a fresh start where there is nothing to resume */
     bool dry_run;
     bool json;
     bool quiet;
@@ -43,8 +44,10 @@ static bool parse_options(int argc, char **argv, struct train *train, int *code)
          .help = "the whole model in one process, without MPI",
          .flag = &train->local},
         {.name = "resume",
-         .help = "go on from the newest whole snapshot of the run",
-         .flag = &train->resume},
+         .argument = "=auto",
+         .help = "go on from the newest whole snapshot of the run; auto: begin if there is none",
+         .flag = &train->resume,
+         .value = &train->resume_word},
         {.name = "set",
          .argument = "PATH=VALUE",
          .help = "override a value of CONFIG; may be given again",
@@ -59,12 +62,12 @@ static bool parse_options(int argc, char **argv, struct train *train, int *code)
         {0}};
     const struct gwtf_usage usage = {
         .command = "train",
-        .arguments = "CONFIG [--local] [--resume] [--set PATH=VALUE]...",
+        .arguments = "CONFIG [--local] [--resume[=auto]] [--set PATH=VALUE]...",
         .summary = "Trains the model that CONFIG describes, on workers that mpirun starts, or in "
                    "this process.\n"
                    "Ctrl+C once: finish the iteration, write a snapshot, leave. Twice: now.\n"
                    "GWTF_MPIRUN names another mpirun than the first in PATH.\n",
-        .example = "gwtf train share/config/quickstart.cfg --resume --set run.iterations=600",
+        .example = "  gwtf train share/config/quickstart.cfg --resume --set run.iterations=600\n",
         .arguments_least = 1,
         .arguments_most = 1,
     };
@@ -77,6 +80,20 @@ static bool parse_options(int argc, char **argv, struct train *train, int *code)
 static void snapshot_skipped(void *context, const char *line) {
     (void)context;
     gwtf_log(GWTF_LOG_WARNING, "%s", line);
+}
+
+/* --resume=auto without a whole snapshot. Damaged ones may be all that is left of long work: they
+ * are not passed over in silence. */
+static gwtf_status start_afresh(struct train *train, struct gwtf_error *error) {
+    char snapshots[GWTF_SNAPSHOT_PATH_MAX];
+    gwtf_setup_snapshots_path(&train->setup, snapshots, sizeof snapshots);
+    if (gwtf_snapshot_was_whole(snapshots))
+        return gwtf_error_set(error, GWTF_ERROR_CORRUPT,
+                              "--resume=auto: all snapshots under '%s' are damaged: repair one, or "
+                              "move them away to start afresh",
+                              snapshots);
+    train->resume = false;
+    return GWTF_OK;
 }
 
 /* Everything that can be checked without starting or writing anything. */
@@ -108,6 +125,8 @@ static gwtf_status check(struct train *train, struct gwtf_error *error) {
     }
     status =
         gwtf_setup_find_snapshot(&train->setup, &train->snapshot, snapshot_skipped, NULL, error);
+    if (status == GWTF_ERROR_MISSING && train->resume_word != NULL)
+        return start_afresh(train, error);
     if (status != GWTF_OK)
         return status;
     if (train->snapshot.step >= train->setup.config.run.iterations)

@@ -46,3 +46,16 @@ done
 train run "$@" --set run.iterations=70 --resume
 [ "$status" -eq 1 ] || [ "$status" -eq 2 ] || fail "resuming from nothing ended with $status"
 expect_iterations run 60
+train run "$@" --set run.iterations=70 --resume=auto
+[ "$status" -eq 1 ] || fail "damaged snapshots are all there is, and --resume=auto ended with $status"
+grep -q 'all snapshots under .* are damaged' "$scratch/run.log" || fail 'nobody says that all are damaged'
+expect_iterations run 60
+
+# What was never whole stands in nobody's way.
+rm "$scratch"/run/snapshots/step-*/manifest.cfg
+train_whole run "$@" --set run.iterations=15 --resume=auto
+expect_iterations run 15
+train_whole run "$@" --set run.iterations=25 --resume=auto
+expect_iterations run 25
+grep -q 'resuming after iteration 15' "$scratch/run.log" || fail 'the second --resume=auto began anew'
+expect_nothing_left 'resuming by itself'

@@ -144,9 +144,9 @@ static void a_run_without_a_snapshot_says_how_to_start_again(void) {
     gwtf_tiny_run_init(&run, NULL, 0);
     CU_ASSERT_EQUAL_FATAL(gwtf_setup_open(&run.config, &setup, &error), GWTF_OK);
     CU_ASSERT_EQUAL(gwtf_setup_find_snapshot(&setup, &snapshot, NULL, NULL, &error),
-                    GWTF_ERROR_USAGE);
+                    GWTF_ERROR_MISSING);
     CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "no whole snapshot"));
-    CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "remove"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "--resume=auto"));
     gwtf_setup_close(&setup);
     gwtf_tiny_run_deinit(&run);
 }

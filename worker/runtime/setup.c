@@ -313,10 +313,10 @@ gwtf_status gwtf_setup_find_snapshot(const struct gwtf_setup *setup,
     struct gwtf_snapshot_info found;
     if (gwtf_snapshot_newest(snapshots, &found, skipped, context, NULL) != GWTF_OK)
         return gwtf_error_set(
-            error, GWTF_ERROR_USAGE,
-            "--resume: no whole snapshot under '%s': remove '%s' and start without --resume, or "
-            "give another directory with --set run.directory=...",
-            snapshots, setup->config.run.directory);
+            error, GWTF_ERROR_MISSING,
+            "--resume: no whole snapshot under '%s': start afresh with --resume=auto, or give "
+            "another directory with --set run.directory=...",
+            snapshots);
     const struct gwtf_model_shape *model = &setup->model;
     if (strcmp(found.family, "gpt2") != 0 || found.layers != model->layers ||
         found.width != model->width || found.heads != model->heads ||

@@ -89,7 +89,7 @@ gwtf_status gwtf_setup_place(const struct gwtf_setup *setup, struct gwtf_placeme
 /*
  * The snapshot that a resumed run starts from: the newest whole one under DIRECTORY/snapshots, held
  * against the model. SKIPPED (may be NULL) hears of newer ones that are not whole. Errors:
- * GWTF_ERROR_USAGE when there is none or it is of another model.
+ * GWTF_ERROR_MISSING when there is none, GWTF_ERROR_USAGE when it is of another model.
  */
 gwtf_status gwtf_setup_find_snapshot(const struct gwtf_setup *setup,
                                      struct gwtf_snapshot_info *info,
