@@ -148,8 +148,14 @@ static void send_abort(gwtf_flow *flow, gwtf_node_id to, uint64_t token, bool on
     (void)send(flow, to, &body);
 }
 
-/* A previous node is to send a flow to SLOT, which is told the id. */
+/* A previous node is to send a flow to SLOT, which is told the id. One that is lost meanwhile
+ * leaves an outflow without inflow, which is cancelled if nobody takes it. */
 static void attach(gwtf_flow *flow, struct flow_slot *slot, gwtf_node_id previous, uint64_t token) {
+    if (flow_find_peer(flow, previous) == NULL) {
+        slot->in.state = FLOW_END_NONE;
+        flow_set_patience(flow, slot);
+        return;
+    }
     slot->in = (struct flow_end){FLOW_END_HELD, previous, flow_new_id(flow), false};
     slot->cost_due = false;
     struct gwtf_flow_message body = {.kind = FLOW_MESSAGE_ATTACH,
