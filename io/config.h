@@ -32,6 +32,7 @@ enum gwtf_config_decay {
 enum gwtf_config_device { GWTF_CONFIG_DEVICE_AUTO, GWTF_CONFIG_DEVICE_CPU };
 enum gwtf_config_kernels { GWTF_CONFIG_KERNELS_ONEDNN, GWTF_CONFIG_KERNELS_REFERENCE };
 enum gwtf_config_link_fault_kind { GWTF_CONFIG_LINK_SLOW, GWTF_CONFIG_LINK_CUT };
+enum gwtf_config_repair { GWTF_CONFIG_REPAIR_EXACT, GWTF_CONFIG_REPAIR_DROP };
 
 struct gwtf_config_node {
     enum gwtf_config_role role;
@@ -106,6 +107,9 @@ struct gwtf_config {
         enum gwtf_flow_policy policy;       /* default "gwtf" */
         enum gwtf_flow_objective objective; /* default "sum" */
     } flow;
+    struct {
+        enum gwtf_config_repair repair; /* default "exact" */
+    } faults;
     struct {
         uint32_t every; /* iterations; 0: at the end only. Default 0 */
         uint32_t keep;  /* newest ones; 0: all. Default 3 */

@@ -8,14 +8,15 @@ const char *const gwtf_config_roles[] = {"data", "relay", NULL};
 static const char *const decay_words[] = {"none", "linear", "cosine", NULL};
 static const char *const optimizer_words[] = {"adamw", NULL};
 static const char *const objective_words[] = {"sum", "max", NULL};
+static const char *const repair_words[] = {"exact", "drop", NULL};
 static const char *const device_words[] = {"auto", "cpu", NULL};
 static const char *const kernels_words[] = {"onednn", "reference", NULL};
 static const char *const link_fault_words[] = {"slow", "cut", NULL};
 static const char *const precision_words[] = {"float32", NULL};
 
 const char *const gwtf_config_sections[] = {
-    "run",       "model",    "data",    "batch",   "pipeline",    "nodes", "flow",
-    "optimizer", "snapshot", "backend", "network", "link_faults", NULL};
+    "run",    "model",     "data",     "batch",   "pipeline", "nodes",       "flow",
+    "faults", "optimizer", "snapshot", "backend", "network",  "link_faults", NULL};
 
 #define IN(member) offsetof(struct gwtf_config, member)
 #define IN_NODE(member) offsetof(struct gwtf_config_node, member)
@@ -83,6 +84,9 @@ const struct gwtf_config_key gwtf_config_keys[] = {
      .fallback = "gwtf", .help = "how microbatches find their way"},
     {"flow", "objective", GWTF_CONFIG_WORD, IN(flow.objective), .words = objective_words,
      .fallback = "sum", .help = "the cost made small: of all flows, or of the dearest"},
+
+    {"faults", "repair", GWTF_CONFIG_WORD, IN(faults.repair), .words = repair_words,
+     .fallback = "exact", .help = "of what lost nodes had added up; drop: it is lost"},
 
     {"optimizer", "name", GWTF_CONFIG_WORD, GWTF_CONFIG_NOT_KEPT, .words = optimizer_words,
      .fallback = "adamw", .help = "the optimizer"},

@@ -23,6 +23,8 @@ const char *gwtf_status_name(gwtf_status status) {
         return "unsupported";
     case GWTF_ERROR_LINK:
         return "link";
+    case GWTF_ERROR_FENCED:
+        return "fenced";
     case GWTF_ERROR_PEER:
         return "peer";
     case GWTF_ERROR_STAGE:

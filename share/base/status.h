@@ -20,6 +20,7 @@ typedef enum gwtf_status {
     /* A link or a peer is lost: the others go on. */
     GWTF_ERROR_LINK = 20,
     GWTF_ERROR_PEER = 30,
+    GWTF_ERROR_FENCED, /* this node was declared down by the others, who go on without it */
 
     /* A stage is lost: its last replica is gone, or replicas disagree. */
     GWTF_ERROR_STAGE = 40,

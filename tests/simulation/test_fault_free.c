@@ -126,8 +126,8 @@ static void note_report(void *context, gwtf_simulation *simulation,
 
 /*
  * Two relays hold the stage, each with room for all: flows take the nearer one. When its link gets
- * slow they have left it four iterations later, and a probe finds out that it has healed: at the
- * end an iteration is as short as it was. Each of the two is told once.
+ * slow they have left it 5.5 seconds later, which is three such iterations, and a probe finds out
+ * that it has healed: at the end an iteration is as short as it was. Each of the two is told once.
  */
 static void flows_leave_a_slow_link_and_come_back(void) {
     cluster_init(cluster, 1, 1, 2, 4);
@@ -141,8 +141,13 @@ static void flows_leave_a_slow_link_and_come_back(void) {
     size_t count;
     const struct gwtf_report *reports = gwtf_simulation_reports(simulation, &count);
     CU_ASSERT_EQUAL_FATAL(count, 200);
-    int64_t before_us = reports[49].duration_us, away_us = reports[54].duration_us;
+    int64_t before_us = reports[49].duration_us, leaving_us = 0;
     CU_ASSERT(reports[50].duration_us > 2 * before_us);
+    size_t left = 50;
+    for (; left < 100 && reports[left].duration_us > 2 * before_us; left++)
+        leaving_us += reports[left].duration_us;
+    int64_t away_us = reports[left].duration_us;
+    CU_ASSERT(leaving_us < 5500000);
     /* The other link costs 20 ms of transfer in place of 10, and 4 ms of latency. */
     CU_ASSERT(away_us > before_us && away_us < before_us + 4 * 4 * 14000);
     CU_ASSERT_EQUAL(reports[199].duration_us, before_us);
@@ -429,31 +434,6 @@ static void a_disk_that_fails_ends_the_run_and_is_named(void) {
     }
 }
 
-/* Until crashes are repaired: nobody hangs, everybody says who it was. */
-static void a_crash_at_any_moment_ends_the_run_of_all_others(void) {
-    for (uint64_t seed = 1; seed <= 60; seed++) {
-        cluster_init_random(cluster, seed);
-        gwtf_simulation *simulation = cluster_start(cluster);
-        CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
-        gwtf_node_id victim = cluster->nodes[seed % cluster->config.nodes_count].node;
-        struct gwtf_simulation_fault crash = {.kind = GWTF_SIMULATION_CRASH,
-                                              .at_us = (gwtf_time_us)(seed * 10000),
-                                              .node = victim,
-                                              .notice_us = 200000};
-        CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &crash), GWTF_OK);
-        CU_ASSERT_EQUAL(gwtf_simulation_run(simulation, GWTF_TIME_NEVER), GWTF_OK);
-        for (size_t i = 0; i < cluster->config.nodes_count; i++) {
-            gwtf_node_id node = cluster->nodes[i].node, culprit = GWTF_NODE_NONE;
-            gwtf_status status = GWTF_OK;
-            bool finished = gwtf_simulation_finished(simulation, node, &status, &culprit);
-            CU_ASSERT_EQUAL(finished, node != victim);
-            CU_ASSERT_EQUAL(status, finished ? GWTF_ERROR_PEER : GWTF_OK);
-            CU_ASSERT(!finished || culprit == victim);
-        }
-        gwtf_simulation_destroy(simulation);
-    }
-}
-
 static void a_thousand_nodes_train(void) {
     cluster_init(cluster, 2, 40, 25, 2);
     CU_ASSERT(cluster->config.nodes_count >= 1000);
@@ -499,7 +479,6 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_slow_optimizer_holds_up_its_own_microbatches_alone),
         GWTF_TEST(the_pipeline_comes_close_to_the_ideal),
         GWTF_TEST(a_disk_that_fails_ends_the_run_and_is_named),
-        GWTF_TEST(a_crash_at_any_moment_ends_the_run_of_all_others),
         GWTF_TEST(a_thousand_nodes_train),
         GWTF_TEST(a_simulation_that_cannot_be_is_refused),
     };

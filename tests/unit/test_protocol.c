@@ -240,41 +240,70 @@ static void a_validating_relay_keeps_its_slot_until_the_next_hop_has_the_tensor(
     story_end(&story);
 }
 
-static void a_dead_peer_ends_the_run_of_all_once(void) {
+static void a_lost_peer_is_fenced_and_told_of(void) {
     struct story story;
     story_init(&story, 10, false);
     story_start(&story);
     story_event(&story, GWTF_EVENT_PEER_DOWN, 21);
-    /* To the five others, the dead one too: it may live after all. */
-    for (size_t i = 0; i < 5; i++) {
+    const struct gwtf_action *fenced = story_sends(&story, GWTF_MESSAGE_FENCED, 0);
+    const struct gwtf_action *down = story_sends(&story, GWTF_MESSAGE_DOWN, 0);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(fenced);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(down);
+    CU_ASSERT_EQUAL(fenced->to, 21);
+    CU_ASSERT_EQUAL(down->to, 0); /* the recorder, who tells the others */
+    CU_ASSERT_EQUAL(down->message.body.down.node, 21);
+    CU_ASSERT_EQUAL(story_count(&story, GWTF_ACTION_FINISH), 0);
+    CU_ASSERT_EQUAL(gwtf_protocol_get_view(story.protocol).nodes, 5);
+    /* It lives after all. */
+    struct gwtf_message message = {.kind = GWTF_MESSAGE_HELLO};
+    story_message(&story, 21, &message);
+    CU_ASSERT_EQUAL(story.update.actions_count, 1);
+    CU_ASSERT_PTR_NOT_NULL(story_sends(&story, GWTF_MESSAGE_FENCED, 0));
+    story_end(&story);
+}
+
+static void a_fenced_node_ends_alone(void) {
+    struct story story;
+    struct gwtf_message fenced = {.kind = GWTF_MESSAGE_FENCED};
+    story_init(&story, 10, false);
+    story_start(&story);
+    story_message(&story, 21, &fenced);
+    CU_ASSERT_EQUAL(story.update.actions_count, 1);
+    CU_ASSERT_EQUAL(story.status, GWTF_ERROR_FENCED);
+    story_end(&story);
+}
+
+static void the_last_replica_s_loss_ends_the_run_of_all_once(void) {
+    struct story story;
+    story_init(&story, 10, false);
+    story_start(&story);
+    story_event(&story, GWTF_EVENT_PEER_DOWN, 21);
+    story_event(&story, GWTF_EVENT_PEER_DOWN, 20);
+    /* To the three others that live. */
+    for (size_t i = 0; i < 3; i++) {
         const struct gwtf_action *close = story_sends(&story, GWTF_MESSAGE_CLOSE, i);
         CU_ASSERT_PTR_NOT_NULL_FATAL(close);
-        CU_ASSERT_EQUAL(close->message.body.close.status, GWTF_ERROR_PEER);
-        CU_ASSERT_EQUAL(close->message.body.close.culprit, 21);
+        CU_ASSERT_EQUAL(close->message.body.close.status, GWTF_ERROR_STAGE);
+        CU_ASSERT_EQUAL(close->message.body.close.culprit, 20);
     }
     const struct gwtf_action *finish = story_action(&story, GWTF_ACTION_FINISH, 0);
     CU_ASSERT_PTR_NOT_NULL_FATAL(finish);
-    CU_ASSERT_EQUAL(finish->status, GWTF_ERROR_PEER);
-    CU_ASSERT_EQUAL(finish->culprit, 21);
-    CU_ASSERT_EQUAL(story.status, GWTF_ERROR_PEER);
-    story_event(&story, GWTF_EVENT_PEER_DOWN, 20);
+    CU_ASSERT_EQUAL(finish->status, GWTF_ERROR_STAGE);
+    CU_ASSERT_EQUAL(finish->culprit, 20);
+    CU_ASSERT_EQUAL(story.status, GWTF_ERROR_STAGE);
+    story_event(&story, GWTF_EVENT_PEER_DOWN, 11);
     CU_ASSERT_EQUAL(story.update.actions_count, 0);
     story_end(&story);
 }
 
-static void close_is_believed_from_the_recorder_and_errors_from_anyone(void) {
+static void a_good_close_is_believed_when_all_is_done_and_errors_at_once(void) {
     struct story story;
     story_init(&story, 10, false);
     story_start(&story);
     struct gwtf_message close = {.kind = GWTF_MESSAGE_CLOSE};
     close.body.close.culprit = GWTF_NODE_NONE;
-    story_message(&story, 1, &close);
-    CU_ASSERT_EQUAL(story_count(&story, GWTF_ACTION_FINISH), 0);
     story_message(&story, 0, &close);
-    CU_ASSERT_EQUAL(story_count(&story, GWTF_ACTION_FINISH), 1);
-    story_end(&story);
-    story_init(&story, 10, false);
-    story_start(&story);
+    CU_ASSERT_EQUAL(story_count(&story, GWTF_ACTION_FINISH), 0);
     close.body.close.status = GWTF_ERROR_IO;
     close.body.close.culprit = 11;
     story_message(&story, 21, &close);
@@ -331,8 +360,10 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_damaged_input_is_refused_so_that_its_sender_goes_elsewhere),
         GWTF_TEST(a_damaged_gradient_ends_the_run),
         GWTF_TEST(a_validating_relay_keeps_its_slot_until_the_next_hop_has_the_tensor),
-        GWTF_TEST(a_dead_peer_ends_the_run_of_all_once),
-        GWTF_TEST(close_is_believed_from_the_recorder_and_errors_from_anyone),
+        GWTF_TEST(a_lost_peer_is_fenced_and_told_of),
+        GWTF_TEST(a_fenced_node_ends_alone),
+        GWTF_TEST(the_last_replica_s_loss_ends_the_run_of_all_once),
+        GWTF_TEST(a_good_close_is_believed_when_all_is_done_and_errors_at_once),
         GWTF_TEST(an_impossible_configuration_is_refused),
     };
     return gwtf_suite_main(argc, argv, "protocol", tests, sizeof tests / sizeof tests[0], NULL,

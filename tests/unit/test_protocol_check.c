@@ -29,7 +29,7 @@ static void spoil_sends(gwtf_protocol *p) {
     p->slots[0].sends = 0;
 }
 static void spoil_leaving(gwtf_protocol *p) {
-    p->slots[2].state = SLOT_LEAVING;
+    p->slots[3].state = SLOT_LEAVING;
 }
 static void spoil_double(gwtf_protocol *p) {
     p->slots[1].microbatch = p->slots[0].microbatch;
@@ -96,8 +96,14 @@ static void spoil_round(gwtf_protocol *p) {
 static void spoil_dones(gwtf_protocol *p) {
     p->rounds[1].dones_here[GWTF_PHASE_TRAIN] = 1;
 }
-static void spoil_ready(gwtf_protocol *p) {
-    p->rounds[1].ready_here = 1;
+static void spoil_coming(gwtf_protocol *p) {
+    p->tensors_coming++;
+}
+static void spoil_kept(gwtf_protocol *p) {
+    p->slots[0].state = SLOT_KEPT;
+}
+static void spoil_lost(gwtf_protocol *p) {
+    p->members[1].down = true;
 }
 static void spoil_stepped(gwtf_protocol *p) {
     p->stepped = 1;
@@ -117,7 +123,8 @@ static void the_checker_sees_each_kind_of_damage(void) {
         spoil_next,      spoil_works,          spoil_work,          spoil_running,
         spoil_snapshot,  spoil_step,           spoil_transfer_slot, spoil_transfer_state,
         spoil_transfers, spoil_gradient_sends, spoil_round,         spoil_dones,
-        spoil_ready,     spoil_stepped,        spoil_ended,         spoil_trained};
+        spoil_coming,    spoil_kept,           spoil_lost,          spoil_stepped,
+        spoil_ended,     spoil_trained};
     for (size_t i = 0; i < sizeof spoils / sizeof spoils[0]; i++) {
         struct story story;
         begin(&story);

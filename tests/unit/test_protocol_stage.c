@@ -5,9 +5,8 @@
 #include <math.h>
 #include <string.h>
 
-/* The hash of a microbatch's id as the contributions sum it up, learnt from a node that trained it.
- */
-static uint64_t ids_of(uint32_t iteration, uint32_t index) {
+/* What relay 10 contributes when it has trained one microbatch of ITERATION. */
+static struct gwtf_message contribution_of_10(uint32_t iteration, uint32_t index) {
     struct story story;
     story_init(&story, 10, true);
     story.config.first_iteration = iteration;
@@ -18,9 +17,30 @@ static uint64_t ids_of(uint32_t iteration, uint32_t index) {
     struct gwtf_message done = story_done(iteration, 2);
     story_message(&story, 0, &done);
     const struct gwtf_action *sent = story_sends(&story, GWTF_MESSAGE_CONTRIBUTION, 0);
-    uint64_t ids = sent ? sent->message.body.contribution.ids : 0;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(sent);
+    struct gwtf_message message = sent->message;
     story_end(&story);
-    return ids;
+    return message;
+}
+
+/* The hash of a microbatch's id as the contributions sum it up, and the name of the attempt while
+ * all live. */
+static uint64_t ids_of(uint32_t iteration, uint32_t index) {
+    return contribution_of_10(iteration, index).body.contribution.ids;
+}
+
+static uint64_t undisturbed_view(void) {
+    return contribution_of_10(1, 0).body.contribution.view;
+}
+
+/* Replica 11 has the whole sum too. */
+static struct gwtf_message complete_of_11(void) {
+    struct gwtf_message message = {.kind = GWTF_MESSAGE_COMPLETE, .iteration = 1};
+    message.body.view.number = 1;
+    message.body.view.view = undisturbed_view();
+    message.body.view.complete_view = message.body.view.view;
+    message.body.view.complete_iteration = 1;
+    return message;
 }
 
 /* The work that the last step has begun; it must be of KIND. */
@@ -47,6 +67,7 @@ static void train_one(struct story *story) {
 static struct gwtf_message contribution_of_11(void) {
     struct gwtf_message message = {
         .kind = GWTF_MESSAGE_CONTRIBUTION, .iteration = 1, .payload_bytes = 32 * 4};
+    message.body.contribution.view = undisturbed_view();
     message.body.contribution.microbatches = 1;
     message.body.contribution.ids = ids_of(1, 1);
     return message;
@@ -86,10 +107,11 @@ static uint64_t exchange(struct story *story) {
     return ticket;
 }
 
-/* 11's share and all norms come; relay 10 is ready. */
+/* 11's share and the other stages' norms come; relay 10 has all but 11's word that it has, too. */
 static void collect(struct story *story) {
     struct gwtf_message share = {
         .kind = GWTF_MESSAGE_REDUCED, .iteration = 1, .payload_bytes = 32 * 4};
+    share.body.reduced.view = undisturbed_view();
     share.body.reduced.sum_of_squares = 5;
     story_message(story, 11, &share);
     const struct gwtf_action *receive = story_action(story, GWTF_ACTION_RECEIVE, 0);
@@ -97,14 +119,11 @@ static void collect(struct story *story) {
     CU_ASSERT_EQUAL(receive->payload.kind, GWTF_PAYLOAD_REDUCED);
     CU_ASSERT_EQUAL(receive->payload.offset, 32);
     story_received(story, receive->ticket, GWTF_OK);
-    const struct gwtf_action *norm = story_sends(story, GWTF_MESSAGE_NORM, 0);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(norm);
-    CU_ASSERT_EQUAL(norm->message.body.norm.sum_of_squares, 4 + 5);
+    CU_ASSERT_PTR_NOT_NULL(story_sends(story, GWTF_MESSAGE_COMPLETE, 0));
     struct gwtf_message norms[] = {norm_of(0, 16), norm_of(2, 0)};
     story_message(story, 0, &norms[0]);
-    CU_ASSERT_PTR_NULL(story_sends(story, GWTF_MESSAGE_READY, 0));
     story_message(story, 20, &norms[1]);
-    CU_ASSERT_PTR_NOT_NULL(story_sends(story, GWTF_MESSAGE_READY, 0));
+    CU_ASSERT_PTR_NULL(story_sends(story, GWTF_MESSAGE_NORM, 0));
     CU_ASSERT_EQUAL(story_count(story, GWTF_ACTION_WORK), 0);
 }
 
@@ -112,8 +131,11 @@ static void a_stage_steps_once_when_all_replicas_have_everything(void) {
     struct story story;
     uint64_t ticket = exchange(&story);
     collect(&story);
-    struct gwtf_message ready = {.kind = GWTF_MESSAGE_READY, .iteration = 1};
-    story_message(&story, 11, &ready);
+    struct gwtf_message complete = complete_of_11();
+    story_message(&story, 11, &complete);
+    const struct gwtf_action *norm = story_sends(&story, GWTF_MESSAGE_NORM, 0);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(norm);
+    CU_ASSERT_EQUAL(norm->message.body.norm.sum_of_squares, 4 + 5);
     /* The gradients are still on their way to 11: STEP would clear them. */
     CU_ASSERT_EQUAL(story_count(&story, GWTF_ACTION_WORK), 0);
     story_sent(&story, ticket);
@@ -124,7 +146,7 @@ static void a_stage_steps_once_when_all_replicas_have_everything(void) {
     CU_ASSERT_PTR_NOT_NULL_FATAL(stepped);
     CU_ASSERT_EQUAL(stepped->iteration, 1);
     CU_ASSERT_EQUAL(gwtf_protocol_get_view(story.protocol).iteration, 2);
-    story_message(&story, 11, &ready);
+    story_message(&story, 11, &complete);
     CU_ASSERT_EQUAL(story_count(&story, GWTF_ACTION_WORK), 0);
     story_end(&story);
 }
@@ -134,10 +156,10 @@ static void a_share_is_not_overwritten_while_it_is_sent(void) {
     uint64_t ticket = exchange(&story);
     uint64_t share_ticket = story_sends(&story, GWTF_MESSAGE_REDUCED, 0)->ticket;
     collect(&story);
-    struct gwtf_message ready = {.kind = GWTF_MESSAGE_READY, .iteration = 1};
+    struct gwtf_message complete = complete_of_11();
     story_sent(&story, ticket);
     CU_ASSERT_EQUAL(story_count(&story, GWTF_ACTION_WORK), 0);
-    story_message(&story, 11, &ready);
+    story_message(&story, 11, &complete);
     struct gwtf_work work = begun(&story, GWTF_WORK_STEP);
     story_worked(&story, &work);
     /* Iteration 2, in which 11 trains everything. */
@@ -155,27 +177,44 @@ static void a_share_is_not_overwritten_while_it_is_sent(void) {
     story_end(&story);
 }
 
-static void a_microbatch_counted_twice_ends_the_run(void) {
+/* The stage's first replica tells the recorder, who begins the iteration anew. */
+static void expect_irreparable(struct story *story, uint64_t contribution_ticket) {
+    bool told = false;
+    for (size_t i = 0; story_sends(story, GWTF_MESSAGE_IRREPARABLE, i); i++)
+        told = told || story_sends(story, GWTF_MESSAGE_IRREPARABLE, i)->to == 0;
+    CU_ASSERT(told);
+    CU_ASSERT_EQUAL(story_count(story, GWTF_ACTION_WORK), 0);
+    struct gwtf_message restart = {.kind = GWTF_MESSAGE_RESTART, .iteration = 1, .generation = 1};
+    restart.body.restart.data_nodes[0] = 1;
+    story_message(story, 0, &restart);
+    CU_ASSERT_EQUAL(story_count(story, GWTF_ACTION_WORK), 0);
+    story_sent(story, contribution_ticket);
+    const struct gwtf_action *work = story_action(story, GWTF_ACTION_WORK, 0);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(work);
+    CU_ASSERT_EQUAL(work->work.kind, GWTF_WORK_CLEAR);
+    CU_ASSERT_EQUAL(gwtf_protocol_get_view(story->protocol).generation, 1);
+}
+
+static void a_microbatch_counted_twice_begins_the_iteration_anew(void) {
     struct story story;
     train_one(&story);
+    uint64_t ticket = story_sends(&story, GWTF_MESSAGE_CONTRIBUTION, 0)->ticket;
     struct gwtf_message contribution = contribution_of_11();
     contribution.body.contribution.ids = ids_of(1, 0); /* the one that 10 has */
     story_message(&story, 11, &contribution);
     story_received(&story, story_action(&story, GWTF_ACTION_RECEIVE, 0)->ticket, GWTF_OK);
-    const struct gwtf_action *finish = story_action(&story, GWTF_ACTION_FINISH, 0);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(finish);
-    CU_ASSERT_EQUAL(finish->status, GWTF_ERROR_STAGE);
+    expect_irreparable(&story, ticket);
     story_end(&story);
 }
 
-static void a_microbatch_that_nobody_counts_ends_the_run(void) {
+static void a_microbatch_that_nobody_counts_begins_the_iteration_anew(void) {
     struct story story;
     train_one(&story);
+    uint64_t ticket = story_sends(&story, GWTF_MESSAGE_CONTRIBUTION, 0)->ticket;
     struct gwtf_message contribution = {.kind = GWTF_MESSAGE_CONTRIBUTION, .iteration = 1};
+    contribution.body.contribution.view = undisturbed_view();
     story_message(&story, 11, &contribution);
-    const struct gwtf_action *finish = story_action(&story, GWTF_ACTION_FINISH, 0);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(finish);
-    CU_ASSERT_EQUAL(finish->status, GWTF_ERROR_STAGE);
+    expect_irreparable(&story, ticket);
     story_end(&story);
 }
 
@@ -422,8 +461,8 @@ int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(a_stage_steps_once_when_all_replicas_have_everything),
         GWTF_TEST(a_share_is_not_overwritten_while_it_is_sent),
-        GWTF_TEST(a_microbatch_counted_twice_ends_the_run),
-        GWTF_TEST(a_microbatch_that_nobody_counts_ends_the_run),
+        GWTF_TEST(a_microbatch_counted_twice_begins_the_iteration_anew),
+        GWTF_TEST(a_microbatch_that_nobody_counts_begins_the_iteration_anew),
         GWTF_TEST(an_idle_replica_contributes_without_a_tensor),
         GWTF_TEST(a_share_of_no_floats_is_no_tensor_and_no_work),
         GWTF_TEST(a_second_done_changes_nothing),

@@ -25,7 +25,6 @@ static void start(struct worker *worker) {
                                           .slots = 2,
                                           .threads = 1,
                                           .replicas = 2,
-                                          .rank = 1,
                                           .snapshot = ""};
     CU_ASSERT_EQUAL_FATAL(gwtf_bell_create(&worker->bell), GWTF_OK);
     CU_ASSERT_EQUAL_FATAL(gwtf_memory_create(&options, &worker->memory, NULL), GWTF_OK);
@@ -110,7 +109,8 @@ static void reducing_adds_the_parts_that_are_there(void) {
                                .offset = offset,
                                .count = count,
                                .own_part = 1,
-                               .parts_present = {3}};
+                               .parts_present = {3},
+                               .scale = 1};
     struct gwtf_compute_done done = do_work(&worker, &reduce);
     /* Own gradients are zero. */
     CU_ASSERT_DOUBLE_EQUAL(done.result.sum_of_squares, 4.0 * (double)count, 1e-9);

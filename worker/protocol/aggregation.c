@@ -1,8 +1,22 @@
 /*
- * From the replicas' gradients to one step. Each replica of a stage reduces its share of the
- * gradients and sends it to the others, so that all hold the same bits; the norm of the whole
- * gradient is put together from the stages'; nobody steps before every replica has said that it has
- * everything.
+ * From the replicas' gradients to one step, whoever is lost on the way.
+ *
+ * Each living replica of a stage reduces its share of the gradients and sends it to the others, so
+ * that all hold the same bits. Who has all shares says COMPLETE to the replicas. When all of them
+ * have, the stage is durable, and its first living replica says so to all other stages, with the
+ * stage's part of the gradient norm (NORM). Who knows all stages to be durable takes the
+ * optimizer's step. So when anybody has stepped, every living node has what it needs to step.
+ *
+ * An attempt is named by its view: a hash of the iteration's generation and of the stage's lost
+ * nodes. When a replica is lost, each one that is not complete gives its attempt up and begins
+ * again in the new view; one that is complete waits until it has the new view from all living
+ * replicas. If all of them are complete, the sum stands, for somebody may have stepped with it. If
+ * one is not, nobody has stepped, nor will with that sum, and all begin again. Since every replica
+ * says once in a view whether it is complete, and says it to all, all decide alike; and a loss that
+ * interrupts this makes another view.
+ *
+ * In an iteration in which a replica was lost, tensors are exchanged only when the counts of all
+ * replicas together make up every microbatch, so that they are exchanged once.
  */
 #include "worker/protocol/state.h"
 
@@ -10,6 +24,7 @@
 #include "share/base/random.h"
 
 #include <math.h>
+#include <string.h>
 
 #define LINE_FLOATS 16
 
@@ -30,6 +45,196 @@ static struct protocol_round *current_round(gwtf_protocol *p) {
     return protocol_round_of(p, p->iteration);
 }
 
+static bool is_living(const gwtf_protocol *p, uint32_t rank) {
+    return !protocol_replica_is_down(p, rank);
+}
+
+/* The number of RANK among the living replicas. */
+static uint32_t position_of(const gwtf_protocol *p, uint32_t rank) {
+    uint32_t position = 0;
+    for (uint32_t i = 0; i < rank; i++)
+        position += is_living(p, i);
+    return position;
+}
+
+static void share_of_rank(const gwtf_protocol *p, uint32_t rank, struct gwtf_payload *payload) {
+    gwtf_share_of(p->config.gradient_floats, p->participants, position_of(p, rank),
+                  &payload->offset, &payload->count);
+}
+
+/* In a new view others have other shares. */
+static void divide(gwtf_protocol *p) {
+    p->participants = p->living[p->stage];
+    p->position = position_of(p, p->rank);
+    gwtf_share_of(p->config.gradient_floats, p->participants, p->position, &p->share_offset,
+                  &p->share_count);
+}
+
+static void look_at_view(gwtf_protocol *p) {
+    p->view = gwtf_random_key(current_round(p)->generation, 1);
+    p->first_living = PROTOCOL_NONE;
+    for (uint32_t rank = 0; rank < p->replicas; rank++) {
+        if (protocol_replica_is_down(p, rank))
+            p->view = gwtf_random_key(p->view, rank);
+        else if (p->first_living == PROTOCOL_NONE)
+            p->first_living = rank;
+    }
+}
+
+/* The gradients are those of the iteration: what is exchanged or added to them is over. */
+static bool is_quiet(const gwtf_protocol *p) {
+    for (uint32_t i = 0; i < p->works_count; i++)
+        if (p->works[i].kind == GWTF_WORK_REDUCE)
+            return false;
+    return p->tensors_coming == 0 && p->gradient_sends == 0 && p->reduced_sends == 0;
+}
+
+static void forget_attempt(gwtf_protocol *p) {
+    struct protocol_round *round = current_round(p);
+    memset(round->contributions, 0, p->replicas * sizeof *round->contributions);
+    memset(round->shares, 0, p->replicas * sizeof *round->shares);
+    round->contributions_here = 0;
+    round->shares_here = 0;
+    p->aggregation = AGGREGATION_TRAINING;
+    p->attempt = p->view;
+    p->work_issued = false;
+}
+
+void protocol_aggregation_begin(gwtf_protocol *p) {
+    bool is_first = p->attempt == 0;
+    look_at_view(p);
+    p->aggregation = AGGREGATION_TRAINING;
+    p->attempt = p->view;
+    if (is_first) {
+        for (uint32_t rank = 0; rank < p->replicas; rank++)
+            p->replica[rank].view = p->view;
+        divide(p);
+    }
+}
+
+void protocol_aggregation_lost(gwtf_protocol *p, uint32_t rank) {
+    look_at_view(p);
+    bool is_first_now = p->first_living == p->rank && rank < p->rank;
+    p->disturbed_until = p->iteration + 1;
+    struct protocol_round *next = protocol_round_of(p, p->iteration + 1);
+    if (next) {
+        memset(next->contributions, 0, p->replicas * sizeof *next->contributions);
+        next->contributions_here = 0;
+    }
+    /* What the first one said, it may have said to some. */
+    if (is_first_now && p->norm_valid)
+        protocol_broadcast(p, &p->norm, true);
+}
+
+static bool is_disturbed(const gwtf_protocol *p) {
+    return p->iteration <= p->disturbed_until;
+}
+
+static bool is_complete(const gwtf_protocol *p, uint32_t rank) {
+    const struct protocol_replica *replica = &p->replica[rank], *own = &p->replica[p->rank];
+    return replica->complete_iteration == p->iteration &&
+           replica->complete_view == own->complete_view;
+}
+
+static bool all_complete(const gwtf_protocol *p) {
+    for (uint32_t rank = 0; rank < p->replicas; rank++)
+        if (is_living(p, rank) && !is_complete(p, rank))
+            return false;
+    return true;
+}
+
+/* A living replica has stepped with the sum that this node has too. */
+static bool somebody_stepped(const gwtf_protocol *p) {
+    for (uint32_t rank = 0; rank < p->replicas; rank++)
+        if (rank != p->rank && is_living(p, rank) && p->replica[rank].iteration > p->iteration)
+            return true;
+    return false;
+}
+
+bool protocol_aggregation_is_durable(const gwtf_protocol *p) {
+    const struct protocol_round *round = &p->rounds[p->iteration & 1];
+    return p->aggregation >= AGGREGATION_STEPPING || round->norms[p->stage].here;
+}
+
+bool protocol_aggregation_is_open(const gwtf_protocol *p) {
+    return p->aggregation < AGGREGATION_COMPLETE;
+}
+
+static bool has_microbatches(const gwtf_protocol *p) {
+    for (uint32_t i = 0; i < p->config.capacity; i++) {
+        const struct protocol_slot *slot = &p->slots[i];
+        if (slot->state != SLOT_FREE && slot->state != SLOT_LEAVING &&
+            slot->phase == GWTF_PHASE_TRAIN && slot->iteration == p->iteration)
+            return true;
+    }
+    return false;
+}
+
+/* Whether this node's gradients hold all that they will, as far as it knows. */
+static bool is_counted(const gwtf_protocol *p) {
+    uint32_t microbatches;
+    uint64_t ids;
+    bool stop;
+    return p->phase == GWTF_PHASE_TRAIN && !p->clear_wanted && !has_microbatches(p) &&
+           protocol_iteration_totals(p, &microbatches, &ids, &stop);
+}
+
+static void tell_view(gwtf_protocol *p) {
+    struct protocol_replica *own = &p->replica[p->rank];
+    own->view = p->view;
+    own->counted = p->aggregation == AGGREGATION_TRAINING && is_counted(p);
+    own->counted_iteration = p->iteration;
+    own->counted_view = p->view;
+    own->microbatches = p->trained;
+    own->ids = p->trained_ids;
+    struct gwtf_message message = {.kind = GWTF_MESSAGE_VIEW, .iteration = p->iteration};
+    message.generation = current_round(p)->generation;
+    message.body.view.view = p->view;
+    message.body.view.number = ++own->number;
+    message.body.view.complete_view = own->complete_view;
+    message.body.view.complete_iteration = own->complete_iteration;
+    message.body.view.counted = own->counted;
+    message.body.view.microbatches = own->microbatches;
+    message.body.view.ids = own->ids;
+    protocol_tell_replicas(p, &message);
+}
+
+static bool own_count_is_told(const gwtf_protocol *p) {
+    const struct protocol_replica *own = &p->replica[p->rank];
+    return own->counted && own->counted_iteration == p->iteration && own->counted_view == p->view &&
+           own->ids == p->trained_ids && own->microbatches == p->trained;
+}
+
+static bool all_have_view(const gwtf_protocol *p) {
+    for (uint32_t rank = 0; rank < p->replicas; rank++)
+        if (is_living(p, rank) && p->replica[rank].view != p->view)
+            return false;
+    return true;
+}
+
+/* A replica was lost, or the iteration began anew. */
+static void follow_view(gwtf_protocol *p) {
+    bool stands = protocol_aggregation_is_durable(p) || somebody_stepped(p);
+    if (p->attempt != p->view && !stands && p->aggregation < AGGREGATION_COMPLETE)
+        forget_attempt(p);
+    if (p->replica[p->rank].view != p->view) {
+        if (!is_quiet(p))
+            return;
+        divide(p);
+        tell_view(p);
+    }
+    if (p->attempt == p->view)
+        return;
+    if (stands)
+        p->attempt = p->view;
+    else if (!all_have_view(p))
+        return;
+    else if (all_complete(p))
+        p->attempt = p->view;
+    else
+        forget_attempt(p);
+}
+
 static void note_contribution(struct protocol_round *round,
                               struct protocol_contribution *contribution) {
     contribution->here = true;
@@ -40,7 +245,7 @@ static void send_contribution(gwtf_protocol *p, uint32_t rank,
                               const struct protocol_contribution *own) {
     gwtf_node_id to = protocol_stage_node(p, p->stage, rank);
     struct gwtf_payload payload = {.kind = GWTF_PAYLOAD_GRADIENT};
-    gwtf_share_of(p->config.gradient_floats, p->replicas, rank, &payload.offset, &payload.count);
+    share_of_rank(p, rank, &payload);
     struct gwtf_message *message;
     if (own->microbatches > 0 && payload.count > 0) {
         p->gradient_sends++;
@@ -50,52 +255,132 @@ static void send_contribution(gwtf_protocol *p, uint32_t rank,
     } else {
         message = protocol_send(p, to, GWTF_MESSAGE_CONTRIBUTION, GWTF_PHASE_TRAIN, p->iteration);
     }
+    message->generation = current_round(p)->generation;
+    message->body.contribution.view = p->attempt;
     message->body.contribution.ids = own->ids;
     message->body.contribution.microbatches = own->microbatches;
+    message->body.contribution.repaired = own->repaired;
     message->body.contribution.busy_us = own->busy_us;
+    message->body.contribution.wasted_us = own->wasted_us;
 }
 
-void protocol_aggregation_begin(gwtf_protocol *p) {
+/* To those who are in this view already, the others when they say so. */
+static void send_contributions(gwtf_protocol *p) {
+    struct protocol_round *round = current_round(p);
+    if (p->aggregation < AGGREGATION_EXCHANGING || p->aggregation >= AGGREGATION_COMPLETE ||
+        p->attempt != p->view)
+        return;
+    for (uint32_t rank = 0; rank < p->replicas; rank++) {
+        struct protocol_contribution *contribution = &round->contributions[rank];
+        if (rank == p->rank || contribution->sent || !is_living(p, rank) ||
+            p->replica[rank].view != p->view)
+            continue;
+        contribution->sent = true;
+        send_contribution(p, rank, &round->contributions[p->rank]);
+    }
+}
+
+static void contribute(gwtf_protocol *p) {
     p->aggregation = AGGREGATION_EXCHANGING;
     struct protocol_round *round = current_round(p);
     struct protocol_contribution *own = &round->contributions[p->rank];
     own->announced = true;
     own->microbatches = p->trained;
     own->ids = p->trained_ids;
+    own->repaired = p->repaired;
     own->busy_us = p->busy_us;
+    own->wasted_us = p->wasted_us;
     note_contribution(round, own);
-    for (uint32_t rank = 0; rank < p->replicas; rank++)
-        if (rank != p->rank)
-            send_contribution(p, rank, own);
+}
+
+static bool sum_counts(const gwtf_protocol *p, uint32_t *microbatches, uint64_t *ids) {
+    *microbatches = 0;
+    *ids = 0;
+    for (uint32_t rank = 0; rank < p->replicas; rank++) {
+        const struct protocol_replica *replica = &p->replica[rank];
+        if (!is_living(p, rank))
+            continue;
+        if (!replica->counted || replica->counted_iteration != p->iteration ||
+            replica->counted_view != p->view)
+            return false;
+        *microbatches += replica->microbatches;
+        *ids += replica->ids;
+    }
+    return true;
+}
+
+/* The living replicas hold every microbatch: or, where losses are not repaired, all that is left.
+ */
+static bool is_whole(gwtf_protocol *p) {
+    uint32_t microbatches, expected;
+    uint64_t ids, expected_ids;
+    bool stop;
+    if (!sum_counts(p, &microbatches, &ids) ||
+        !protocol_iteration_totals(p, &expected, &expected_ids, &stop))
+        return false;
+    if (p->config.recovery != GWTF_RECOVERY_EXACT)
+        return true;
+    if (microbatches == expected && ids == expected_ids)
+        return true;
+    /* Less is on its way; else one is counted twice, which no loss known of leads to. */
+    if (microbatches >= expected)
+        protocol_repair_irreparable(p, p->stage);
+    return false;
+}
+
+static void begin_exchange(gwtf_protocol *p) {
+    if (p->aggregation != AGGREGATION_TRAINING || p->attempt != p->view ||
+        p->replica[p->rank].view != p->view || !is_counted(p))
+        return;
+    if (!is_disturbed(p)) {
+        contribute(p);
+        return;
+    }
+    if (!own_count_is_told(p))
+        tell_view(p);
+    if (is_whole(p))
+        contribute(p);
 }
 
 /* The memory for parts is free from this node's REDUCE on; a replica that contributes to the next
- * iteration has this node's READY, which comes after it. */
-static bool can_take_contribution(const gwtf_protocol *p, uint32_t iteration) {
+ * iteration has this node's COMPLETE, which comes after it. */
+static bool can_take_contribution(const gwtf_protocol *p, uint32_t iteration, uint64_t view) {
+    if (view != p->replica[p->rank].view || view != p->view)
+        return false;
     if (iteration == p->iteration)
         return p->aggregation <= AGGREGATION_EXCHANGING;
-    return p->aggregation >= AGGREGATION_READY;
+    return p->aggregation >= AGGREGATION_COMPLETE;
 }
 
 static void take_contribution(gwtf_protocol *p, gwtf_node_id peer, uint32_t rank,
                               const struct gwtf_message *message) {
     struct protocol_round *round = protocol_round_of(p, message->iteration);
     uint32_t microbatches = message->body.contribution.microbatches;
+    uint64_t view = message->body.contribution.view;
     uint64_t bytes = microbatches > 0 ? p->share_count * sizeof(float) : 0;
-    if (!round || !can_take_contribution(p, message->iteration) ||
+    if (!round || !can_take_contribution(p, message->iteration, view) ||
         round->contributions[rank].announced || message->payload_bytes != bytes)
         return;
     struct protocol_contribution *contribution = &round->contributions[rank];
     contribution->announced = true;
     contribution->microbatches = microbatches;
     contribution->ids = message->body.contribution.ids;
+    contribution->repaired = message->body.contribution.repaired;
     contribution->busy_us = message->body.contribution.busy_us;
+    contribution->wasted_us = message->body.contribution.wasted_us;
+    struct protocol_replica *replica = &p->replica[rank];
+    replica->counted = true;
+    replica->counted_iteration = message->iteration;
+    replica->counted_view = view;
+    replica->microbatches = microbatches;
+    replica->ids = contribution->ids;
     if (bytes == 0) {
         note_contribution(round, contribution);
         return;
     }
     struct gwtf_payload payload = {
-        .kind = GWTF_PAYLOAD_PART, .part = rank, .count = p->share_count};
+        .kind = GWTF_PAYLOAD_PART, .part = position_of(p, rank), .count = p->share_count};
+    p->tensors_coming++;
     protocol_transfer_receive(p, peer, message, payload);
 }
 
@@ -108,24 +393,39 @@ static void take_share(gwtf_protocol *p, gwtf_node_id peer, uint32_t rank,
                        const struct gwtf_message *message) {
     struct protocol_round *round = current_round(p);
     struct gwtf_payload payload = {.kind = GWTF_PAYLOAD_REDUCED};
-    gwtf_share_of(p->config.gradient_floats, p->replicas, rank, &payload.offset, &payload.count);
+    share_of_rank(p, rank, &payload);
     if (message->iteration != p->iteration || p->aggregation < AGGREGATION_EXCHANGING ||
-        round->shares[rank].announced || message->payload_bytes != payload.count * sizeof(float))
+        p->aggregation >= AGGREGATION_COMPLETE || message->body.reduced.view != p->attempt ||
+        p->attempt != p->view || round->shares[rank].announced ||
+        message->payload_bytes != payload.count * sizeof(float))
         return;
     round->shares[rank].announced = true;
     round->shares[rank].sum_of_squares = message->body.reduced.sum_of_squares;
-    if (payload.count == 0)
+    if (payload.count == 0) {
         note_share(round, rank);
-    else
-        protocol_transfer_receive(p, peer, message, payload);
+        return;
+    }
+    p->tensors_coming++;
+    protocol_transfer_receive(p, peer, message, payload);
 }
 
-static void take_ready(gwtf_protocol *p, uint32_t rank, uint32_t iteration) {
-    struct protocol_round *round = protocol_round_of(p, iteration);
-    if (!round || round->ready[rank])
+static void take_view(gwtf_protocol *p, uint32_t rank, const struct gwtf_message *message) {
+    struct protocol_replica *replica = &p->replica[rank];
+    if (message->body.view.number <= replica->number)
         return;
-    round->ready[rank] = true;
-    round->ready_here++;
+    replica->number = message->body.view.number;
+    if (message->iteration > replica->iteration)
+        replica->iteration = message->iteration;
+    replica->view = message->body.view.view;
+    replica->complete_iteration = message->body.view.complete_iteration;
+    replica->complete_view = message->body.view.complete_view;
+    if (message->kind != GWTF_MESSAGE_VIEW)
+        return;
+    replica->counted = message->body.view.counted != 0;
+    replica->counted_iteration = message->iteration;
+    replica->counted_view = message->body.view.view;
+    replica->microbatches = message->body.view.microbatches;
+    replica->ids = message->body.view.ids;
 }
 
 static void take_norm(gwtf_protocol *p, uint32_t stage, const struct gwtf_message *message) {
@@ -136,8 +436,16 @@ static void take_norm(gwtf_protocol *p, uint32_t stage, const struct gwtf_messag
     round->norms[stage].here = true;
     round->norms[stage].sum_of_squares = message->body.norm.sum_of_squares;
     round->norms[stage].busy_us = message->body.norm.busy_us;
+    round->norms[stage].wasted_us = message->body.norm.wasted_us;
+    round->norms[stage].repaired = message->body.norm.repaired;
     round->norms[stage].replicas = message->body.norm.replicas;
     round->norms_here++;
+    if (stage != 0)
+        return;
+    round->totals_here = true;
+    round->totals_stop = message->body.norm.stop != 0;
+    round->totals_microbatches = message->body.norm.microbatches;
+    round->totals_ids = message->body.norm.ids;
 }
 
 void protocol_aggregation_message(gwtf_protocol *p, gwtf_node_id peer,
@@ -152,19 +460,29 @@ void protocol_aggregation_message(gwtf_protocol *p, gwtf_node_id peer,
     else if (message->kind == GWTF_MESSAGE_REDUCED)
         take_share(p, peer, member->rank, message);
     else
-        take_ready(p, member->rank, message->iteration);
+        take_view(p, member->rank, message);
 }
 
 void protocol_aggregation_received(gwtf_protocol *p, const struct protocol_transfer *transfer,
                                    bool whole) {
     struct protocol_round *round = protocol_round_of(p, transfer->iteration);
-    GWTF_ASSERT(round);
+    uint32_t rank = p->members[protocol_member_find(p, transfer->peer)].rank;
+    GWTF_ASSERT(p->tensors_coming > 0);
+    p->tensors_coming--;
+    /* The iteration has begun anew, or the attempt, since it was announced. */
+    if (!round || p->replica[p->rank].view != p->view)
+        return;
+    bool is_part = transfer->payload.kind == GWTF_PAYLOAD_PART;
+    bool is_awaited =
+        is_part ? round->contributions[rank].announced : round->shares[rank].announced;
+    if (!is_awaited)
+        return;
     if (!whole)
         protocol_close(p, GWTF_ERROR_CORRUPT, transfer->peer);
-    else if (transfer->payload.kind == GWTF_PAYLOAD_PART)
-        note_contribution(round, &round->contributions[transfer->payload.part]);
+    else if (is_part)
+        note_contribution(round, &round->contributions[rank]);
     else
-        note_share(round, p->members[protocol_member_find(p, transfer->peer)].rank);
+        note_share(round, rank);
 }
 
 void protocol_aggregation_sent(gwtf_protocol *p, const struct protocol_transfer *transfer) {
@@ -174,22 +492,17 @@ void protocol_aggregation_sent(gwtf_protocol *p, const struct protocol_transfer 
     (*sends)--;
 }
 
-/* Whether the replicas' gradients together hold each microbatch that came back to its data node,
- * and hold it once. */
+/* Whether the contributions together hold each microbatch of the iteration, and hold it once. */
 static bool is_exactly_once(const gwtf_protocol *p, const struct protocol_round *round) {
-    uint64_t expected = 0, expected_ids = 0, counted = 0, counted_ids = 0;
-    for (uint32_t rank = 0; rank < p->data_nodes; rank++) {
-        struct gwtf_microbatch id = {.data_node = protocol_stage_node(p, 0, rank)};
-        uint32_t microbatches = round->dones[GWTF_PHASE_TRAIN][rank].microbatches;
-        expected += microbatches;
-        for (; id.index < microbatches; id.index++)
-            expected_ids += protocol_microbatch_hash(round->iteration, id);
-    }
+    uint32_t expected, counted = 0;
+    uint64_t expected_ids, ids = 0;
+    bool stop;
     for (uint32_t rank = 0; rank < p->replicas; rank++) {
         counted += round->contributions[rank].microbatches;
-        counted_ids += round->contributions[rank].ids;
+        ids += round->contributions[rank].ids;
     }
-    return counted == expected && counted_ids == expected_ids;
+    return protocol_iteration_totals(p, &expected, &expected_ids, &stop) && counted == expected &&
+           ids == expected_ids;
 }
 
 static void share_reduced(gwtf_protocol *p, double sum_of_squares) {
@@ -201,7 +514,7 @@ static void share_reduced(gwtf_protocol *p, double sum_of_squares) {
     struct gwtf_payload payload = {
         .kind = GWTF_PAYLOAD_REDUCED, .offset = p->share_offset, .count = p->share_count};
     for (uint32_t rank = 0; rank < p->replicas; rank++) {
-        if (rank == p->rank)
+        if (rank == p->rank || !is_living(p, rank))
             continue;
         gwtf_node_id to = protocol_stage_node(p, p->stage, rank);
         struct gwtf_message *message;
@@ -213,92 +526,141 @@ static void share_reduced(gwtf_protocol *p, double sum_of_squares) {
         } else {
             message = protocol_send(p, to, GWTF_MESSAGE_REDUCED, GWTF_PHASE_TRAIN, p->iteration);
         }
+        message->generation = round->generation;
+        message->body.reduced.view = p->attempt;
         message->body.reduced.sum_of_squares = sum_of_squares;
     }
 }
 
-static bool end_exchange(gwtf_protocol *p) {
+static void end_exchange(gwtf_protocol *p) {
     struct protocol_round *round = current_round(p);
-    if (p->aggregation != AGGREGATION_EXCHANGING || round->contributions_here < p->replicas)
-        return false;
-    if (!is_exactly_once(p, round)) {
-        protocol_close(p, GWTF_ERROR_STAGE, GWTF_NODE_NONE);
-        return false;
+    if (p->aggregation != AGGREGATION_EXCHANGING || p->attempt != p->view ||
+        round->contributions_here < p->living[p->stage])
+        return;
+    if (p->config.recovery == GWTF_RECOVERY_EXACT && !is_exactly_once(p, round)) {
+        /* Nothing is known that leads here; the iteration begins anew all the same. */
+        protocol_repair_irreparable(p, p->stage);
+        return;
     }
     p->aggregation = AGGREGATION_REDUCING;
     p->work_issued = false;
     if (p->share_count == 0)
         share_reduced(p, 0);
-    return true;
+}
+
+static void end_collection(gwtf_protocol *p) {
+    struct protocol_round *round = current_round(p);
+    if (p->aggregation != AGGREGATION_COLLECTING || p->attempt != p->view ||
+        round->shares_here < p->living[p->stage] || round->irreparable)
+        return;
+    p->aggregation = AGGREGATION_COMPLETE;
+    struct protocol_replica *own = &p->replica[p->rank];
+    own->complete_view = p->attempt;
+    own->complete_iteration = p->iteration;
+    struct gwtf_message message = {.kind = GWTF_MESSAGE_COMPLETE, .iteration = p->iteration};
+    message.generation = round->generation;
+    message.body.view.number = ++own->number;
+    message.body.view.view = p->view;
+    message.body.view.complete_view = own->complete_view;
+    message.body.view.complete_iteration = own->complete_iteration;
+    protocol_tell_replicas(p, &message);
 }
 
 /* The stage's part of the norm, in the order of ranks: the same bits in every replica. */
-static void tell_norm(gwtf_protocol *p) {
-    struct protocol_round *round = current_round(p);
+static void sum_norm(const gwtf_protocol *p, struct protocol_round *round) {
     struct protocol_norm *norm = &round->norms[p->stage];
-    if (norm->here || round->shares_here < p->replicas)
-        return;
     norm->here = true;
-    norm->replicas = p->replicas;
     for (uint32_t rank = 0; rank < p->replicas; rank++) {
+        norm->replicas += round->shares[rank].here;
         norm->sum_of_squares += round->shares[rank].sum_of_squares;
         norm->busy_us += round->contributions[rank].busy_us;
+        norm->wasted_us += round->contributions[rank].wasted_us;
+        norm->repaired += round->contributions[rank].repaired;
     }
     round->norms_here++;
-    if (p->rank != 0)
-        return;
-    struct gwtf_message message = {.kind = GWTF_MESSAGE_NORM, .iteration = p->iteration};
-    message.body.norm.stage = p->stage;
-    message.body.norm.sum_of_squares = norm->sum_of_squares;
-    message.body.norm.busy_us = norm->busy_us;
-    message.body.norm.replicas = norm->replicas;
-    protocol_broadcast(p, &message, true);
 }
 
-static void tell_ready(gwtf_protocol *p) {
+static void become_durable(gwtf_protocol *p) {
     struct protocol_round *round = current_round(p);
-    if (round->norms_here < p->config.stages + 1)
+    if (p->aggregation != AGGREGATION_COMPLETE || p->attempt != p->view ||
+        round->norms[p->stage].here || (!all_complete(p) && !somebody_stepped(p)))
         return;
-    p->aggregation = AGGREGATION_READY;
+    sum_norm(p, round);
+    const struct protocol_norm *norm = &round->norms[p->stage];
+    bool stop = false;
+    p->norm = (struct gwtf_message){.kind = GWTF_MESSAGE_NORM, .iteration = p->iteration};
+    p->norm.generation = round->generation;
+    protocol_iteration_totals(p, &p->norm.body.norm.microbatches, &p->norm.body.norm.ids, &stop);
+    p->norm.body.norm.stop = stop;
+    p->norm.body.norm.stage = p->stage;
+    p->norm.body.norm.sum_of_squares = norm->sum_of_squares;
+    p->norm.body.norm.busy_us = norm->busy_us;
+    p->norm.body.norm.wasted_us = norm->wasted_us;
+    p->norm.body.norm.repaired = norm->repaired;
+    p->norm.body.norm.replicas = norm->replicas;
+    p->norm_valid = true;
+    if (p->rank == p->first_living)
+        protocol_broadcast(p, &p->norm, true);
+}
+
+static void begin_step(gwtf_protocol *p) {
+    struct protocol_round *round = current_round(p);
+    if (p->aggregation != AGGREGATION_COMPLETE || round->norms_here < p->config.stages + 1)
+        return;
     double sum_of_squares = 0;
     for (uint32_t stage = 0; stage <= p->config.stages; stage++)
         sum_of_squares += round->norms[stage].sum_of_squares;
     p->gradient_norm = sqrt(sum_of_squares);
-    take_ready(p, p->rank, p->iteration);
-    for (uint32_t rank = 0; rank < p->replicas; rank++)
-        if (rank != p->rank)
-            protocol_send(p, protocol_stage_node(p, p->stage, rank), GWTF_MESSAGE_READY,
-                          GWTF_PHASE_TRAIN, p->iteration);
+    p->aggregation = AGGREGATION_STEPPING;
+    p->work_issued = false;
 }
 
 void protocol_aggregation_advance(gwtf_protocol *p) {
+    if (p->ended)
+        return;
+    follow_view(p);
+    begin_exchange(p);
+    send_contributions(p);
     end_exchange(p);
-    if (!p->finished && p->aggregation == AGGREGATION_COLLECTING) {
-        tell_norm(p);
-        tell_ready(p);
-    }
-    if (p->aggregation == AGGREGATION_READY && current_round(p)->ready_here == p->replicas) {
-        p->aggregation = AGGREGATION_STEPPING;
-        p->work_issued = false;
-    }
+    end_collection(p);
+    become_durable(p);
+    begin_step(p);
 }
 
-/* REDUCE overwrites what the last REDUCED messages are sent from; STEP clears what contributions
- * are sent from, and changes what the snapshot hashes. */
+static void describe_reduce(gwtf_protocol *p, struct gwtf_work *work) {
+    const struct protocol_round *round = current_round(p);
+    uint32_t counted = 0, expected = 0;
+    uint64_t ids;
+    bool stop;
+    work->kind = GWTF_WORK_REDUCE;
+    work->offset = p->share_offset;
+    work->count = p->share_count;
+    work->own_part = p->position;
+    for (uint32_t rank = 0; rank < p->replicas; rank++) {
+        uint32_t part = position_of(p, rank);
+        counted += round->contributions[rank].microbatches;
+        if (round->contributions[rank].microbatches > 0)
+            work->parts_present[part / 8] =
+                (uint8_t)(work->parts_present[part / 8] | 1u << (part % 8));
+    }
+    /* What is missing counts as the average of what is there. */
+    bool known = protocol_iteration_totals(p, &expected, &ids, &stop);
+    work->scale = known && counted > 0 && counted != expected ? (double)expected / counted : 1;
+}
+
+/* CLEAR and STEP change what contributions are sent from, REDUCE what the last REDUCED messages
+ * are; STEP changes what the snapshot hashes, too. */
 bool protocol_aggregation_work(gwtf_protocol *p, struct gwtf_work *work) {
+    work->iteration = p->iteration;
+    if (p->clear_wanted && !p->clear_issued && p->gradient_sends == 0) {
+        p->clear_issued = true;
+        work->kind = GWTF_WORK_CLEAR;
+        return true;
+    }
     if (p->work_issued)
         return false;
-    work->iteration = p->iteration;
-    if (p->aggregation == AGGREGATION_REDUCING && p->reduced_sends == 0) {
-        const struct protocol_round *round = current_round(p);
-        work->kind = GWTF_WORK_REDUCE;
-        work->offset = p->share_offset;
-        work->count = p->share_count;
-        work->own_part = p->rank;
-        for (uint32_t rank = 0; rank < p->replicas; rank++)
-            if (round->contributions[rank].microbatches > 0)
-                work->parts_present[rank / 8] =
-                    (uint8_t)(work->parts_present[rank / 8] | 1u << (rank % 8));
+    if (p->aggregation == AGGREGATION_REDUCING && p->reduced_sends == 0 && p->attempt == p->view) {
+        describe_reduce(p, work);
     } else if (p->aggregation == AGGREGATION_STEPPING && p->gradient_sends == 0 &&
                p->snapshot_wanted == 0) {
         work->kind = GWTF_WORK_STEP;
@@ -312,8 +674,15 @@ bool protocol_aggregation_work(gwtf_protocol *p, struct gwtf_work *work) {
 
 void protocol_aggregation_worked(gwtf_protocol *p, const struct gwtf_work *work,
                                  const struct gwtf_work_result *result) {
+    if (work->kind == GWTF_WORK_CLEAR) {
+        p->clear_wanted = false;
+        p->clear_issued = false;
+        return;
+    }
     if (work->kind == GWTF_WORK_REDUCE) {
-        share_reduced(p, result->sum_of_squares);
+        /* Else it was of an attempt that has been given up. */
+        if (p->aggregation == AGGREGATION_REDUCING && p->attempt == p->view)
+            share_reduced(p, result->sum_of_squares);
         return;
     }
     p->trained = 0;

@@ -8,26 +8,28 @@ static bool is_running(enum protocol_slot_state state) {
            state == SLOT_BACKWARD_RUNNING;
 }
 
-static bool is_receiving(enum protocol_slot_state state) {
+static bool is_awaiting(enum protocol_slot_state state) {
     return state == SLOT_RECEIVING_INPUT || state == SLOT_RECEIVING_GRADIENT;
 }
 
 static const char *check_slot_counts(const gwtf_protocol *p) {
     uint32_t used = 0;
-    for (uint32_t i = 0; i < p->config.capacity; i++) {
+    for (uint32_t i = 0; i < p->slots_count; i++) {
         const struct protocol_slot *slot = &p->slots[i];
         if (slot->state == SLOT_FREE)
             continue;
-        used++;
+        used += i < p->config.capacity;
         if (slot->output_sends > slot->sends || slot->output_sends > PROTOCOL_OUTPUT_SENDS_MAX ||
-            slot->sends > slot->output_sends + 1)
+            slot->sends > slot->output_sends + PROTOCOL_GRADIENT_SENDS_MAX)
             return "a slot has more sends under way than it may";
-        if (slot->state == SLOT_LEAVING && slot->sends == 0)
+        if (slot->state == SLOT_LEAVING && slot->sends == 0 && !slot->receiving && !slot->running)
             return "a slot is kept for nothing";
-        for (uint32_t j = i + 1; j < p->config.capacity; j++) {
+        if (slot->state == SLOT_LEAVING)
+            continue;
+        for (uint32_t j = i + 1; j < p->slots_count; j++) {
             const struct protocol_slot *other = &p->slots[j];
-            if (other->state != SLOT_FREE && other->phase == slot->phase &&
-                other->iteration == slot->iteration &&
+            if (other->state != SLOT_FREE && other->state != SLOT_LEAVING &&
+                other->phase == slot->phase && other->iteration == slot->iteration &&
                 other->microbatch.data_node == slot->microbatch.data_node &&
                 other->microbatch.index == slot->microbatch.index)
                 return "a microbatch has two slots";
@@ -40,12 +42,17 @@ static const char *check_slot_counts(const gwtf_protocol *p) {
 
 /* States that only a relay or only a data node has. */
 static const char *check_slot_states(const gwtf_protocol *p) {
-    for (uint32_t i = 0; i < p->config.capacity; i++) {
+    for (uint32_t i = 0; i < p->slots_count; i++) {
         const struct protocol_slot *slot = &p->slots[i];
         bool of_data_node = slot->state == SLOT_LOSS_READY || slot->state == SLOT_LOSS_RUNNING ||
                             slot->state == SLOT_RETURNING;
         if (of_data_node && p->stage > 0)
             return "a relay has a data node's slot";
+        if (i >= p->config.capacity && slot->state != SLOT_FREE && slot->state != SLOT_KEPT &&
+            slot->state != SLOT_LEAVING)
+            return "a kept slot is used for more than keeping";
+        if (i < p->config.capacity && slot->state == SLOT_KEPT)
+            return "a microbatch is kept where others should train";
         bool has_gradient = slot->state == SLOT_RECEIVING_GRADIENT ||
                             slot->state == SLOT_BACKWARD_READY ||
                             slot->state == SLOT_BACKWARD_RUNNING;
@@ -59,7 +66,7 @@ static const char *check_slot_states(const gwtf_protocol *p) {
             return "a slot holds a microbatch of an iteration that is not open";
         if (slot->iteration == p->iteration && slot->phase < p->phase && !is_late)
             return "a slot holds a microbatch of a phase that has ended";
-        if (is_running(slot->state) &&
+        if (is_running(slot->state) && slot->running &&
             p->stepped != slot->iteration - (slot->phase == GWTF_PHASE_TRAIN ? 1 : 0))
             return "a microbatch runs on weights that are not its own";
     }
@@ -73,9 +80,9 @@ static bool is_in_stage(const gwtf_protocol *p, gwtf_node_id node, uint32_t stag
 
 static bool had_next(enum protocol_slot_state state, uint32_t stage) {
     if (state == SLOT_AWAY || state == SLOT_RECEIVING_GRADIENT || state == SLOT_BACKWARD_READY ||
-        state == SLOT_BACKWARD_RUNNING)
+        state == SLOT_BACKWARD_RUNNING || state == SLOT_KEPT)
         return true;
-    return stage == 0 && state > SLOT_AWAY;
+    return stage == 0 && state > SLOT_AWAY && state != SLOT_LEAVING;
 }
 
 /* A microbatch comes from the stage before and goes to the stage after, in the end to its own data
@@ -83,9 +90,9 @@ static bool had_next(enum protocol_slot_state state, uint32_t stage) {
 static const char *check_paths(const gwtf_protocol *p) {
     uint32_t next = protocol_next_stage(p, p->stage);
     uint32_t previous = protocol_previous_stage(p, p->stage);
-    for (uint32_t i = 0; i < p->config.capacity; i++) {
+    for (uint32_t i = 0; i < p->slots_count; i++) {
         const struct protocol_slot *slot = &p->slots[i];
-        if (slot->state == SLOT_FREE)
+        if (slot->state == SLOT_FREE || slot->state == SLOT_LEAVING)
             continue;
         if (!is_in_stage(p, slot->microbatch.data_node, 0))
             return "a microbatch is of no data node";
@@ -107,32 +114,37 @@ static const char *check_paths(const gwtf_protocol *p) {
 static const char *check_works(const gwtf_protocol *p) {
     if (p->works_count > PROTOCOL_WORKS_MAX)
         return "more works are under way than may be";
-    uint32_t running = 0, slot_works = 0, step_works = 0;
-    for (uint32_t i = 0; i < p->config.capacity; i++)
-        running += is_running(p->slots[i].state);
+    uint32_t running = 0, slot_works = 0, steps = 0, reduces = 0;
+    for (uint32_t i = 0; i < p->slots_count; i++) {
+        const struct protocol_slot *slot = &p->slots[i];
+        running += slot->running;
+        if (slot->state != SLOT_FREE && is_running(slot->state) != slot->running &&
+            slot->state != SLOT_LEAVING)
+            return "a slot does not know whether it is worked on";
+    }
     for (uint32_t i = 0; i < p->works_count; i++) {
         const struct gwtf_work *work = &p->works[i];
-        step_works += work->kind == GWTF_WORK_STEP || work->kind == GWTF_WORK_REDUCE;
+        steps += work->kind == GWTF_WORK_STEP;
+        reduces += work->kind == GWTF_WORK_REDUCE;
         if (work->kind == GWTF_WORK_SNAPSHOT && p->snapshot_wanted != work->iteration)
             return "a snapshot is made that nobody wants";
         if (work->kind > GWTF_WORK_EMBED_BACKWARD)
             continue;
         slot_works++;
-        if (!is_running(p->slots[work->slot].state))
+        if (!p->slots[work->slot].running)
             return "a work is under way for a slot that does not wait for it";
     }
     if (running != slot_works)
         return "a slot waits for a work that is not under way";
-    bool may_reduce =
-        p->aggregation == AGGREGATION_REDUCING || p->aggregation == AGGREGATION_STEPPING;
-    if (step_works > 1 || (step_works == 1 && !may_reduce))
+    /* A REDUCE of an attempt that was given up may still be under way. */
+    if (steps + reduces > 1 || (steps == 1 && p->aggregation != AGGREGATION_STEPPING))
         return "the optimizer works at the wrong time";
     return NULL;
 }
 
 static const char *check_boundary_transfer(const gwtf_protocol *p,
                                            const struct protocol_transfer *transfer) {
-    if (transfer->payload.slot >= p->config.capacity)
+    if (transfer->payload.slot >= p->slots_count)
         return "a tensor is under way for a slot that does not exist";
     const struct protocol_slot *slot = &p->slots[transfer->payload.slot];
     if (slot->state == SLOT_FREE)
@@ -140,18 +152,23 @@ static const char *check_boundary_transfer(const gwtf_protocol *p,
     enum protocol_slot_state awaited = transfer->payload.boundary == GWTF_BOUNDARY_INPUT
                                            ? SLOT_RECEIVING_INPUT
                                            : SLOT_RECEIVING_GRADIENT;
-    if (transfer->receives && slot->state != awaited)
+    if (transfer->receives && !slot->receiving)
+        return "a tensor comes into a slot that knows nothing of it";
+    if (transfer->receives && slot->state != awaited && slot->state != SLOT_LEAVING)
         return "a tensor comes into a slot that does not wait for it";
     return NULL;
 }
 
 static const char *check_transfers(const gwtf_protocol *p) {
     uint32_t used = 0, receives = 0, slot_sends = 0, gradient_sends = 0, reduced_sends = 0;
+    uint32_t coming = 0;
     for (uint32_t i = 0; i < p->transfers_max; i++) {
         const struct protocol_transfer *transfer = &p->transfers[i];
         if (!transfer->used)
             continue;
         used++;
+        if (protocol_is_down(p, transfer->peer))
+            return "a tensor is under way from or to a lost node";
         if (transfer->payload.kind == GWTF_PAYLOAD_BOUNDARY) {
             const char *why = check_boundary_transfer(p, transfer);
             if (why)
@@ -161,20 +178,26 @@ static const char *check_transfers(const gwtf_protocol *p) {
         } else if (!transfer->receives) {
             gradient_sends += transfer->payload.kind == GWTF_PAYLOAD_GRADIENT;
             reduced_sends += transfer->payload.kind == GWTF_PAYLOAD_REDUCED;
+        } else {
+            coming += transfer->payload.kind != GWTF_PAYLOAD_PROBE;
         }
     }
     uint32_t slots_receiving = 0, slots_sending = 0;
-    for (uint32_t i = 0; i < p->config.capacity; i++) {
-        if (p->slots[i].state == SLOT_FREE)
+    for (uint32_t i = 0; i < p->slots_count; i++) {
+        const struct protocol_slot *slot = &p->slots[i];
+        if (slot->state == SLOT_FREE)
             continue;
-        slots_receiving += is_receiving(p->slots[i].state);
-        slots_sending += p->slots[i].sends;
+        slots_receiving += slot->receiving;
+        slots_sending += slot->sends;
+        if (is_awaiting(slot->state) && !slot->receiving)
+            return "a slot waits for a tensor that does not come";
     }
     if (used != p->transfers_used)
         return "the count of transfers is wrong";
     if (receives != slots_receiving || slot_sends != slots_sending)
         return "slots and transfers disagree";
-    if (gradient_sends != p->gradient_sends || reduced_sends != p->reduced_sends)
+    if (gradient_sends != p->gradient_sends || reduced_sends != p->reduced_sends ||
+        coming != p->tensors_coming)
         return "aggregation and transfers disagree";
     return NULL;
 }
@@ -187,16 +210,15 @@ static const char *check_round(const gwtf_protocol *p, const struct protocol_rou
         if (here != round->dones_here[phase])
             return "the count of DONE is wrong";
     }
-    uint32_t contributions = 0, shares = 0, ready = 0, norms = 0;
+    uint32_t contributions = 0, shares = 0, norms = 0;
     for (uint32_t rank = 0; rank < p->replicas; rank++) {
         contributions += round->contributions[rank].here;
         shares += round->shares[rank].here;
-        ready += round->ready[rank];
     }
     for (uint32_t stage = 0; stage <= p->config.stages; stage++)
         norms += round->norms[stage].here;
     if (contributions != round->contributions_here || shares != round->shares_here ||
-        ready != round->ready_here || norms != round->norms_here)
+        norms != round->norms_here)
         return "a count of the aggregation is wrong";
     return NULL;
 }

@@ -84,6 +84,14 @@ gwtf_status protocol_membership_create(gwtf_protocol *p) {
     p->replicas = protocol_stage_size(p, p->stage);
     p->data_nodes = protocol_stage_size(p, 0);
     p->recorder = protocol_stage_node(p, 0, 0);
+    p->snapshot_told = p->recorder;
+    p->living_count = (uint32_t)count;
+    p->living = calloc(p->config.stages + 1, sizeof *p->living);
+    p->replica = calloc(p->replicas, sizeof *p->replica);
+    if (!p->living || !p->replica)
+        return GWTF_ERROR_MEMORY;
+    for (uint32_t stage = 0; stage <= p->config.stages; stage++)
+        p->living[stage] = protocol_stage_size(p, stage);
 
     p->neighbours = calloc(count, sizeof *p->neighbours);
     if (!p->neighbours)
@@ -105,10 +113,15 @@ gwtf_status protocol_membership_create(gwtf_protocol *p) {
 
 static void step_flow(gwtf_protocol *p, struct gwtf_flow_event *event) {
     event->now_us = p->now_us;
+    /* What does not fit into this step's actions goes with the next. */
+    size_t left = PROTOCOL_FLOW_STEPS_MAX * p->flow_sends_max - p->flow_sent;
     struct gwtf_flow_update update = {.sends = p->flow_sends, .sends_max = p->flow_sends_max};
+    if (left < update.sends_max)
+        update.sends_max = left;
     /* A peer beyond the flow algorithm's table is not used by it; its messages still work. */
     (void)gwtf_flow_step(p->flow, event, &update);
     p->flow_deadline_us = update.deadline_us;
+    p->flow_sent += update.sends_count;
     for (size_t i = 0; i < update.sends_count; i++)
         protocol_send(p, update.sends[i].to, GWTF_MESSAGE_FLOW, GWTF_PHASE_TRAIN, 0)->body.flow =
             update.sends[i].message;
@@ -169,7 +182,8 @@ static bool moved_notably(int64_t from, int64_t to) {
 
 /* Something that the cost to NEIGHBOUR is made of has changed. */
 static void review_cost(gwtf_protocol *p, struct protocol_neighbour *neighbour) {
-    if (neighbour->round_trip_us < 0 || !is_hop_stage(p, neighbour->stage))
+    if (neighbour->round_trip_us < 0 || !is_hop_stage(p, neighbour->stage) ||
+        protocol_is_down(p, neighbour->node))
         return;
     if (neighbour->cost_us >= 0 && !moved_notably(neighbour->cost_us, link_cost_us(p, neighbour)))
         return;
@@ -179,7 +193,7 @@ static void review_cost(gwtf_protocol *p, struct protocol_neighbour *neighbour) 
 
 /* Something that NEIGHBOUR has been told has changed. */
 static void review_figures(gwtf_protocol *p, struct protocol_neighbour *neighbour) {
-    if (neighbour->figures_moved ||
+    if (neighbour->figures_moved || protocol_is_down(p, neighbour->node) ||
         (!moved_notably(neighbour->told_compute_us, p->compute_us) &&
          !moved_notably(neighbour->told_rate_from, neighbour->rate_from)))
         return;
@@ -213,6 +227,19 @@ void protocol_membership_hello(gwtf_protocol *p, gwtf_node_id peer,
             protocol_links_answered(p, neighbour, asked_us);
     }
     review_cost(p, neighbour);
+}
+
+void protocol_membership_lost(gwtf_protocol *p, gwtf_node_id node) {
+    struct protocol_neighbour *neighbour = neighbour_of(p, node);
+    if (!neighbour)
+        return;
+    neighbour->cost_moved = false;
+    neighbour->figures_moved = false;
+    if (!neighbour->met)
+        return;
+    neighbour->met = false;
+    struct gwtf_flow_event event = {.kind = GWTF_FLOW_EVENT_PEER_DOWN, .peer = node};
+    step_flow(p, &event);
 }
 
 void protocol_membership_flow(gwtf_protocol *p, gwtf_node_id peer,

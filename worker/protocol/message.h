@@ -11,6 +11,8 @@
 
 #include <stdint.h>
 
+#define GWTF_DATA_NODES_MAX 1024
+
 enum gwtf_message_kind {
     /* figures: "I am here"; answered by a HELLO with reply set */
     GWTF_MESSAGE_HELLO = 1,
@@ -27,26 +29,58 @@ enum gwtf_message_kind {
     /* microbatch, validation only: the FORWARD's tensor is here. No gradient comes back that would
      * tell, and without it a sender could not know when REFUSED can come no more */
     GWTF_MESSAGE_ACCEPTED,
+    /* microbatch, from a substitute to the next stage: "do you hold it?" (worker/protocol/repair.c)
+     */
+    GWTF_MESSAGE_ASK,
+    /* microbatch: it is here, and its gradient will go to you, who asked */
+    GWTF_MESSAGE_HELD,
+    /* microbatch: it is not here */
+    GWTF_MESSAGE_NOT_HELD,
+    /* microbatch: it was here and is counted, but its tensors are gone */
+    GWTF_MESSAGE_FORGOTTEN,
     /* done: a data node has all its microbatches of this iteration and phase back */
     GWTF_MESSAGE_DONE,
+    /* view: who of the stage is down as the sender sees it, and how far the sender is */
+    GWTF_MESSAGE_VIEW,
+    /* view.stage: that stage cannot get this generation's sum together any more; to the stage's
+     * nodes, and from them to the recorder */
+    GWTF_MESSAGE_IRREPARABLE,
+    /* restart: the iteration begins again, in a new generation; from the recorder to all */
+    GWTF_MESSAGE_RESTART,
     /* contribution; payload: the receiver's share of the sender's gradients, or none when the
      * sender has had no microbatch or the share is empty */
     GWTF_MESSAGE_CONTRIBUTION,
     /* reduced; payload: the sender's share, summed over the replicas, or none when it is empty */
     GWTF_MESSAGE_REDUCED,
-    /* norm: a stage's part of the global gradient norm, from its first replica to all other stages
-     */
+    /* view: "I have the stage's whole sum", to the replicas */
+    GWTF_MESSAGE_COMPLETE,
+    /* norm: all replicas of a stage have its whole sum; its part of the gradient norm. From its
+     * first living replica to all other stages */
     GWTF_MESSAGE_NORM,
-    /* "I have everything that the step needs", to the replicas */
-    GWTF_MESSAGE_READY,
     /* hash of the stage's weights at a snapshot, to the recorder */
     GWTF_MESSAGE_HASH,
     /* file: the stage's snapshot file is in place, to the recorder */
     GWTF_MESSAGE_WRITTEN,
+    /* write that snapshot's file in place of a replica that is lost; from the recorder */
+    GWTF_MESSAGE_WRITE,
+    /* that snapshot's manifest is there, or will never be; from the recorder */
+    GWTF_MESSAGE_RECORDED,
+    /* down.node is down; from whoever found it to the recorder, and from there to all */
+    GWTF_MESSAGE_DOWN,
+    /* you have been declared down: nothing of you is taken any more */
+    GWTF_MESSAGE_FENCED,
     /* close: the run is over, leave */
     GWTF_MESSAGE_CLOSE,
     /* payload: gwtf_probe_bytes zeros, to measure a link that no tensor has gone over for long */
     GWTF_MESSAGE_PROBE
+};
+
+/* Of a FORWARD. */
+enum gwtf_microbatch_flags {
+    /* A node that had it is lost: before it is passed on, the next stage is asked for it. */
+    GWTF_MICROBATCH_REPAIR = 1,
+    /* The sender has its gradient: this stage's weights alone need it again. */
+    GWTF_MICROBATCH_LOCAL = 2
 };
 
 enum gwtf_phase { GWTF_PHASE_TRAIN, GWTF_PHASE_VALIDATE };
@@ -66,6 +100,8 @@ struct gwtf_message {
     uint16_t kind;
     uint16_t phase; /* enum gwtf_phase */
     uint32_t iteration;
+    uint32_t generation; /* of the iteration: see worker/protocol/iteration.c */
+    uint32_t padding;
     uint64_t payload_bytes;
     union {
         struct {
@@ -87,6 +123,9 @@ struct gwtf_message {
             /* of the sender of the FORWARD to pass it on; REFUSED and ACCEPTED return it, so that
              * one that comes twice does not answer a later attempt */
             uint32_t attempt;
+            uint32_t flags;        /* enum gwtf_microbatch_flags */
+            gwtf_node_id replaces; /* REPAIR and ASK: the lost node whose place the receiver, or the
+                                    * sender, takes */
         } microbatch;
         struct {
             double loss_sum; /* nats */
@@ -96,20 +135,50 @@ struct gwtf_message {
         } done;
         struct {
             uint64_t ids; /* sum over its microbatches of a hash of the id: order does not matter */
+            uint64_t view; /* the attempt that it belongs to */
             uint32_t microbatches;
-            int64_t busy_us; /* compute time since the iteration began */
+            uint32_t repaired; /* microbatches that the sender took over from lost nodes */
+            int64_t busy_us;   /* compute time since the iteration began */
+            int64_t wasted_us; /* of it: of what had been computed before, or was thrown away */
         } contribution;
         struct {
+            uint64_t view;
             double sum_of_squares;
         } reduced;
         struct {
+            uint64_t view; /* a hash of the generation and of the stage's lost nodes */
+            /* The newest attempt whose whole sum the sender has. */
+            uint64_t complete_view;
+            uint32_t complete_iteration;
+            uint32_t number; /* growing: what comes late and a second time is told from news */
+            uint32_t stage;  /* IRREPARABLE: the stage that it is about */
+            /* What the sender's gradients hold, when it holds all it will get: else counted is 0.
+             */
+            uint32_t counted;
+            uint32_t microbatches;
+            uint64_t ids;
+        } view;
+        struct {
+            uint8_t data_nodes[GWTF_DATA_NODES_MAX / 8]; /* bit by rank: its microbatches count */
+        } restart;
+        struct {
+            gwtf_node_id node;
+        } down;
+        struct {
             uint32_t stage;
-            double sum_of_squares;
-            int64_t busy_us; /* of all replicas */
             uint32_t replicas;
+            double sum_of_squares;
+            int64_t busy_us;   /* of all replicas */
+            int64_t wasted_us; /* of all replicas */
+            uint32_t repaired; /* by all replicas */
+            uint32_t stop;     /* of stage 0: the run ends after this iteration */
+            uint32_t microbatches;
+            uint64_t ids; /* of stage 0: what every stage's sum must hold */
         } norm;
         struct {
             uint64_t weights;
+            uint32_t writes;   /* the sender writes the stage's file */
+            uint32_t recorded; /* newest iteration that the sender knows to be RECORDED */
         } hash;
         struct {
             uint32_t stage;

@@ -38,20 +38,23 @@ static size_t flow_sends_max(const struct gwtf_flow_config *flow) {
     return most < FLOW_SENDS_MAX ? most : FLOW_SENDS_MAX;
 }
 
-/* Slots can have their output under way several times, an input or gradient coming, and a gradient
- * going back; aggregation a contribution and a share each way with each replica. */
+/* Slots can have their output and their gradient under way several times, and an input or gradient
+ * coming; aggregation a contribution and a share each way with each replica. */
 static uint32_t transfers_max(const gwtf_protocol *p) {
-    return p->config.capacity * (PROTOCOL_OUTPUT_SENDS_MAX + 2) + 4 * p->replicas +
-           PROTOCOL_PROBES_MAX;
+    return (p->config.capacity + p->config.retained) *
+               (PROTOCOL_OUTPUT_SENDS_MAX + PROTOCOL_GRADIENT_SENDS_MAX + 1) +
+           4 * p->replicas + PROTOCOL_PROBES_MAX;
 }
 
 size_t gwtf_protocol_actions_max(const struct gwtf_protocol_config *config) {
     struct gwtf_flow_config flow = flow_config(config);
     size_t flow_sends = flow_sends_max(&flow);
-    /* To all: HELLO or FIGURES, DONE, NORM, CLOSE; to the replicas: contribution, share, READY. The
-     * flow algorithm steps for the event, twice for a HELLO, for its timer and for a few costs.
-     * Each slot passes on or sends back and gets work. */
-    return 8 * config->members_count + 8 * flow_sends + 4 * (size_t)config->capacity + 64;
+    /* To all: HELLO or FIGURES, DONE, NORM twice, RESTART, DOWN, CLOSE, RECORDED; to the recorder,
+     * all that is down; to the replicas: contribution, share, COMPLETE, VIEW twice; to a stage:
+     * ASK, IRREPARABLE. The flow algorithm steps for the event, twice for a HELLO, for its timer
+     * and for a few costs. Each slot passes on, asks, sends back or is refused, and gets work. */
+    return 18 * config->members_count + PROTOCOL_FLOW_STEPS_MAX * flow_sends +
+           6 * (size_t)(config->capacity + config->retained) + 64;
 }
 
 static bool are_members_sound(const struct gwtf_protocol_config *config) {
@@ -77,8 +80,8 @@ static bool is_sound(const struct gwtf_protocol_config *config) {
     return config->members && config->members_count > 0 && config->members_count < PROTOCOL_NONE &&
            config->stages >= 1 && config->stages <= GWTF_STAGES_MAX && are_members_sound(config) &&
            config->capacity >= 1 && config->capacity <= GWTF_CAPACITY_MAX &&
-           config->compute_us >= 0 && config->first_iteration >= 1 &&
-           config->first_iteration <= config->last_iteration &&
+           config->retained <= GWTF_RETAINED_MAX && config->compute_us >= 0 &&
+           config->first_iteration >= 1 && config->first_iteration <= config->last_iteration &&
            config->last_iteration < UINT32_MAX - 1 && config->microbatches >= 1 &&
            config->boundary_bytes > 0 && config->gradient_floats % 16 == 0;
 }
@@ -92,12 +95,19 @@ static gwtf_status create_tables(gwtf_protocol *p) {
     if (status != GWTF_OK)
         return status;
     p->transfers_max = transfers_max(p);
-    p->slots = calloc(p->config.capacity, sizeof *p->slots);
+    p->kept_next = p->config.capacity;
+    p->slots_count = p->config.capacity + p->config.retained;
+    p->slots = calloc(p->slots_count, sizeof *p->slots);
+    uint32_t next_size = protocol_stage_size(p, protocol_next_stage(p, p->stage));
+    uint64_t microbatches = (uint64_t)p->data_nodes * p->config.microbatches;
+    p->counted = calloc((size_t)(microbatches + 7) / 8, 1);
+    p->forgotten = calloc(next_size, sizeof *p->forgotten);
     p->transfers = calloc(p->transfers_max, sizeof *p->transfers);
     p->routes = calloc(p->config.capacity, sizeof *p->routes);
     p->flow_hops = calloc(2 * (size_t)p->config.capacity, sizeof *p->flow_hops);
-    p->hops = calloc(protocol_stage_size(p, protocol_next_stage(p, p->stage)), sizeof *p->hops);
-    if (!p->slots || !p->transfers || !p->routes || !p->flow_hops || !p->hops)
+    p->hops = calloc(next_size, sizeof *p->hops);
+    if (!p->counted || !p->forgotten || !p->slots || !p->transfers || !p->routes || !p->flow_hops ||
+        !p->hops)
         return GWTF_ERROR_MEMORY;
     return GWTF_OK;
 }
@@ -132,8 +142,6 @@ gwtf_status gwtf_protocol_create(const struct gwtf_protocol_config *config,
         gwtf_protocol_destroy(p);
         return status;
     }
-    gwtf_share_of(p->config.gradient_floats, p->replicas, p->rank, &p->share_offset,
-                  &p->share_count);
     *protocol = p;
     return GWTF_OK;
 }
@@ -150,6 +158,10 @@ void gwtf_protocol_destroy(gwtf_protocol *p) {
     free(p->routes);
     free(p->transfers);
     free(p->slots);
+    free(p->counted);
+    free(p->forgotten);
+    free(p->living);
+    free(p->replica);
     free(p->neighbours);
     free(p->stage_first);
     free(p->stage_members);
@@ -179,7 +191,8 @@ struct gwtf_message *protocol_send(gwtf_protocol *p, gwtf_node_id to, enum gwtf_
 void protocol_broadcast(gwtf_protocol *p, const struct gwtf_message *message,
                         bool other_stages_only) {
     for (uint32_t i = 0; i < p->config.members_count; i++) {
-        if (i == p->self || (other_stages_only && p->members[i].stage == p->stage))
+        if (i == p->self || p->members[i].down ||
+            (other_stages_only && p->members[i].stage == p->stage))
             continue;
         struct gwtf_action *action = protocol_emit(p, GWTF_ACTION_SEND);
         action->to = p->members[i].node;
@@ -187,7 +200,26 @@ void protocol_broadcast(gwtf_protocol *p, const struct gwtf_message *message,
     }
 }
 
-static void finish(gwtf_protocol *p, gwtf_status status, gwtf_node_id culprit) {
+void protocol_tell_replicas(gwtf_protocol *p, const struct gwtf_message *message) {
+    for (uint32_t rank = 0; rank < p->replicas; rank++) {
+        if (rank == p->rank || protocol_replica_is_down(p, rank))
+            continue;
+        struct gwtf_action *action = protocol_emit(p, GWTF_ACTION_SEND);
+        action->to = protocol_stage_node(p, p->stage, rank);
+        action->message = *message;
+    }
+}
+
+struct gwtf_incident *protocol_incident(gwtf_protocol *p, enum gwtf_incident_kind kind,
+                                        gwtf_node_id node) {
+    struct gwtf_action *action = protocol_emit(p, GWTF_ACTION_INCIDENT);
+    action->incident.kind = kind;
+    action->incident.node = node;
+    action->incident.iteration = p->iteration;
+    return &action->incident;
+}
+
+void protocol_finish(gwtf_protocol *p, gwtf_status status, gwtf_node_id culprit) {
     p->finished = true;
     p->status = status;
     struct gwtf_action *action = protocol_emit(p, GWTF_ACTION_FINISH);
@@ -200,15 +232,30 @@ void protocol_close(gwtf_protocol *p, gwtf_status status, gwtf_node_id culprit) 
     message.body.close.status = (uint32_t)status;
     message.body.close.culprit = culprit;
     protocol_broadcast(p, &message, false);
-    finish(p, status, culprit);
+    protocol_finish(p, status, culprit);
+}
+
+/* The recorder may have been lost before it had told all: data nodes tell all, and relays the data
+ * nodes, one of which would be the recorder. */
+static void pass_on_close(gwtf_protocol *p, const struct gwtf_message *message) {
+    for (uint32_t i = 0; i < p->config.members_count; i++) {
+        if (i == p->self || p->members[i].down || (p->stage > 0 && p->members[i].stage > 0))
+            continue;
+        struct gwtf_action *action = protocol_emit(p, GWTF_ACTION_SEND);
+        action->to = p->members[i].node;
+        action->message = *message;
+    }
 }
 
 static void handle_close(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message) {
     gwtf_status status = (gwtf_status)message->body.close.status;
     /* A good end is the recorder's to tell. */
-    if ((status == GWTF_OK || status == GWTF_ERROR_INTERRUPTED) && peer != p->recorder)
+    bool is_good = status == GWTF_OK || status == GWTF_ERROR_INTERRUPTED;
+    if (is_good && !(p->ended && p->snapshot_wanted == 0))
         return;
-    finish(p, status, message->body.close.culprit);
+    (void)peer;
+    pass_on_close(p, message);
+    protocol_finish(p, status, message->body.close.culprit);
 }
 
 static void handle_done(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message) {
@@ -226,24 +273,66 @@ static void (*const message_handlers[])(gwtf_protocol *, gwtf_node_id,
     [GWTF_MESSAGE_BACKWARD] = protocol_slots_backward,
     [GWTF_MESSAGE_REFUSED] = protocol_routing_answer,
     [GWTF_MESSAGE_ACCEPTED] = protocol_routing_answer,
+    [GWTF_MESSAGE_ASK] = protocol_repair_message,
+    [GWTF_MESSAGE_HELD] = protocol_repair_message,
+    [GWTF_MESSAGE_NOT_HELD] = protocol_repair_message,
+    [GWTF_MESSAGE_FORGOTTEN] = protocol_repair_message,
     [GWTF_MESSAGE_DONE] = handle_done,
+    [GWTF_MESSAGE_VIEW] = protocol_aggregation_message,
+    [GWTF_MESSAGE_IRREPARABLE] = protocol_repair_message,
+    [GWTF_MESSAGE_RESTART] = protocol_iteration_restart,
     [GWTF_MESSAGE_CONTRIBUTION] = protocol_aggregation_message,
     [GWTF_MESSAGE_REDUCED] = protocol_aggregation_message,
+    [GWTF_MESSAGE_COMPLETE] = protocol_aggregation_message,
     [GWTF_MESSAGE_NORM] = protocol_aggregation_message,
-    [GWTF_MESSAGE_READY] = protocol_aggregation_message,
     [GWTF_MESSAGE_HASH] = protocol_snapshot_message,
     [GWTF_MESSAGE_WRITTEN] = protocol_snapshot_message,
+    [GWTF_MESSAGE_WRITE] = protocol_snapshot_message,
+    [GWTF_MESSAGE_RECORDED] = protocol_snapshot_message,
+    [GWTF_MESSAGE_DOWN] = protocol_view_message,
+    [GWTF_MESSAGE_FENCED] = protocol_view_message,
     [GWTF_MESSAGE_CLOSE] = handle_close,
     [GWTF_MESSAGE_PROBE] = protocol_links_probe,
 };
 #define MESSAGE_HANDLERS (sizeof message_handlers / sizeof message_handlers[0])
 
+/* It lives after all: nothing of it is taken, and it is told why. */
+static void refuse_lost(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message) {
+    if (message->kind != GWTF_MESSAGE_FENCED && message->kind != GWTF_MESSAGE_CLOSE)
+        protocol_send(p, peer, GWTF_MESSAGE_FENCED, GWTF_PHASE_TRAIN, p->iteration);
+}
+
+/* Those that mean nothing once the iteration has begun anew. */
+static bool has_generation(const struct gwtf_message *message) {
+    switch (message->kind) {
+    case GWTF_MESSAGE_FORWARD:
+    case GWTF_MESSAGE_BACKWARD:
+    case GWTF_MESSAGE_REFUSED:
+    case GWTF_MESSAGE_ASK:
+    case GWTF_MESSAGE_HELD:
+    case GWTF_MESSAGE_NOT_HELD:
+    case GWTF_MESSAGE_FORGOTTEN:
+    case GWTF_MESSAGE_DONE:
+    case GWTF_MESSAGE_IRREPARABLE:
+    case GWTF_MESSAGE_RESTART:
+    case GWTF_MESSAGE_CONTRIBUTION:
+    case GWTF_MESSAGE_REDUCED:
+    case GWTF_MESSAGE_NORM:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void handle_message(gwtf_protocol *p, const struct gwtf_event *event) {
     const struct gwtf_message *message = &event->message;
     uint32_t member = protocol_member_find(p, event->peer);
     p->answered = false;
-    if (member != PROTOCOL_NONE && member != p->self && message->kind < MESSAGE_HANDLERS &&
-        message_handlers[message->kind])
+    bool is_known = member != PROTOCOL_NONE && member != p->self &&
+                    message->kind < MESSAGE_HANDLERS && message_handlers[message->kind];
+    if (is_known && p->members[member].down)
+        refuse_lost(p, event->peer, message);
+    else if (is_known && (!has_generation(message) || protocol_iteration_is_current(p, message)))
         message_handlers[message->kind](p, event->peer, message);
     /* What no handler wanted. */
     if (message->payload_bytes > 0 && !p->answered && !p->finished)
@@ -276,15 +365,6 @@ static void handle_sent(gwtf_protocol *p, const struct gwtf_event *event) {
         protocol_aggregation_sent(p, &transfer);
 }
 
-/* The recorder decides how a run ends whose work is done; until then every node is needed. */
-static void handle_peer_down(gwtf_protocol *p, gwtf_node_id peer) {
-    if (protocol_member_find(p, peer) == PROTOCOL_NONE || peer == p->config.self)
-        return;
-    if (p->ended && p->config.self != p->recorder && peer != p->recorder)
-        return;
-    protocol_close(p, GWTF_ERROR_PEER, peer);
-}
-
 static void dispatch(gwtf_protocol *p, const struct gwtf_event *event) {
     switch (event->kind) {
     case GWTF_EVENT_START:
@@ -313,7 +393,7 @@ static void dispatch(gwtf_protocol *p, const struct gwtf_event *event) {
         protocol_snapshot_manifest(p, event);
         break;
     case GWTF_EVENT_PEER_DOWN:
-        handle_peer_down(p, event->peer);
+        protocol_view_down(p, event->peer, true);
         break;
     case GWTF_EVENT_STOP:
         p->stop_wanted = p->stage == 0;
@@ -325,8 +405,17 @@ static void dispatch(gwtf_protocol *p, const struct gwtf_event *event) {
 
 static void advance(gwtf_protocol *p) {
     static void (*const concepts[])(gwtf_protocol *) = {
-        protocol_membership_advance, protocol_iteration_advance, protocol_aggregation_advance,
-        protocol_snapshot_advance,   protocol_routing_advance,   protocol_schedule_advance,
+        protocol_membership_advance,
+        protocol_view_advance,
+        protocol_iteration_advance,
+        protocol_aggregation_advance,
+        protocol_repair_advance,
+        /* A stage that has just turned out to be incomplete may need the iteration to begin anew.
+         */
+        protocol_iteration_advance,
+        protocol_snapshot_advance,
+        protocol_routing_advance,
+        protocol_schedule_advance,
     };
     for (size_t i = 0; i < sizeof concepts / sizeof concepts[0] && !p->finished; i++)
         concepts[i](p);
@@ -341,6 +430,7 @@ gwtf_status gwtf_protocol_step(gwtf_protocol *p, const struct gwtf_event *event,
     if (!p->started && event->kind != GWTF_EVENT_START)
         return GWTF_OK;
     p->update = update;
+    p->flow_sent = 0;
     if (event->now_us > p->now_us)
         p->now_us = event->now_us;
     dispatch(p, event);
@@ -353,6 +443,8 @@ gwtf_status gwtf_protocol_step(gwtf_protocol *p, const struct gwtf_event *event,
     update->deadline_us = protocol_membership_deadline(p);
     if (routing_us < update->deadline_us)
         update->deadline_us = routing_us;
+    if (p->spread_pending)
+        update->deadline_us = p->now_us;
     return GWTF_OK;
 }
 
@@ -361,9 +453,14 @@ struct gwtf_protocol_view gwtf_protocol_get_view(const gwtf_protocol *p) {
                                       .phase = p->phase,
                                       .slots_used = p->slots_used,
                                       .capacity = p->config.capacity,
+                                      .nodes = p->living_count,
                                       .microbatches_trained = p->microbatches_trained,
                                       .refusals = p->refusals,
                                       .finished = p->finished};
+    if (p->started)
+        view.generation = p->rounds[p->iteration & 1].generation;
+    for (uint32_t i = p->config.capacity; i < p->slots_count; i++)
+        view.retained += p->slots[i].state == SLOT_KEPT;
     if (p->stage == 0)
         view.routes = (uint32_t)gwtf_flow_routes(p->flow, p->routes, p->config.capacity);
     for (uint32_t i = 0; i < view.routes; i++) {

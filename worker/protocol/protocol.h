@@ -13,8 +13,9 @@
  *   and pass on; the last stage returns them to their data node, which computes the loss; gradients
  *   go the same way back. DONE from every data node ends it.
  * - aggregate: the replicas of each stage (data nodes are the replicas of stage 0) exchange shares:
- *   each reduces its share in the order of node ids and sends the sum to the others; norms go to
- * all stages; nobody steps before every replica is READY.
+ *   each reduces its share in the order of node ids and sends the sum to the others; who has all of
+ * it says COMPLETE; a stage whose living replicas all have says so to the others with its NORM;
+ * nobody steps before all stages have.
  * - snapshot, when due: every replica hashes its weights, the first writes the stage; the recorder
  *   (the data node with the lowest id) compares the hashes and writes the manifest. Training goes
  * on meanwhile; only the step of the next iteration waits for the hash, and the next snapshot's
@@ -42,10 +43,20 @@
 #define GWTF_REPLICAS_MAX 1024 /* of one stage */
 #define GWTF_STAGES_MAX 255
 #define GWTF_CAPACITY_MAX 4096 /* slots of one node */
+#define GWTF_RETAINED_MAX 65536
 
 struct gwtf_member {
     gwtf_node_id node;
     uint32_t stage; /* 0: data node */
+};
+
+/* What becomes of microbatches that a lost node had. */
+enum gwtf_recovery {
+    /* All are repaired in the lost node's stage alone: each counts once. */
+    GWTF_RECOVERY_EXACT,
+    /* Those under way are; those that the node had added to its gradients are lost to its stage,
+     * whose sum is scaled up by what is missing: each stage on its own. */
+    GWTF_RECOVERY_DROP
 };
 
 struct gwtf_protocol_config {
@@ -68,6 +79,12 @@ struct gwtf_protocol_config {
     enum gwtf_flow_policy policy;
     enum gwtf_flow_objective objective;
     uint32_t negotiation; /* as in struct gwtf_flow_config */
+    enum gwtf_recovery recovery;
+    /* Slots from `capacity` on that keep what finished microbatches sent, OUTPUT and
+     * INPUT_GRADIENT, until the iteration is committed. As many as microbatches pass this node in
+     * an iteration and every loss is repaired in its own stage; where the oldest had to give way,
+     * the loss of a node that it went to begins the iteration anew. */
+    uint32_t retained;
     uint64_t seed;
 };
 
@@ -90,7 +107,8 @@ enum gwtf_payload_kind {
     GWTF_PAYLOAD_BOUNDARY,
     /* floats offset..offset+count-1 of the node's own gradients (sent) */
     GWTF_PAYLOAD_GRADIENT,
-    /* count floats: the contribution of replica `part` to this node's share (received) */
+    /* count floats: contribution number `part` to this node's share (received). It lies at part *
+     * count of memory for gradient_floats floats and one line of 16 more for each replica */
     GWTF_PAYLOAD_PART,
     /* floats offset..offset+count-1 of the reduced gradients (sent and received) */
     GWTF_PAYLOAD_REDUCED,
@@ -124,7 +142,9 @@ enum gwtf_work_kind {
     /* optimizer step of `iteration` with gradient_norm; then gradients are zero */
     GWTF_WORK_STEP,
     /* hash of the weights; with `writes` also a copy to the snapshot thread */
-    GWTF_WORK_SNAPSHOT
+    GWTF_WORK_SNAPSHOT,
+    /* gradients are zero again, without a step */
+    GWTF_WORK_CLEAR
 };
 struct gwtf_work {
     enum gwtf_work_kind kind;
@@ -136,6 +156,7 @@ struct gwtf_work {
     uint64_t count;
     uint32_t own_part;
     uint8_t parts_present[GWTF_REPLICAS_MAX / 8]; /* bit i: part i counts */
+    double scale;                                 /* REDUCE: of the sum; 1 but with DROP */
     double gradient_norm;
     bool writes;
 };
@@ -195,7 +216,11 @@ struct gwtf_report {
     uint64_t tokens;
     int64_t duration_us; /* without validation */
     uint32_t microbatches;
-    uint32_t nodes;
+    uint32_t nodes;    /* alive */
+    uint32_t lost;     /* nodes, since the report before */
+    uint32_t joined;   /* nodes, since the report before */
+    uint32_t repaired; /* microbatches that substitutes took over, all stages */
+    int64_t wasted_us; /* compute that had been done before, or was thrown away */
     double gradient_norm;
     /* index 0..S: share of the duration that its nodes spent on microbatches, averaged */
     double stage_utilisation[GWTF_STAGES_MAX + 1];
@@ -210,6 +235,22 @@ struct gwtf_reroute {
     int64_t new_cost_us;
 };
 
+enum gwtf_incident_kind {
+    GWTF_INCIDENT_DOWN,      /* node: declared down. Nothing of it may be received any more, into
+                              * whatever memory it was to go */
+    GWTF_INCIDENT_REPAIRED,  /* microbatches that had been sent to `node`, a lost one, were sent to
+                              * substitutes; duration_us: since the loss was known */
+    GWTF_INCIDENT_RESTARTED, /* the iteration begins anew; node: this one, the recorder */
+    GWTF_INCIDENT_SNAPSHOT   /* the iteration's snapshot was given up: its writer is lost */
+};
+struct gwtf_incident {
+    enum gwtf_incident_kind kind;
+    gwtf_node_id node;
+    uint32_t iteration;
+    uint32_t microbatches;
+    int64_t duration_us;
+};
+
 enum gwtf_action_kind {
     /* to, message; with payload_bytes > 0: from `payload`, and PAYLOAD_SENT with `ticket` */
     GWTF_ACTION_SEND,
@@ -219,7 +260,7 @@ enum gwtf_action_kind {
     GWTF_ACTION_DISCARD,
     /* work, for the compute thread, in order; at most two are under way at one time */
     GWTF_ACTION_WORK,
-    /* report: the recorder's line of metrics */
+    /* report: the recorder's line of metrics. A new recorder may repeat the lost one's last */
     GWTF_ACTION_REPORT,
     /* iteration: this node's weights are those after it */
     GWTF_ACTION_STEPPED,
@@ -229,6 +270,11 @@ enum gwtf_action_kind {
     GWTF_ACTION_REROUTED,
     /* iteration, files: write the manifest; MANIFEST_WRITTEN follows */
     GWTF_ACTION_MANIFEST,
+    /* slot, kept: slot `slot` and slot `kept`, which is at least `capacity`, change the memory of
+     * their OUTPUT and of their INPUT_GRADIENT. Sends under way go on from where they are */
+    GWTF_ACTION_KEEP,
+    /* incident: for the run's events */
+    GWTF_ACTION_INCIDENT,
     /* status: this node is done, all its sends first, but for those to nodes that have left;
      * nothing follows. GWTF_OK; INTERRUPTED after a STOP, with its snapshot whole; else what went
      * wrong */
@@ -244,6 +290,9 @@ struct gwtf_action {
     uint64_t hash;
     gwtf_status status;
     gwtf_node_id culprit; /* FINISH with an error: the node that it is about, or GWTF_NODE_NONE */
+    uint32_t slot;
+    uint32_t kept;
+    struct gwtf_incident incident;
     struct gwtf_work work;
     struct gwtf_reroute reroute;
     const struct gwtf_report *report;    /* lives until the next step */
@@ -281,6 +330,9 @@ struct gwtf_protocol_view {
     enum gwtf_phase phase;
     uint32_t slots_used;
     uint32_t capacity;
+    uint32_t nodes;         /* not known to be lost */
+    uint32_t generation;    /* how often the iteration began */
+    uint32_t retained;      /* kept slots in use */
     uint32_t routes;        /* data node */
     int64_t routes_cost_us; /* their sum, and the largest */
     int64_t route_cost_us_max;

@@ -21,7 +21,7 @@ static bool was_tried(const struct protocol_slot *slot, uint32_t rank) {
 static bool is_open_hop(const gwtf_protocol *p, const struct protocol_slot *slot,
                         gwtf_node_id hop) {
     uint32_t member = hop == GWTF_NODE_NONE ? PROTOCOL_NONE : protocol_member_find(p, hop);
-    return member != PROTOCOL_NONE &&
+    return member != PROTOCOL_NONE && !p->members[member].down &&
            p->members[member].stage == protocol_next_stage(p, p->stage) &&
            !was_tried(slot, p->members[member].rank);
 }
@@ -64,7 +64,7 @@ static gwtf_node_id choose_hop(gwtf_protocol *p, const struct protocol_slot *slo
             return p->hops[i];
     /* Nodes that the flow algorithm would not use are still better than none. */
     for (uint32_t rank = 0; rank < hops_max; rank++)
-        if (!was_tried(slot, rank))
+        if (is_open_hop(p, slot, protocol_stage_node(p, next_stage, rank)))
             return protocol_stage_node(p, next_stage, rank);
     return GWTF_NODE_NONE;
 }
@@ -78,6 +78,33 @@ static void pause_slot(gwtf_protocol *p, struct protocol_slot *slot) {
     slot->refused_rounds++;
     slot->retry_us = p->now_us + (pause_us < PAUSE_MOST_US ? pause_us : PAUSE_MOST_US);
     memset(slot->tried, 0, sizeof slot->tried);
+}
+
+static bool wants_hop(const struct protocol_slot *slot) {
+    return slot->state == SLOT_ROUTING || (slot->resend && slot->state != SLOT_LEAVING);
+}
+
+/* The last microbatch that went to a lost node is with a substitute. */
+static void tell_repaired(gwtf_protocol *p, gwtf_node_id lost, gwtf_time_us lost_us) {
+    uint32_t microbatches = 0;
+    for (uint32_t i = 0; i < p->slots_count; i++) {
+        const struct protocol_slot *slot = &p->slots[i];
+        if (slot->state == SLOT_FREE || !slot->repaired || slot->lost_next != lost)
+            continue;
+        if (wants_hop(slot))
+            return;
+        microbatches++;
+    }
+    struct gwtf_incident *incident = protocol_incident(p, GWTF_INCIDENT_REPAIRED, lost);
+    incident->microbatches = microbatches;
+    incident->duration_us = p->now_us - lost_us;
+}
+
+static uint32_t flags_of(const struct protocol_slot *slot) {
+    if (!slot->repaired)
+        return 0;
+    return slot->state >= SLOT_BACKWARD_READY ? GWTF_MICROBATCH_REPAIR | GWTF_MICROBATCH_LOCAL
+                                              : GWTF_MICROBATCH_REPAIR;
 }
 
 static void pass_on(gwtf_protocol *p, struct protocol_slot *slot) {
@@ -97,19 +124,26 @@ static void pass_on(gwtf_protocol *p, struct protocol_slot *slot) {
     action->message.body.microbatch.id = slot->microbatch;
     action->message.body.microbatch.flow = next_flow;
     action->message.body.microbatch.attempt = slot->attempt;
+    action->message.body.microbatch.flags = flags_of(slot);
+    action->message.body.microbatch.replaces = slot->lost_next;
+    action->message.generation = slot->generation;
     slot->next = hop;
     slot->sent_us = p->now_us;
     protocol_membership_feed_back(p, hop, GWTF_FLOW_FEEDBACK_SENT, 0);
-    slot->state = SLOT_AWAY;
+    if (slot->state == SLOT_ROUTING)
+        slot->state = SLOT_AWAY;
+    slot->resend = false;
     slot->sends++;
     slot->output_sends++;
+    if (slot->repaired && slot->lost_next != GWTF_NODE_NONE)
+        tell_repaired(p, slot->lost_next, slot->lost_us);
 }
 
 void protocol_routing_answer(gwtf_protocol *p, gwtf_node_id peer,
                              const struct gwtf_message *message) {
     struct protocol_slot *slot = protocol_slot_find(
         p, (enum gwtf_phase)message->phase, message->iteration, message->body.microbatch.id);
-    if (!slot || slot->state != SLOT_AWAY || slot->next != peer ||
+    if (!slot || wants_hop(slot) || slot->state == SLOT_ASKING || slot->next != peer ||
         slot->attempt != message->body.microbatch.attempt)
         return;
     if (message->kind == GWTF_MESSAGE_ACCEPTED) {
@@ -118,10 +152,7 @@ void protocol_routing_answer(gwtf_protocol *p, gwtf_node_id peer,
         return;
     }
     protocol_membership_feed_back(p, peer, GWTF_FLOW_FEEDBACK_REFUSED, 0);
-    uint32_t rank = p->members[protocol_member_find(p, peer)].rank;
-    slot->tried[rank / 8] = (uint8_t)(slot->tried[rank / 8] | 1u << (rank % 8));
-    slot->state = SLOT_ROUTING;
-    slot->retry_us = p->now_us;
+    protocol_repair_take_back(p, slot, false);
 }
 
 void protocol_routing_begin(gwtf_protocol *p) {
@@ -163,7 +194,8 @@ static gwtf_time_us routeless_until_us(const gwtf_protocol *p) {
 /* A microbatch of this data node has not found a taker yet. */
 static bool is_one_leaving(const gwtf_protocol *p) {
     for (uint32_t i = 0; i < p->config.capacity; i++)
-        if (p->slots[i].state >= SLOT_FORWARD_READY && p->slots[i].state <= SLOT_ROUTING)
+        if ((p->slots[i].state >= SLOT_FORWARD_READY && p->slots[i].state <= SLOT_ROUTING) ||
+            (p->slots[i].state == SLOT_AWAY && p->slots[i].resend))
             return true;
     return false;
 }
@@ -201,19 +233,24 @@ static void start_microbatches(gwtf_protocol *p) {
 }
 
 static bool can_pass_on(const struct protocol_slot *slot) {
-    return slot->state == SLOT_ROUTING && slot->output_sends < PROTOCOL_OUTPUT_SENDS_MAX;
+    return wants_hop(slot) && slot->output_sends < PROTOCOL_OUTPUT_SENDS_MAX;
+}
+
+/* Kept slots are many, and hardly ever have anything to pass on. */
+static uint32_t slots_to_pass_on(const gwtf_protocol *p) {
+    return p->kept_resend ? p->slots_count : p->config.capacity;
 }
 
 void protocol_routing_advance(gwtf_protocol *p) {
     start_microbatches(p);
-    for (uint32_t i = 0; i < p->config.capacity; i++)
+    for (uint32_t i = 0; i < slots_to_pass_on(p); i++)
         if (can_pass_on(&p->slots[i]) && p->slots[i].retry_us <= p->now_us)
             pass_on(p, &p->slots[i]);
 }
 
 gwtf_time_us protocol_routing_deadline(const gwtf_protocol *p) {
     gwtf_time_us deadline_us = GWTF_TIME_NEVER;
-    for (uint32_t i = 0; i < p->config.capacity; i++)
+    for (uint32_t i = 0; i < slots_to_pass_on(p); i++)
         if (can_pass_on(&p->slots[i]) && p->slots[i].retry_us < deadline_us)
             deadline_us = p->slots[i].retry_us;
     if (p->stage == 0 && p->source.routeless_us != GWTF_TIME_NEVER &&

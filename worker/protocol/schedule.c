@@ -26,6 +26,16 @@ static bool has_weights(const gwtf_protocol *p, const struct protocol_slot *slot
     return p->stepped == (slot->phase == GWTF_PHASE_TRAIN ? slot->iteration - 1 : slot->iteration);
 }
 
+/* Once the step is to be done, no gradient is added to any more; and never while it is being sent,
+ * or not yet cleared. */
+static bool may_run(const gwtf_protocol *p, const struct protocol_slot *slot) {
+    if (slot->phase != GWTF_PHASE_TRAIN)
+        return true;
+    if (p->aggregation == AGGREGATION_STEPPING)
+        return false;
+    return slot->state != SLOT_BACKWARD_READY || (p->gradient_sends == 0 && !p->clear_wanted);
+}
+
 static bool is_ready(const struct protocol_slot *slot) {
     return slot->state == SLOT_FORWARD_READY || slot->state == SLOT_LOSS_READY ||
            slot->state == SLOT_BACKWARD_READY;
@@ -36,7 +46,7 @@ static struct protocol_slot *most_urgent(gwtf_protocol *p) {
     struct urgency best_urgency = {0};
     for (uint32_t i = 0; i < p->config.capacity; i++) {
         struct protocol_slot *slot = &p->slots[i];
-        if (!is_ready(slot) || !has_weights(p, slot))
+        if (!is_ready(slot) || !has_weights(p, slot) || !may_run(p, slot))
             continue;
         struct urgency urgency = {.forward = slot->state == SLOT_FORWARD_READY,
                                   .iteration = slot->iteration,
@@ -53,6 +63,7 @@ static struct protocol_slot *most_urgent(gwtf_protocol *p) {
 /* Each kind of ready has its work and, while that runs, its state. */
 static void begin_slot_work(gwtf_protocol *p, struct protocol_slot *slot, struct gwtf_work *work) {
     bool data_node = p->stage == 0;
+    slot->running = true;
     work->phase = slot->phase;
     work->iteration = slot->iteration;
     work->slot = protocol_slot_index(p, slot);

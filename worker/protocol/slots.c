@@ -12,15 +12,24 @@ struct protocol_slot *protocol_slot_unused(gwtf_protocol *p) {
     return NULL;
 }
 
+static bool holds(const struct protocol_slot *slot, enum gwtf_phase phase, uint32_t iteration,
+                  struct gwtf_microbatch microbatch) {
+    return slot->state != SLOT_FREE && slot->state != SLOT_LEAVING && slot->phase == phase &&
+           slot->iteration == iteration && slot->microbatch.data_node == microbatch.data_node &&
+           slot->microbatch.index == microbatch.index;
+}
+
 struct protocol_slot *protocol_slot_find(gwtf_protocol *p, enum gwtf_phase phase,
                                          uint32_t iteration, struct gwtf_microbatch microbatch) {
-    for (uint32_t i = 0; i < p->config.capacity; i++) {
-        struct protocol_slot *slot = &p->slots[i];
-        if (slot->state != SLOT_FREE && slot->phase == phase && slot->iteration == iteration &&
-            slot->microbatch.data_node == microbatch.data_node &&
-            slot->microbatch.index == microbatch.index)
-            return slot;
-    }
+    for (uint32_t i = 0; i < p->config.capacity; i++)
+        if (holds(&p->slots[i], phase, iteration, microbatch))
+            return &p->slots[i];
+    /* Kept slots are many: one that cannot be there is not looked for. */
+    bool may_be_kept = phase == GWTF_PHASE_TRAIN && iteration == p->iteration &&
+                       (p->kept_shadow || protocol_slot_counted(p, microbatch));
+    for (uint32_t i = p->config.capacity; may_be_kept && i < p->slots_count; i++)
+        if (holds(&p->slots[i], phase, iteration, microbatch))
+            return &p->slots[i];
     return NULL;
 }
 
@@ -37,20 +46,33 @@ void protocol_slot_take(gwtf_protocol *p, struct protocol_slot *slot, enum gwtf_
     slot->microbatch = microbatch;
     slot->previous = GWTF_NODE_NONE;
     slot->next = GWTF_NODE_NONE;
+    slot->replaces = GWTF_NODE_NONE;
+    slot->lost_next = GWTF_NODE_NONE;
+    if (phase == GWTF_PHASE_TRAIN)
+        slot->generation = protocol_round_of(p, iteration)->generation;
     p->slots_used++;
 }
 
 static void free_slot(gwtf_protocol *p, struct protocol_slot *slot) {
     slot->state = SLOT_FREE;
-    p->slots_used--;
+    slot->resend = false;
+    p->slots_used -= protocol_slot_index(p, slot) < p->config.capacity;
 }
 
 void protocol_slot_settle(gwtf_protocol *p, struct protocol_slot *slot) {
     if (slot->state == SLOT_AWAY && p->stage > 0 && slot->phase == GWTF_PHASE_VALIDATE &&
         slot->accepted)
         slot->state = SLOT_LEAVING;
-    if (slot->state == SLOT_LEAVING && slot->sends == 0)
+    if (slot->state == SLOT_LEAVING && slot->sends == 0 && !slot->receiving && !slot->running)
         free_slot(p, slot);
+}
+
+void protocol_slot_give_up(gwtf_protocol *p, struct protocol_slot *slot) {
+    if (slot->state == SLOT_FREE)
+        return;
+    slot->state = SLOT_LEAVING;
+    slot->resend = false;
+    protocol_slot_settle(p, slot);
 }
 
 static void make_ready(gwtf_protocol *p, struct protocol_slot *slot,
@@ -84,25 +106,47 @@ static bool is_sound_forward(const gwtf_protocol *p, gwtf_node_id peer,
            is_open(p, (enum gwtf_phase)message->phase, message->iteration);
 }
 
+/* A later stage may still have to do again what it had by way of a lost node of this one. */
+static bool is_output_wanted(const gwtf_protocol *p) {
+    const struct protocol_round *round = &p->rounds[p->iteration & 1];
+    for (uint32_t stage = p->stage + 1; stage <= p->config.stages; stage++)
+        if (!round->norms[stage].here)
+            return p->aggregation < AGGREGATION_STEPPING;
+    return false;
+}
+
+/* Its microbatches go into the sum that the stage is about to put together, or has. */
+static bool is_of_this_iteration(const gwtf_protocol *p, const struct gwtf_message *message) {
+    return message->phase == GWTF_PHASE_TRAIN && message->iteration == p->iteration;
+}
+
 static void answer(gwtf_protocol *p, const struct protocol_slot *slot,
                    enum gwtf_message_kind kind) {
     struct gwtf_message *message =
         protocol_send(p, slot->previous, kind, slot->phase, slot->iteration);
+    message->generation = slot->generation;
     message->body.microbatch.id = slot->microbatch;
     message->body.microbatch.flow = slot->flow;
     message->body.microbatch.attempt = slot->input_attempt;
 }
 
+static void reply(gwtf_protocol *p, gwtf_node_id peer, enum gwtf_message_kind kind,
+                  const struct gwtf_message *message) {
+    struct gwtf_message *answer =
+        protocol_send(p, peer, kind, (enum gwtf_phase)message->phase, message->iteration);
+    answer->generation = message->generation;
+    answer->body.microbatch = message->body.microbatch;
+}
+
 static void refuse(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message) {
     p->refusals++;
-    protocol_send(p, peer, GWTF_MESSAGE_REFUSED, (enum gwtf_phase)message->phase,
-                  message->iteration)
-        ->body.microbatch = message->body.microbatch;
+    reply(p, peer, GWTF_MESSAGE_REFUSED, message);
 }
 
 static void receive_boundary(gwtf_protocol *p, gwtf_node_id peer,
-                             const struct gwtf_message *message, const struct protocol_slot *slot,
+                             const struct gwtf_message *message, struct protocol_slot *slot,
                              enum gwtf_boundary boundary) {
+    slot->receiving = true;
     struct gwtf_payload payload = {
         .kind = GWTF_PAYLOAD_BOUNDARY, .slot = protocol_slot_index(p, slot), .boundary = boundary};
     protocol_transfer_receive(p, peer, message, payload);
@@ -117,18 +161,31 @@ void protocol_slots_forward(gwtf_protocol *p, gwtf_node_id peer,
     struct protocol_slot *slot = protocol_slot_find(p, phase, message->iteration, id);
     if (p->stage == 0) {
         /* It left from a slot here, which has waited for it. */
-        if (!slot || slot->state != SLOT_AWAY)
+        if (!slot || slot->state != SLOT_AWAY) {
+            /* In validation it may come once more than it is missed: nobody need keep it. */
+            if (phase == GWTF_PHASE_VALIDATE)
+                reply(p, peer, GWTF_MESSAGE_ACCEPTED, message);
             return;
+        }
     } else {
-        if (slot)
-            return;
-        slot = protocol_slot_unused(p);
-        if (!slot) {
+        slot = slot ? NULL : protocol_slot_unused(p);
+        bool durable = is_of_this_iteration(p, message) && protocol_aggregation_is_durable(p);
+        uint32_t flags = message->body.microbatch.flags;
+        if (durable && (flags & GWTF_MICROBATCH_LOCAL) && !is_output_wanted(p))
+            return; /* the stage's sum has it */
+        if (!slot ||
+            (is_of_this_iteration(p, message) && !durable && !protocol_aggregation_is_open(p))) {
             refuse(p, peer, message);
             return;
         }
         protocol_slot_take(p, slot, phase, message->iteration, id);
         slot->flow = message->body.microbatch.flow;
+        slot->asks = flags & GWTF_MICROBATCH_REPAIR;
+        slot->repaired = slot->asks;
+        slot->local = flags & GWTF_MICROBATCH_LOCAL;
+        slot->replaces = message->body.microbatch.replaces;
+        slot->shadow = durable;
+        p->repaired += slot->asks;
     }
     slot->previous = peer;
     slot->input_attempt = message->body.microbatch.attempt;
@@ -166,9 +223,32 @@ static void received_input(gwtf_protocol *p, struct protocol_slot *slot, bool wh
         free_slot(p, slot);
 }
 
+void protocol_slots_unreceived(gwtf_protocol *p, const struct protocol_transfer *transfer) {
+    struct protocol_slot *slot = &p->slots[transfer->payload.slot];
+    slot->receiving = false;
+    if (slot->state == SLOT_LEAVING) {
+        protocol_slot_settle(p, slot);
+    } else if (slot->state == SLOT_RECEIVING_GRADIENT) {
+        slot->state = p->stage == 0 ? SLOT_RETURNING : SLOT_AWAY;
+    } else {
+        /* A substitute that was told that it is here. */
+        if (slot->previous != transfer->peer && !protocol_is_down(p, slot->previous))
+            answer(p, slot, GWTF_MESSAGE_REFUSED);
+        if (p->stage == 0)
+            slot->state = SLOT_AWAY;
+        else
+            free_slot(p, slot);
+    }
+}
+
 void protocol_slots_received(gwtf_protocol *p, const struct protocol_transfer *transfer,
                              bool whole) {
     struct protocol_slot *slot = &p->slots[transfer->payload.slot];
+    slot->receiving = false;
+    if (slot->state == SLOT_LEAVING) {
+        protocol_slot_settle(p, slot);
+        return;
+    }
     if (transfer->payload.boundary == GWTF_BOUNDARY_INPUT) {
         received_input(p, slot, whole);
         return;
@@ -190,7 +270,10 @@ void protocol_slots_sent(gwtf_protocol *p, const struct protocol_transfer *trans
     protocol_slot_settle(p, slot);
 }
 
-static void send_back(gwtf_protocol *p, struct protocol_slot *slot) {
+/* To a lost node nothing is sent: a substitute will ask for it. */
+void protocol_slot_send_back(gwtf_protocol *p, struct protocol_slot *slot) {
+    if (slot->local || protocol_is_down(p, slot->previous))
+        return;
     struct gwtf_payload payload = {.kind = GWTF_PAYLOAD_BOUNDARY,
                                    .slot = protocol_slot_index(p, slot),
                                    .boundary = GWTF_BOUNDARY_INPUT_GRADIENT};
@@ -199,14 +282,33 @@ static void send_back(gwtf_protocol *p, struct protocol_slot *slot) {
                                slot->iteration, p->config.boundary_bytes, payload);
     action->message.body.microbatch.id = slot->microbatch;
     action->message.body.microbatch.flow = slot->flow;
+    action->message.generation = slot->generation;
     slot->sends++;
+}
+
+static uint64_t bit_of(const gwtf_protocol *p, struct gwtf_microbatch microbatch) {
+    uint32_t rank = p->members[protocol_member_find(p, microbatch.data_node)].rank;
+    return (uint64_t)rank * p->config.microbatches + microbatch.index;
+}
+
+bool protocol_slot_counted(const gwtf_protocol *p, struct gwtf_microbatch microbatch) {
+    uint32_t source = protocol_member_find(p, microbatch.data_node);
+    if (source == PROTOCOL_NONE || p->members[source].stage != 0 ||
+        microbatch.index >= p->config.microbatches)
+        return false;
+    uint64_t bit = bit_of(p, microbatch);
+    return p->counted[bit / 8] >> (bit % 8) & 1;
 }
 
 /* The gradients now hold this microbatch. */
 static void count_trained(gwtf_protocol *p, const struct protocol_slot *slot) {
+    p->microbatches_trained++;
+    if (slot->shadow)
+        return;
+    uint64_t bit = bit_of(p, slot->microbatch);
+    p->counted[bit / 8] = (uint8_t)(p->counted[bit / 8] | 1u << (bit % 8));
     p->trained++;
     p->trained_ids += protocol_microbatch_hash(slot->iteration, slot->microbatch);
-    p->microbatches_trained++;
 }
 
 static void worked_loss(gwtf_protocol *p, struct protocol_slot *slot,
@@ -215,7 +317,7 @@ static void worked_loss(gwtf_protocol *p, struct protocol_slot *slot,
     p->source.tokens += result->tokens;
     if (slot->phase == GWTF_PHASE_TRAIN) {
         slot->state = SLOT_RETURNING;
-        send_back(p, slot);
+        protocol_slot_send_back(p, slot);
         return;
     }
     p->source.completed++;
@@ -226,24 +328,35 @@ static void worked_loss(gwtf_protocol *p, struct protocol_slot *slot,
 void protocol_slots_worked(gwtf_protocol *p, const struct gwtf_work *work,
                            const struct gwtf_work_result *result) {
     struct protocol_slot *slot = &p->slots[work->slot];
+    slot->running = false;
+    if (slot->state == SLOT_LEAVING || slot->asks)
+        p->wasted_us += result->compute_us;
+    if (slot->state == SLOT_LEAVING) {
+        protocol_slot_settle(p, slot);
+        return;
+    }
     switch (work->kind) {
     case GWTF_WORK_EMBED:
-    case GWTF_WORK_FORWARD:
         slot->state = SLOT_ROUTING;
+        break;
+    case GWTF_WORK_FORWARD:
+        if (slot->asks)
+            protocol_repair_ask(p, slot);
+        else
+            slot->state = SLOT_ROUTING;
         break;
     case GWTF_WORK_LOSS:
         worked_loss(p, slot, result);
         break;
     case GWTF_WORK_BACKWARD:
         count_trained(p, slot);
-        send_back(p, slot);
-        slot->state = SLOT_LEAVING;
+        protocol_slot_send_back(p, slot);
+        protocol_repair_keep(p, slot);
         break;
     case GWTF_WORK_EMBED_BACKWARD:
         count_trained(p, slot);
         p->source.completed++;
-        slot->state = SLOT_LEAVING;
-        protocol_slot_settle(p, slot);
+        protocol_repair_keep(p, slot);
         break;
     default:
         GWTF_ASSERT(false);

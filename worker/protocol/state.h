@@ -12,16 +12,21 @@
 #include "worker/protocol/protocol.h"
 
 #define PROTOCOL_NONE UINT32_MAX
-#define PROTOCOL_WORKS_MAX 2        /* under way at one time */
-#define PROTOCOL_OUTPUT_SENDS_MAX 4 /* of one slot: refused ones may still be leaving */
-#define PROTOCOL_PROBES_MAX 6       /* out and in */
-#define PROTOCOL_SNAPSHOTS_MAX 4    /* open at the recorder; back-pressure allows three */
+#define PROTOCOL_FLOW_STEPS_MAX 8     /* full ones, in a step of the protocol */
+#define PROTOCOL_WORKS_MAX 2          /* under way at one time */
+#define PROTOCOL_OUTPUT_SENDS_MAX 4   /* of one slot: refused ones may still be leaving */
+#define PROTOCOL_PROBES_MAX 6         /* out and in */
+#define PROTOCOL_GRADIENT_SENDS_MAX 4 /* of one slot: again when a substitute has asked for it */
+#define PROTOCOL_SNAPSHOTS_MAX 4      /* open at the recorder; back-pressure allows three */
 
 struct protocol_member {
     gwtf_node_id node;
     uint32_t stage;
     uint32_t rank;      /* among the nodes of its stage, by id */
     uint32_t neighbour; /* index of its figures, or PROTOCOL_NONE */
+    bool down;
+    bool down_since_commit; /* since this node's last step */
+    bool spread_wanted;     /* recorder: the others are to be told that it is down */
 };
 
 /* What is known of a node of the previous, same or next stage. */
@@ -58,6 +63,7 @@ enum protocol_slot_state {
     SLOT_RECEIVING_INPUT, /* relay: first; data node: after AWAY */
     SLOT_FORWARD_READY,   /* waits for FORWARD or EMBED */
     SLOT_FORWARD_RUNNING,
+    SLOT_ASKING,     /* relay: the output is here; does a node of the next stage hold it already? */
     SLOT_ROUTING,    /* the output is here and has no taker yet */
     SLOT_AWAY,       /* the output is with the next hop */
     SLOT_LOSS_READY, /* data node: the input is back from the last stage */
@@ -66,13 +72,15 @@ enum protocol_slot_state {
     SLOT_RECEIVING_GRADIENT,
     SLOT_BACKWARD_READY, /* waits for BACKWARD or EMBED_BACKWARD */
     SLOT_BACKWARD_RUNNING,
-    SLOT_LEAVING /* all work done, sends still under way */
+    SLOT_LEAVING, /* all work done or given up; sends, a tensor or a work may be under way */
+    SLOT_KEPT     /* from `capacity` on: all done, OUTPUT and INPUT_GRADIENT are kept */
 };
 
 struct protocol_slot {
     enum protocol_slot_state state;
     enum gwtf_phase phase;
     uint32_t iteration;
+    uint32_t generation; /* of the iteration, in training */
     struct gwtf_microbatch microbatch;
     gwtf_flow_id flow;     /* the id under which it came; data node: of its route */
     gwtf_node_id previous; /* where INPUT came from */
@@ -80,12 +88,22 @@ struct protocol_slot {
     uint64_t arrival;      /* order among the slots */
     gwtf_time_us sent_us;  /* when OUTPUT went there last */
     uint32_t attempt;      /* to pass the output on, from 1: what REFUSED must return */
-    uint32_t input_attempt;               /* of the sender of INPUT */
-    uint32_t refused_rounds;              /* times that all hops have refused */
-    gwtf_time_us retry_us;                /* ROUTING: not before */
-    uint32_t sends;                       /* under way, of either tensor */
-    uint32_t output_sends;                /* under way, of OUTPUT */
-    bool accepted;                        /* validation: the next hop has OUTPUT */
+    uint32_t input_attempt;  /* of the sender of INPUT */
+    uint32_t refused_rounds; /* times that all hops have refused */
+    gwtf_time_us retry_us;   /* ROUTING: not before */
+    uint32_t sends;          /* under way, of either tensor */
+    uint32_t output_sends;   /* under way, of OUTPUT */
+    bool accepted;           /* validation: the next hop has OUTPUT */
+    bool receiving;          /* a tensor comes in */
+    bool running;            /* a work is under way */
+    bool repaired;           /* a lost node had it: who gets OUTPUT must ask the next stage first */
+    bool resend; /* where OUTPUT went is lost: it must go to another, whatever the state */
+    bool local;  /* the gradient is wanted by nobody: the previous hop has it */
+    bool shadow; /* the stage's sum has it already: for its gradient alone */
+    bool asks;   /* the next stage must be asked before OUTPUT is passed on */
+    gwtf_node_id lost_next;               /* the lost node that had OUTPUT */
+    gwtf_node_id replaces;                /* the lost node whose place this one took */
+    gwtf_time_us lost_us;                 /* repaired: since when the loss has been known */
     uint8_t tried[GWTF_REPLICAS_MAX / 8]; /* hops of the next stage by rank, this round */
 };
 
@@ -101,6 +119,21 @@ struct protocol_transfer {
     struct gwtf_payload payload;
 };
 
+/* What a replica says of itself, the node itself too. */
+struct protocol_replica {
+    uint32_t iteration;          /* that it is at, or further */
+    uint32_t number;             /* of its newest message about itself */
+    uint64_t view;               /* its attempt: see aggregation.c */
+    uint64_t complete_view;      /* the newest attempt whose sum it has, and its iteration */
+    uint32_t complete_iteration; /* 0: none */
+    /* What its gradients hold when they hold all that they will; counted is false when unknown. */
+    bool counted;
+    uint32_t counted_iteration;
+    uint64_t counted_view;
+    uint32_t microbatches;
+    uint64_t ids;
+};
+
 struct protocol_done {
     bool here;
     bool stop;
@@ -110,11 +143,14 @@ struct protocol_done {
 };
 
 struct protocol_contribution {
+    bool sent; /* to that replica */
     bool announced;
     bool here;
     uint32_t microbatches;
     uint64_t ids;
+    uint32_t repaired;
     int64_t busy_us;
+    int64_t wasted_us;
 };
 
 struct protocol_share {
@@ -127,6 +163,8 @@ struct protocol_norm {
     bool here;
     double sum_of_squares;
     int64_t busy_us;
+    int64_t wasted_us;
+    uint32_t repaired;
     uint32_t replicas;
 };
 
@@ -135,24 +173,32 @@ struct protocol_norm {
  * of the next. */
 struct protocol_round {
     uint32_t iteration;
+    uint32_t generation;
+    bool *counts;        /* by rank of the data node: its microbatches are part of the iteration */
+    bool counts_known;   /* else RESTART of this generation is still to come */
+    bool restart_wanted; /* recorder: a stage cannot be repaired */
+    bool irreparable;    /* this node's stage lacks what nobody can repair */
+    gwtf_node_id irreparable_told; /* the recorder that knows */
+    bool totals_here;              /* what every stage's sum must hold, from stage 0 */
+    bool totals_stop;
+    uint32_t totals_microbatches;
+    uint64_t totals_ids;
     struct protocol_done *dones[2]; /* by phase, then by rank of the data node */
     uint32_t dones_here[2];
     struct protocol_contribution *contributions; /* by rank of the replica */
     uint32_t contributions_here;
     struct protocol_share *shares; /* by rank of the replica */
     uint32_t shares_here;
-    bool *ready; /* by rank of the replica */
-    uint32_t ready_here;
     struct protocol_norm *norms; /* by stage */
     uint32_t norms_here;
 };
 
 enum protocol_aggregation {
     AGGREGATION_TRAINING,   /* waits for DONE from all data nodes */
-    AGGREGATION_EXCHANGING, /* contributions are out, the others' come in */
+    AGGREGATION_EXCHANGING, /* contributions go out, the others' come in */
     AGGREGATION_REDUCING,   /* REDUCE is to be done or under way */
-    AGGREGATION_COLLECTING, /* own share is out, the others' and the norms come in */
-    AGGREGATION_READY,      /* READY is out, the replicas' come in */
+    AGGREGATION_COLLECTING, /* own share is out, the others' come in */
+    AGGREGATION_COMPLETE,   /* COMPLETE is out, the replicas' and the norms come in */
     AGGREGATION_STEPPING,   /* STEP is to be done or under way */
     AGGREGATION_STEPPED     /* validation, or the end */
 };
@@ -164,9 +210,9 @@ struct protocol_snapshot {
     uint8_t *hashed;  /* by member */
     uint64_t *hashes; /* by stage, of the first replica heard */
     bool *hash_here;  /* by stage */
-    uint32_t hashes_here;
-    bool *written; /* by stage */
+    bool *written;    /* by stage */
     uint32_t written_here;
+    gwtf_node_id *writers;         /* by stage: whoever says that it writes, or has been asked to */
     struct gwtf_stage_file *files; /* by stage */
     bool manifest_asked;
 };
@@ -193,7 +239,12 @@ struct gwtf_protocol {
     uint32_t rank;
     uint32_t replicas;     /* of this stage */
     uint32_t data_nodes;   /* replicas of stage 0 */
-    gwtf_node_id recorder; /* the data node with the lowest id */
+    gwtf_node_id recorder; /* the living data node with the lowest id */
+    uint32_t *living;      /* by stage: nodes not known to be down */
+    uint32_t living_count; /* in all stages */
+    uint32_t lost_unreported;
+    bool spread_pending;   /* more losses are to be told */
+    uint32_t first_living; /* rank of this stage's first living node */
     uint64_t share_offset; /* this node's, of config.gradient_floats */
     uint64_t share_count;
 
@@ -208,6 +259,7 @@ struct gwtf_protocol {
     gwtf_flow *flow;
     struct gwtf_flow_send *flow_sends;
     size_t flow_sends_max;
+    size_t flow_sent; /* in this step */
     gwtf_time_us flow_deadline_us;
     gwtf_time_us figures_deadline_us;
     gwtf_time_us links_deadline_us;
@@ -216,12 +268,20 @@ struct gwtf_protocol {
     uint32_t reviews;                /* of the flows */
     struct gwtf_flow_hop *flow_hops; /* scratch: [2 * capacity] */
     bool costs_moved;
-    int64_t work_us[GWTF_WORK_SNAPSHOT + 1]; /* averages; -1: never done */
-    int64_t compute_us;                      /* forward and backward of a microbatch, averaged */
+    int64_t work_us[GWTF_WORK_CLEAR + 1]; /* averages; -1: never done */
+    int64_t compute_us;                   /* forward and backward of a microbatch, averaged */
 
     /* Microbatches. */
-    struct protocol_slot *slots;
-    uint32_t slots_used;
+    struct protocol_slot *slots; /* [capacity], then [retained] that are kept */
+    uint32_t slots_count;
+    uint32_t kept_next;  /* where to look for an unused one of them */
+    bool kept_resend;    /* one of them may have to be sent again */
+    bool kept_shadow;    /* one of them may be of a microbatch that is not counted here */
+    uint32_t slots_used; /* of the first `capacity` */
+    uint8_t *counted;    /* bit by microbatch: it is in this node's gradients */
+    bool *forgotten;     /* by rank in the next stage: something sent there is not kept */
+    uint32_t repaired;   /* this iteration: microbatches taken over from lost nodes */
+    int64_t wasted_us;   /* this iteration: compute of what was done before or given up */
     uint64_t arrivals;
     struct protocol_transfer *transfers;
     uint32_t transfers_max;
@@ -251,9 +311,20 @@ struct gwtf_protocol {
 
     /* Aggregation. */
     enum protocol_aggregation aggregation;
-    uint32_t stepped; /* the iteration that the weights are after */
-    bool work_issued; /* REDUCE or STEP of this state of aggregation */
-    uint32_t trained; /* microbatches in the gradients */
+    struct protocol_replica *replica; /* by rank */
+    uint64_t view;                    /* of the generation and the stage's lost nodes, now */
+    uint64_t attempt;                 /* the view that the aggregation is of */
+    uint32_t disturbed_until;         /* iterations in which a replica was lost */
+    uint32_t participants;            /* living replicas when the view was announced */
+    uint32_t position;                /* of this node among them */
+    uint32_t tensors_coming;          /* contributions and shares */
+    bool clear_wanted;                /* the gradients must be cleared first */
+    bool clear_issued;
+    bool norm_valid;          /* the newest NORM of this stage, in case it must be said */
+    struct gwtf_message norm; /* again */
+    uint32_t stepped;         /* the iteration that the weights are after */
+    bool work_issued;         /* REDUCE or STEP of this state of aggregation */
+    uint32_t trained;         /* microbatches in the gradients */
     uint64_t trained_ids;
     uint32_t gradient_sends;
     uint32_t reduced_sends;
@@ -265,8 +336,36 @@ struct gwtf_protocol {
     bool writing; /* this node's stage file is not in place yet */
     uint32_t writing_iteration;
     struct protocol_snapshot snapshots[PROTOCOL_SNAPSHOTS_MAX]; /* recorder */
-    uint32_t snapshot_recorded; /* newest iteration whose manifest is there */
+    uint32_t snapshot_recorded; /* newest iteration whose manifest is there or given up */
+    gwtf_node_id snapshot_told; /* the recorder that has been told what follows */
+    uint32_t snapshot_hashed;   /* newest iteration hashed here */
+    uint64_t snapshot_hash;
+    bool snapshot_writes;      /* the stage's file of that iteration is this node's to write */
+    uint32_t snapshot_written; /* iteration of the file that this node has written */
+    struct gwtf_stage_file snapshot_file;
 };
+
+/* view.c: who is lost. */
+void protocol_view_down(gwtf_protocol *p, gwtf_node_id node, bool found_here);
+void protocol_view_message(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message);
+void protocol_view_committed(gwtf_protocol *p); /* this node has stepped */
+void protocol_view_advance(gwtf_protocol *p);
+bool protocol_is_down(const gwtf_protocol *p, gwtf_node_id node);
+/* Among the nodes of this stage. */
+bool protocol_replica_is_down(const gwtf_protocol *p, uint32_t rank);
+
+/* repair.c: what a lost node had. */
+void protocol_repair_lost(gwtf_protocol *p, gwtf_node_id node);
+/* Slot's work is done: its tensors are kept, if there is room, and the slot is free. */
+void protocol_repair_keep(gwtf_protocol *p, struct protocol_slot *slot);
+void protocol_repair_release(gwtf_protocol *p); /* the iteration is committed or begins anew */
+void protocol_repair_take_back(gwtf_protocol *p, struct protocol_slot *slot, bool lost);
+void protocol_repair_ask(gwtf_protocol *p, struct protocol_slot *slot);
+void protocol_repair_message(gwtf_protocol *p, gwtf_node_id peer,
+                             const struct gwtf_message *message);
+void protocol_repair_advance(gwtf_protocol *p);
+/* STAGE can never get the sum of this generation together. */
+void protocol_repair_irreparable(gwtf_protocol *p, uint32_t stage);
 
 /* protocol.c: actions. Each returns the zeroed action, to be filled by the caller. */
 struct gwtf_action *protocol_emit(gwtf_protocol *p, enum gwtf_action_kind kind);
@@ -275,11 +374,16 @@ struct gwtf_message *protocol_send(gwtf_protocol *p, gwtf_node_id to, enum gwtf_
 /* MESSAGE to all nodes but this one; with OTHER_STAGES_ONLY not to this stage's. */
 void protocol_broadcast(gwtf_protocol *p, const struct gwtf_message *message,
                         bool other_stages_only);
+void protocol_tell_replicas(gwtf_protocol *p, const struct gwtf_message *message);
+struct gwtf_incident *protocol_incident(gwtf_protocol *p, enum gwtf_incident_kind kind,
+                                        gwtf_node_id node);
+void protocol_finish(gwtf_protocol *p, gwtf_status status, gwtf_node_id culprit);
 /* Tells CLOSE to all and finishes. */
 void protocol_close(gwtf_protocol *p, gwtf_status status, gwtf_node_id culprit);
 
 /* membership.c: who is there, what links cost, and the flow algorithm's border. */
 gwtf_status protocol_membership_create(gwtf_protocol *p);
+void protocol_membership_lost(gwtf_protocol *p, gwtf_node_id node);
 uint32_t protocol_member_find(const gwtf_protocol *p, gwtf_node_id node); /* or PROTOCOL_NONE */
 gwtf_node_id protocol_stage_node(const gwtf_protocol *p, uint32_t stage, uint32_t rank);
 uint32_t protocol_stage_size(const gwtf_protocol *p, uint32_t stage);
@@ -323,6 +427,10 @@ void protocol_transfer_receive(gwtf_protocol *p, gwtf_node_id peer,
 /* Takes the transfer of TICKET off the table; false: there is none such. */
 bool protocol_transfer_end(gwtf_protocol *p, uint64_t ticket, bool receives,
                            struct protocol_transfer *transfer);
+/* What is under way to and from PEER, which is lost, will not end by itself. */
+void protocol_transfers_lost(gwtf_protocol *p, gwtf_node_id peer);
+/* Sends of slot FROM go on from slot TO. */
+void protocol_transfers_move(gwtf_protocol *p, uint32_t from, uint32_t to);
 
 /* slots.c: the life of a microbatch in this node. */
 void protocol_slot_take(gwtf_protocol *p, struct protocol_slot *slot, enum gwtf_phase phase,
@@ -332,6 +440,10 @@ struct protocol_slot *protocol_slot_find(gwtf_protocol *p, enum gwtf_phase phase
                                          uint32_t iteration, struct gwtf_microbatch microbatch);
 uint32_t protocol_slot_index(const gwtf_protocol *p, const struct protocol_slot *slot);
 void protocol_slot_settle(gwtf_protocol *p, struct protocol_slot *slot); /* frees it when done */
+/* Nothing more comes of it: it is free when nothing of it is under way any more. */
+void protocol_slot_give_up(gwtf_protocol *p, struct protocol_slot *slot);
+void protocol_slot_send_back(gwtf_protocol *p, struct protocol_slot *slot);
+bool protocol_slot_counted(const gwtf_protocol *p, struct gwtf_microbatch microbatch);
 void protocol_slots_forward(gwtf_protocol *p, gwtf_node_id peer,
                             const struct gwtf_message *message);
 void protocol_slots_backward(gwtf_protocol *p, gwtf_node_id peer,
@@ -341,6 +453,8 @@ void protocol_slots_received(gwtf_protocol *p, const struct protocol_transfer *t
 void protocol_slots_sent(gwtf_protocol *p, const struct protocol_transfer *transfer);
 void protocol_slots_worked(gwtf_protocol *p, const struct gwtf_work *work,
                            const struct gwtf_work_result *result);
+/* PEER is lost: what it was sending has not come. */
+void protocol_slots_unreceived(gwtf_protocol *p, const struct protocol_transfer *transfer);
 
 /* routing.c: where microbatches start and go next. */
 void protocol_routing_answer(gwtf_protocol *p, gwtf_node_id peer,
@@ -363,10 +477,27 @@ void protocol_iteration_done(gwtf_protocol *p, uint32_t data_rank,
                              const struct gwtf_message *message);
 void protocol_iteration_stepped(gwtf_protocol *p);
 void protocol_iteration_advance(gwtf_protocol *p);
+/* The recorder, data node RANK, is lost: its last report is made again if it may not have been. */
+void protocol_iteration_recorder_lost(gwtf_protocol *p, uint32_t rank);
+/* Whether MESSAGE is of its iteration's newest generation; a newer one than known is begun. */
+bool protocol_iteration_is_current(gwtf_protocol *p, const struct gwtf_message *message);
+void protocol_iteration_restart(gwtf_protocol *p, gwtf_node_id peer,
+                                const struct gwtf_message *message);
+/* What every stage's sum of this iteration must hold; false: not known yet. STOP: the user wants
+ * the run to end. All outputs are set or none. */
+bool protocol_iteration_totals(const gwtf_protocol *p, uint32_t *microbatches, uint64_t *ids,
+                               bool *stop);
+/* A data node whose microbatches should be counted is down. */
+bool protocol_iteration_lacks_data_node(const gwtf_protocol *p);
 
 /* aggregation.c: from the replicas' gradients to one step. */
 uint64_t protocol_microbatch_hash(uint32_t iteration, struct gwtf_microbatch microbatch);
-void protocol_aggregation_begin(gwtf_protocol *p); /* the phase's last DONE is here */
+void protocol_aggregation_begin(gwtf_protocol *p); /* an iteration has begun, or begun anew */
+void protocol_aggregation_lost(gwtf_protocol *p, uint32_t rank); /* a replica is down */
+/* Every living replica has the stage's sum, and it will be the one that is stepped with. */
+bool protocol_aggregation_is_durable(const gwtf_protocol *p);
+/* Whether a microbatch may be added to this node's gradients. */
+bool protocol_aggregation_is_open(const gwtf_protocol *p);
 void protocol_aggregation_message(gwtf_protocol *p, gwtf_node_id peer,
                                   const struct gwtf_message *message);
 void protocol_aggregation_received(gwtf_protocol *p, const struct protocol_transfer *transfer,
@@ -388,6 +519,7 @@ void protocol_snapshot_written(gwtf_protocol *p, const struct gwtf_event *event)
 void protocol_snapshot_message(gwtf_protocol *p, gwtf_node_id peer,
                                const struct gwtf_message *message);
 void protocol_snapshot_manifest(gwtf_protocol *p, const struct gwtf_event *event);
+void protocol_snapshot_lost(gwtf_protocol *p); /* a node is down, the recorder may be another */
 void protocol_snapshot_advance(gwtf_protocol *p);
 
 #endif

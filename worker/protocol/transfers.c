@@ -3,6 +3,11 @@
 
 #include "share/base/assert.h"
 
+static void close_transfer(gwtf_protocol *p, struct protocol_transfer *transfer) {
+    transfer->used = false;
+    p->transfers_used--;
+}
+
 static uint64_t open_transfer(gwtf_protocol *p, gwtf_node_id peer,
                               const struct gwtf_message *message,
                               const struct gwtf_payload *payload, bool receives) {
@@ -58,7 +63,36 @@ bool protocol_transfer_end(gwtf_protocol *p, uint64_t ticket, bool receives,
     if (!found->used || found->receives != receives || found->generation != ticket >> 32)
         return false;
     *transfer = *found;
-    found->used = false;
-    p->transfers_used--;
+    close_transfer(p, found);
     return true;
+}
+
+void protocol_transfers_lost(gwtf_protocol *p, gwtf_node_id peer) {
+    for (uint32_t i = 0; i < p->transfers_max; i++) {
+        struct protocol_transfer *transfer = &p->transfers[i];
+        if (!transfer->used || transfer->peer != peer)
+            continue;
+        struct protocol_transfer lost = *transfer;
+        close_transfer(p, transfer);
+        if (lost.payload.kind == GWTF_PAYLOAD_PROBE)
+            continue;
+        bool of_slot = lost.payload.kind == GWTF_PAYLOAD_BOUNDARY;
+        if (of_slot && lost.receives)
+            protocol_slots_unreceived(p, &lost);
+        else if (of_slot)
+            protocol_slots_sent(p, &lost);
+        else if (lost.receives)
+            p->tensors_coming--;
+        else
+            protocol_aggregation_sent(p, &lost);
+    }
+}
+
+void protocol_transfers_move(gwtf_protocol *p, uint32_t from, uint32_t to) {
+    for (uint32_t i = 0; i < p->transfers_max; i++) {
+        struct protocol_transfer *transfer = &p->transfers[i];
+        if (transfer->used && transfer->payload.kind == GWTF_PAYLOAD_BOUNDARY &&
+            transfer->payload.slot == from)
+            transfer->payload.slot = to;
+    }
 }

@@ -24,12 +24,12 @@ struct gwtf_memory {
     uint64_t floats;         /* of a flat array */
     uint64_t boundary_bytes; /* of one boundary tensor */
     uint32_t slots;
+    uint32_t retained;
     uint32_t replicas;
-    uint32_t rank;
-    uint64_t share_offset; /* this node's share of the flat array */
-    uint64_t share_count;
-    char *boundaries; /* [slots][GWTF_BOUNDARIES] tensors */
-    float *parts;     /* [replicas][share_count]: contributions of the others */
+    char *boundaries; /* of the slots */
+    char *kept;       /* of the retained ones; the system gives what is used of it */
+    float **tensors;  /* [slots + retained][GWTF_BOUNDARIES] of them; NULL where none is */
+    float *parts;     /* [floats + 16 * replicas]: contributions of the others */
     float *reduced;   /* [floats] */
     uint32_t *inputs; /* data node: (B, T) of the microbatch at hand */
     uint32_t *labels;
@@ -66,6 +66,11 @@ static struct gwtf_stage_options stage_options(const struct gwtf_memory_options 
     };
 }
 
+/* For every number of living replicas: a share of each, at most a line longer than the average. */
+static uint64_t parts_floats(uint64_t floats, uint32_t replicas) {
+    return floats + (uint64_t)16 * replicas;
+}
+
 gwtf_status gwtf_memory_predict(const struct gwtf_memory_options *options, uint64_t *fixed_bytes,
                                 uint64_t *slot_bytes, struct gwtf_error *error) {
     struct gwtf_stage_options of_stage = stage_options(options);
@@ -73,10 +78,10 @@ gwtf_status gwtf_memory_predict(const struct gwtf_memory_options *options, uint6
     gwtf_status status = gwtf_stage_plan_init(&plan, &of_stage.shape, error);
     if (status != GWTF_OK)
         return status;
-    uint64_t stage_fixed, stage_slot, offset, share;
+    uint64_t stage_fixed, stage_slot;
     gwtf_stage_memory(&of_stage, &plan, &stage_fixed, &stage_slot);
-    gwtf_share_of(plan.floats, options->replicas, options->rank, &offset, &share);
-    uint64_t aggregation = (plan.floats + share * options->replicas) * sizeof(float);
+    uint64_t aggregation =
+        (plan.floats + parts_floats(plan.floats, options->replicas)) * sizeof(float);
     uint64_t snapshot = 3 * plan.floats * sizeof(float);
     uint64_t probes = 2 * gwtf_probe_bytes(gwtf_memory_boundary_bytes(options->setup));
     *fixed_bytes = stage_fixed + aggregation + snapshot + probes;
@@ -85,20 +90,38 @@ gwtf_status gwtf_memory_predict(const struct gwtf_memory_options *options, uint6
     return GWTF_OK;
 }
 
+static void place_tensors(struct gwtf_memory *memory) {
+    for (uint64_t i = 0; i < (uint64_t)memory->slots * GWTF_BOUNDARIES; i++)
+        memory->tensors[i] = (float *)(void *)(memory->boundaries + i * memory->boundary_bytes);
+    for (uint64_t i = 0; i < memory->retained; i++) {
+        float **kept = memory->tensors + (memory->slots + i) * GWTF_BOUNDARIES;
+        char *at = memory->kept + 2 * i * memory->boundary_bytes;
+        kept[GWTF_BOUNDARY_OUTPUT] = (float *)(void *)at;
+        kept[GWTF_BOUNDARY_INPUT_GRADIENT] = (float *)(void *)(at + memory->boundary_bytes);
+    }
+}
+
 static bool allocate_all(struct gwtf_memory *memory) {
     size_t tokens = (size_t)memory->setup->config.batch.microbatch * memory->setup->model.context;
+    uint64_t slots = (uint64_t)memory->slots + memory->retained;
+    uint64_t kept_bytes = 2 * memory->retained * memory->boundary_bytes;
     memory->boundaries =
         allocate((uint64_t)memory->slots * GWTF_BOUNDARIES * memory->boundary_bytes);
+    memory->kept = aligned_alloc(ALIGNMENT, (kept_bytes / ALIGNMENT + 1) * ALIGNMENT);
+    memory->tensors = calloc(slots * GWTF_BOUNDARIES, sizeof *memory->tensors);
+    if (memory->boundaries != NULL && memory->kept != NULL && memory->tensors != NULL)
+        place_tensors(memory);
     memory->reduced = allocate(memory->floats * sizeof(float));
     if (memory->replicas > 1)
-        memory->parts = allocate(memory->replicas * memory->share_count * sizeof(float));
+        memory->parts = allocate(parts_floats(memory->floats, memory->replicas) * sizeof(float));
     memory->inputs = allocate(tokens * sizeof *memory->inputs);
     memory->labels = allocate(tokens * sizeof *memory->labels);
     for (int i = 0; i < 2; i++)
         memory->probes[i] = allocate(gwtf_probe_bytes(memory->boundary_bytes));
-    return memory->boundaries != NULL && memory->reduced != NULL &&
-           (memory->replicas == 1 || memory->parts != NULL) && memory->inputs != NULL &&
-           memory->labels != NULL && memory->probes[0] != NULL && memory->probes[1] != NULL;
+    return memory->boundaries != NULL && memory->kept != NULL && memory->tensors != NULL &&
+           memory->reduced != NULL && (memory->replicas == 1 || memory->parts != NULL) &&
+           memory->inputs != NULL && memory->labels != NULL && memory->probes[0] != NULL &&
+           memory->probes[1] != NULL;
 }
 
 gwtf_status gwtf_memory_create(const struct gwtf_memory_options *options, gwtf_memory **memory,
@@ -110,15 +133,13 @@ gwtf_status gwtf_memory_create(const struct gwtf_memory_options *options, gwtf_m
     pthread_cond_init(&made->copy.freed, NULL);
     made->setup = options->setup;
     made->slots = options->slots;
+    made->retained = options->retained;
     made->replicas = options->replicas;
-    made->rank = options->rank;
     made->boundary_bytes = gwtf_memory_boundary_bytes(options->setup);
     struct gwtf_stage_options of_stage = stage_options(options);
     gwtf_status status = gwtf_stage_create(&of_stage, &made->stage, error);
     if (status == GWTF_OK) {
         made->floats = gwtf_stage_get_plan(made->stage)->floats;
-        gwtf_share_of(made->floats, made->replicas, made->rank, &made->share_offset,
-                      &made->share_count);
         if (!allocate_all(made))
             status = gwtf_error_set(
                 error, GWTF_ERROR_MEMORY,
@@ -140,6 +161,8 @@ void gwtf_memory_destroy(gwtf_memory *memory) {
     pthread_cond_destroy(&memory->copy.freed);
     pthread_mutex_destroy(&memory->copy.lock);
     free(memory->copy.values);
+    free(memory->tensors);
+    free(memory->kept);
     free(memory->boundaries);
     free(memory->parts);
     free(memory->reduced);
@@ -152,9 +175,23 @@ void gwtf_memory_destroy(gwtf_memory *memory) {
 }
 
 static float *boundary(struct gwtf_memory *memory, uint32_t slot, enum gwtf_boundary which) {
-    GWTF_ASSERT(slot < memory->slots && (unsigned)which < GWTF_BOUNDARIES);
-    uint64_t index = (uint64_t)slot * GWTF_BOUNDARIES + (unsigned)which;
-    return (float *)(void *)(memory->boundaries + index * memory->boundary_bytes);
+    GWTF_ASSERT(slot < memory->slots + memory->retained && (unsigned)which < GWTF_BOUNDARIES);
+    return memory->tensors[(uint64_t)slot * GWTF_BOUNDARIES + (unsigned)which];
+}
+
+static void swap(struct gwtf_memory *memory, uint32_t a, uint32_t b, enum gwtf_boundary which) {
+    float **first = &memory->tensors[(uint64_t)a * GWTF_BOUNDARIES + (unsigned)which];
+    float **second = &memory->tensors[(uint64_t)b * GWTF_BOUNDARIES + (unsigned)which];
+    float *tensor = *first;
+    *first = *second;
+    *second = tensor;
+}
+
+void gwtf_memory_keep(gwtf_memory *memory, uint32_t slot, uint32_t kept) {
+    GWTF_ASSERT(slot < memory->slots && kept >= memory->slots &&
+                kept < memory->slots + memory->retained);
+    swap(memory, slot, kept, GWTF_BOUNDARY_OUTPUT);
+    swap(memory, slot, kept, GWTF_BOUNDARY_INPUT_GRADIENT);
 }
 
 static bool in_flat_array(const struct gwtf_memory *memory, const struct gwtf_payload *payload) {
@@ -167,8 +204,9 @@ void *gwtf_memory_payload(gwtf_memory *memory, const struct gwtf_payload *payloa
     switch (payload->kind) {
     case GWTF_PAYLOAD_BOUNDARY:
         *size_bytes = memory->boundary_bytes;
-        return payload->slot < memory->slots ? boundary(memory, payload->slot, payload->boundary)
-                                             : NULL;
+        return payload->slot < memory->slots + memory->retained
+                   ? boundary(memory, payload->slot, payload->boundary)
+                   : NULL;
     case GWTF_PAYLOAD_GRADIENT:
         return in_flat_array(memory, payload)
                    ? gwtf_stage_gradients(memory->stage) + payload->offset
@@ -176,8 +214,10 @@ void *gwtf_memory_payload(gwtf_memory *memory, const struct gwtf_payload *payloa
     case GWTF_PAYLOAD_REDUCED:
         return in_flat_array(memory, payload) ? memory->reduced + payload->offset : NULL;
     case GWTF_PAYLOAD_PART:
-        return payload->part < memory->replicas && payload->count == memory->share_count
-                   ? memory->parts + payload->part * memory->share_count
+        return payload->part < memory->replicas && memory->parts != NULL &&
+                       (payload->part + 1) * payload->count <=
+                           parts_floats(memory->floats, memory->replicas)
+                   ? memory->parts + payload->part * payload->count
                    : NULL;
     case GWTF_PAYLOAD_PROBE:
         return payload->part < 2 && *size_bytes <= gwtf_probe_bytes(memory->boundary_bytes)
@@ -247,12 +287,15 @@ static void do_reduce(struct gwtf_memory *memory, const struct gwtf_work *work,
                 work->count <= memory->floats - work->offset);
     for (uint32_t i = 0; i < memory->replicas; i++)
         if (work->parts_present[i / 8] & (1u << i % 8))
-            parts[count++] = i == work->own_part ? own : memory->parts + i * memory->share_count;
+            parts[count++] = i == work->own_part ? own : memory->parts + i * work->count;
     float *sum = memory->reduced + work->offset;
     if (count == 0)
         memset(sum, 0, work->count * sizeof *sum);
     else
         gwtf_sum_parts(sum, parts, count, work->count);
+    /* Where microbatches are lost for good. */
+    for (uint64_t i = 0; work->scale != 1 && i < work->count; i++)
+        sum[i] *= (float)work->scale;
     result->sum_of_squares = gwtf_sum_of_squares(sum, work->count);
 }
 
@@ -262,6 +305,13 @@ static void do_step(struct gwtf_memory *memory, const struct gwtf_work *work,
     struct gwtf_optimizer_step settings =
         gwtf_setup_step(memory->setup, work->iteration, work->gradient_norm);
     gwtf_stage_step(memory->stage, memory->reduced, &settings);
+    gwtf_stage_zero_gradients(memory->stage);
+}
+
+static void do_clear(struct gwtf_memory *memory, const struct gwtf_work *work,
+                     struct gwtf_work_result *result) {
+    (void)work;
+    (void)result;
     gwtf_stage_zero_gradients(memory->stage);
 }
 
@@ -326,6 +376,7 @@ gwtf_status gwtf_memory_execute(gwtf_memory *memory, const struct gwtf_work *wor
         [GWTF_WORK_REDUCE] = do_reduce,
         [GWTF_WORK_STEP] = do_step,
         [GWTF_WORK_SNAPSHOT] = do_snapshot,
+        [GWTF_WORK_CLEAR] = do_clear,
     };
     GWTF_ASSERT((size_t)work->kind < sizeof table / sizeof table[0]);
     gwtf_time_us start_us = gwtf_clock_now_us();

@@ -16,9 +16,9 @@ struct gwtf_memory_options {
     const struct gwtf_setup *setup; /* outlives the memory */
     uint32_t stage;
     uint32_t slots;
+    uint32_t retained; /* further slots, of OUTPUT and INPUT_GRADIENT alone */
     uint32_t threads;
     uint32_t replicas;    /* of the stage */
-    uint32_t rank;        /* of this node among them, by id */
     const char *snapshot; /* directory to start from, or "" for fresh weights */
 };
 
@@ -30,7 +30,8 @@ gwtf_status gwtf_memory_create(const struct gwtf_memory_options *options, gwtf_m
                                struct gwtf_error *error);
 void gwtf_memory_destroy(gwtf_memory *memory); /* NULL is allowed */
 
-/* Bytes that a worker of this stage takes without slots, and for each slot. */
+/* Bytes that a worker of this stage takes without slots, and for each slot; one that is retained
+ * takes 2 * gwtf_memory_boundary_bytes. */
 gwtf_status gwtf_memory_predict(const struct gwtf_memory_options *options, uint64_t *fixed_bytes,
                                 uint64_t *slot_bytes, struct gwtf_error *error);
 
@@ -42,6 +43,10 @@ uint64_t gwtf_memory_boundary_bytes(const struct gwtf_setup *setup);
  * or a damaged message). */
 void *gwtf_memory_payload(gwtf_memory *memory, const struct gwtf_payload *payload,
                           uint64_t *size_bytes);
+
+/* Slot SLOT and retained slot KEPT change their OUTPUT and their INPUT_GRADIENT, without a copy:
+ * what is sent from there goes on. For the thread that owns MPI, while no work is done for SLOT. */
+void gwtf_memory_keep(gwtf_memory *memory, uint32_t slot, uint32_t kept);
 
 /*
  * Does one piece of work in the calling thread; result->compute_us is how long it took. Errors:

@@ -42,6 +42,11 @@
 #define FLUSH_MAX_US 5000000
 #define LINGER_US 300000
 
+struct lost_peer {
+    bool is_declared;  /* by the protocol */
+    bool is_forgotten; /* by transport and heartbeat, once it has been told */
+};
+
 struct node {
     const struct gwtf_charter *charter;
     struct gwtf_setup setup;
@@ -49,8 +54,8 @@ struct node {
     char directory[GWTF_CONFIG_PATH_MAX]; /* of the run; "": not known yet */
     uint32_t stage;
     uint32_t replicas;
-    uint32_t rank; /* among the stage's replicas */
     uint32_t capacity;
+    uint32_t retained; /* finished microbatches whose tensors are kept until the step */
     gwtf_bell *bell;
     gwtf_memory *memory;
     gwtf_compute *compute;
@@ -68,6 +73,8 @@ struct node {
     bool state_under_way;   /* one state file and one look at a time wait for the disk */
     bool look_under_way;
     bool stop_told;
+    struct lost_peer *lost; /* by peer */
+    const char *found_by;   /* why a peer is down */
     bool finished;
     gwtf_status status;
     struct gwtf_error *error;
@@ -178,15 +185,21 @@ static void do_manifest(struct node *node, const struct gwtf_action *action) {
 static void do_finish(struct node *node, const struct gwtf_action *action) {
     node->finished = true;
     node->status = action->status;
-    if (action->status == GWTF_ERROR_PEER && action->culprit != GWTF_NODE_NONE)
-        gwtf_error_set(
-            node->error, action->status,
-            "node %u was lost: the run ends; go on from the newest snapshot with --resume",
-            action->culprit);
-    else if (action->status == GWTF_ERROR_PEER)
-        gwtf_error_set(
-            node->error, action->status,
-            "a node was lost: the run ends; go on from the newest snapshot with --resume");
+    bool is_lost =
+        action->culprit < node->charter->members_count && node->lost[action->culprit].is_declared;
+    if (action->status == GWTF_ERROR_STAGE && is_lost)
+        gwtf_error_set(node->error, action->status,
+                       "node %u was lost, the last one of its stage: the run ends; go on from the "
+                       "newest snapshot with --resume",
+                       action->culprit);
+    else if (action->status == GWTF_ERROR_FENCED)
+        gwtf_error_set(node->error, action->status,
+                       "the other nodes could not reach this one and go on without it: check its "
+                       "machine and its network");
+    else if (action->status == GWTF_ERROR_LINK)
+        gwtf_error_set(node->error, action->status,
+                       "this node is cut off from the larger part of the run, and ends: check its "
+                       "network; if all have ended, go on from the newest snapshot with --resume");
     else if (action->status == GWTF_ERROR_IO)
         gwtf_error_set(node->error, action->status,
                        "a snapshot could not be written: see the nodes' messages in the run's log");
@@ -198,6 +211,41 @@ static void do_finish(struct node *node, const struct gwtf_action *action) {
     else if (action->status != GWTF_OK && action->status != GWTF_ERROR_INTERRUPTED)
         gwtf_error_set(node->error, action->status, "the run ended: %s",
                        gwtf_status_name(action->status));
+}
+
+/* Nothing is expected of PEER any more. */
+static void forget_peer(struct node *node, gwtf_node_id peer, const char *found_by) {
+    if (node->lost[peer].is_forgotten)
+        return;
+    node->lost[peer] = (struct lost_peer){.is_declared = true, .is_forgotten = true};
+    gwtf_log(GWTF_LOG_WARNING, "node %u is down (%s)", peer, found_by);
+    gwtf_heartbeat_forget(node->heartbeat, peer);
+    gwtf_transport_forget(node->transport, peer);
+    if (is_recorder(node) || peer == 0)
+        write_event(node, "lost", (uint32_t)node->state.iteration, peer, found_by);
+}
+
+/* What all see is written by the first node, or about it. */
+static void note_incident(struct node *node, const struct gwtf_incident *incident) {
+    char text[128];
+    switch (incident->kind) {
+    case GWTF_INCIDENT_DOWN:
+        node->lost[incident->node].is_declared = true;
+        break;
+    case GWTF_INCIDENT_REPAIRED:
+        snprintf(text, sizeof text, "%u microbatches are with others, %.3f s after the loss",
+                 incident->microbatches, (double)incident->duration_us * 1e-6);
+        write_event(node, "repaired", incident->iteration, incident->node, text);
+        break;
+    case GWTF_INCIDENT_RESTARTED:
+        write_event(node, "restarted", incident->iteration, incident->node,
+                    "the iteration begins anew: what was lost is nowhere else");
+        break;
+    case GWTF_INCIDENT_SNAPSHOT:
+        write_event(node, "snapshot", incident->iteration, incident->node,
+                    "given up: a stage's file was lost with its node");
+        break;
+    }
 }
 
 static void carry_out(struct node *node, const struct gwtf_event *event,
@@ -231,6 +279,12 @@ static void carry_out(struct node *node, const struct gwtf_event *event,
     case GWTF_ACTION_MANIFEST:
         do_manifest(node, action);
         break;
+    case GWTF_ACTION_KEEP:
+        gwtf_memory_keep(node->memory, action->slot, action->kept);
+        break;
+    case GWTF_ACTION_INCIDENT:
+        note_incident(node, &action->incident);
+        break;
     case GWTF_ACTION_FINISH:
         do_finish(node, action);
         break;
@@ -242,16 +296,19 @@ static void feed(struct node *node, struct gwtf_event *event) {
     gwtf_protocol_step(node->protocol, event, &node->update);
     for (size_t i = 0; i < node->update.actions_count; i++)
         carry_out(node, event, &node->update.actions[i]);
+    for (size_t i = 0; i < node->update.actions_count; i++) {
+        const struct gwtf_action *action = &node->update.actions[i];
+        if (action->kind == GWTF_ACTION_INCIDENT && action->incident.kind == GWTF_INCIDENT_DOWN)
+            forget_peer(node, action->incident.node, node->found_by);
+    }
 }
 
 static void peer_down(struct node *node, gwtf_node_id peer, const char *found_by) {
-    gwtf_log(GWTF_LOG_WARNING, "node %u is down (%s)", peer, found_by);
-    gwtf_heartbeat_forget(node->heartbeat, peer);
-    gwtf_transport_forget(node->transport, peer);
-    if (is_recorder(node) || peer == 0)
-        write_event(node, "lost", (uint32_t)node->state.iteration, peer, found_by);
+    node->found_by = found_by;
     struct gwtf_event event = {.kind = GWTF_EVENT_PEER_DOWN, .peer = peer};
     feed(node, &event);
+    node->found_by = "others say so";
+    forget_peer(node, peer, found_by);
 }
 
 /* True when something has happened. */
@@ -442,8 +499,6 @@ static void find_replicas(struct node *node) {
             node->stage = charter->members[i].stage;
     for (uint32_t i = 0; i < charter->members_count; i++)
         if (charter->members[i].stage == node->stage) {
-            if (charter->members[i].node < charter->self)
-                node->rank++;
             node->replicas++;
         }
 }
@@ -466,25 +521,40 @@ static gwtf_status open_setup(struct node *node, struct gwtf_error *error) {
     return status;
 }
 
+/* Every microbatch that can pass this node in an iteration. */
+static uint32_t useful_to_retain(const struct node *node) {
+    uint64_t all = node->setup.config.batch.microbatches;
+    if (node->stage > 0)
+        all *= node->setup.data_nodes;
+    return all < GWTF_RETAINED_MAX ? (uint32_t)all : GWTF_RETAINED_MAX;
+}
+
 /* As many slots as the configuration says, or as are useful and fit into this worker's part of the
- * free memory. */
+ * free memory; and what a loss is repaired from, as far as it fits: it gets what slots leave, and a
+ * quarter where they would leave less, unless the configuration says how many slots there are. */
 static gwtf_status choose_capacity(struct node *node, const struct gwtf_memory_options *options,
                                    struct gwtf_error *error) {
-    uint64_t fixed, slot;
+    uint64_t fixed, slot, kept = 2 * gwtf_memory_boundary_bytes(&node->setup);
     gwtf_status status = gwtf_memory_predict(options, &fixed, &slot, error);
     if (status != GWTF_OK)
         return status;
     uint64_t mine = node->charter->memory_bytes / 5 * 4;
-    uint64_t fitting = mine > fixed ? (mine - fixed) / slot : 0;
-    uint32_t wanted =
-        node->charter->capacity != 0 ? node->charter->capacity : node->charter->capacity_useful;
-    if (fitting < (node->charter->capacity != 0 ? wanted : 1))
+    uint64_t room = mine > fixed ? mine - fixed : 0;
+    bool is_given = node->charter->capacity != 0;
+    uint32_t wanted = is_given ? node->charter->capacity : node->charter->capacity_useful;
+    if (room / slot < (is_given ? wanted : 1))
         return gwtf_error_set(
             error, GWTF_ERROR_MEMORY,
             "this worker needs %llu MiB for %u microbatch(es), %llu MiB are free for it: set a "
             "smaller capacity, batch.microbatch or model, or fewer nodes on this machine",
             (unsigned long long)((fixed + slot * wanted) >> 20), wanted,
             (unsigned long long)(mine >> 20));
+    uint64_t useful = useful_to_retain(node);
+    uint64_t retained = room > slot * wanted ? (room - slot * wanted) / kept : 0;
+    if (!is_given && retained < room / 4 / kept)
+        retained = room - slot > room / 4 ? room / 4 / kept : (room - slot) / kept;
+    node->retained = (uint32_t)(retained < useful ? retained : useful);
+    uint64_t fitting = (room - node->retained * kept) / slot;
     node->capacity = fitting < wanted ? (uint32_t)fitting : wanted;
     return GWTF_OK;
 }
@@ -537,7 +607,6 @@ static struct gwtf_memory_options memory_options(const struct node *node) {
         .slots = 1,
         .threads = node->charter->threads,
         .replicas = node->replicas,
-        .rank = node->rank,
         .snapshot = node->charter->snapshot,
     };
 }
@@ -551,16 +620,19 @@ static gwtf_status make_transport(struct node *node, struct gwtf_error *error) {
             return read;
     }
     int *ranks = calloc(charter->members_count, sizeof *ranks);
-    gwtf_status status = ranks == NULL ? GWTF_ERROR_MEMORY : GWTF_OK;
+    node->lost = calloc(charter->members_count, sizeof *node->lost);
+    gwtf_status status = ranks == NULL || node->lost == NULL ? GWTF_ERROR_MEMORY : GWTF_OK;
     for (uint32_t i = 0; status == GWTF_OK && i < charter->members_count; i++)
         ranks[charter->members[i].node] = charter->members[i].rank;
     struct gwtf_transport_config transport = {
         .nodes = charter->members_count,
         .self = charter->self,
         .rank_of_node = ranks,
-        /* A slot's input, its output's way back, and up to four sends of it: refused ones may still
-         * be leaving. To and from each replica: contributions and shares. */
-        .payloads_max = (size_t)6 * node->capacity + (size_t)4 * node->replicas + PROBES_MAX,
+        /* A slot's input or gradient, and up to four sends of its output and of its input's
+         * gradient: what was refused or lost may still be leaving. To and from each replica:
+         * contributions and shares. */
+        .payloads_max =
+            (size_t)9 * (node->capacity + node->retained) + (size_t)4 * node->replicas + PROBES_MAX,
         .incarnation = charter->incarnation,
         .links = node->network != NULL ? gwtf_network_links(node->network) : NULL,
     };
@@ -611,6 +683,9 @@ static gwtf_status make_protocol(struct node *node, int64_t compute_us, struct g
         .gradient_floats = gwtf_memory_gradient_floats(node->memory),
         .policy = config->flow.policy,
         .objective = config->flow.objective,
+        .recovery = config->faults.repair == GWTF_CONFIG_REPAIR_DROP ? GWTF_RECOVERY_DROP
+                                                                     : GWTF_RECOVERY_EXACT,
+        .retained = node->retained,
         .seed = config->run.seed,
     };
     gwtf_status status = gwtf_protocol_create(&protocol, &node->protocol);
@@ -645,6 +720,7 @@ static gwtf_status make(struct node *node, struct gwtf_error *error) {
     if (status == GWTF_OK)
         status = choose_capacity(node, &options, error);
     options.slots = node->capacity;
+    options.retained = node->retained;
     node->state.capacity = node->capacity;
     if (status == GWTF_OK)
         status = make_transport(node, error);
@@ -677,6 +753,7 @@ static void unmake(struct node *node) {
     write_last_state(node);
     gwtf_protocol_destroy(node->protocol);
     free(node->update.actions);
+    free(node->lost);
     gwtf_heartbeat_destroy(node->heartbeat);
     gwtf_network_destroy(node->network);
     /* The transport's and the memory's buffers may still be with MPI: they go with the process. */
@@ -695,6 +772,7 @@ gwtf_status gwtf_node_live(const struct gwtf_charter *charter, const char *host,
     if (node == NULL)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     node->charter = charter;
+    node->found_by = "others say so";
     node->error = error;
     node->state = (struct gwtf_node_state){.node = charter->self,
                                            .phase = GWTF_NODE_STARTING,

@@ -70,17 +70,17 @@ static void backward_chain(gwtf_simulation *simulation, uint32_t iteration, cons
             backward(g[stage], f[stage - 1], simulation_weights(simulation, stage, iteration - 1));
 }
 
-/* The weights after ITERATION and the norm that leads to them, from those before it and all its
- * microbatches. */
-static void learn_weights(gwtf_simulation *simulation, uint32_t iteration) {
+/* The sums of all stages' gradients over the microbatches of the data nodes in MASK. */
+static void sum_gradients(gwtf_simulation *simulation, uint32_t iteration, uint64_t mask,
+                          uint64_t *sums) {
     uint32_t stages = simulation->config.stages;
-    uint64_t sums[GWTF_STAGES_MAX + 1] = {0};
     uint64_t f[GWTF_STAGES_MAX + 1], g[GWTF_STAGES_MAX + 1];
+    memset(sums, 0, (stages + 1) * sizeof *sums);
     for (size_t i = 0; i < simulation->config.nodes_count; i++) {
-        const struct gwtf_simulation_node *node = &simulation->nodes[i].config;
-        if (node->stage != 0)
+        const struct simulation_node *node = &simulation->nodes[i];
+        if (node->config.stage != 0 || !(mask >> (node->rank % 64) & 1))
             continue;
-        struct gwtf_microbatch id = {.data_node = node->node};
+        struct gwtf_microbatch id = {.data_node = node->config.node};
         for (; id.index < simulation->config.microbatches; id.index++) {
             forward_chain(simulation, GWTF_PHASE_TRAIN, iteration, id, f);
             backward_chain(simulation, iteration, f, g);
@@ -89,14 +89,51 @@ static void learn_weights(gwtf_simulation *simulation, uint32_t iteration) {
                 sums[stage] += simulation_mix(g[stage], f[stage - 1]);
         }
     }
+}
+
+static double norm_of(const gwtf_simulation *simulation, const uint64_t *sums) {
+    double sum_of_squares = 0;
+    for (uint32_t stage = 0; stage <= simulation->config.stages; stage++)
+        sum_of_squares += squares(sums[stage], simulation->floats[stage]);
+    return sqrt(sum_of_squares);
+}
+
+/* The data nodes that live, and those that are lost. */
+static void find_data_nodes(const gwtf_simulation *simulation, uint64_t *living, uint64_t *lost) {
+    *living = 0;
+    *lost = 0;
+    for (size_t i = 0; i < simulation->config.nodes_count; i++) {
+        const struct simulation_node *node = &simulation->nodes[i];
+        if (node->config.stage != 0)
+            continue;
+        uint64_t *mask = node->dead || node->declared ? lost : living;
+        *mask |= 1ull << (node->rank % 64);
+    }
+}
+
+/* The first step of ITERATION: finds the data nodes whose microbatches make it up, and with them
+ * what all weights should be after it. */
+static bool learn_weights(gwtf_simulation *simulation, uint32_t iteration, double norm) {
+    uint64_t sums[GWTF_STAGES_MAX + 1], living, lost;
+    find_data_nodes(simulation, &living, &lost);
+    uint64_t subset = lost;
+    for (;;) { /* all subsets of the lost ones, down to the empty one */
+        sum_gradients(simulation, iteration, living | subset, sums);
+        if (norm_of(simulation, sums) == norm)
+            break;
+        if (subset == 0)
+            return false;
+        subset = (subset - 1) & lost;
+    }
     const uint64_t *before = known_weights(simulation, iteration - 1);
     uint64_t *after = known_weights(simulation, iteration);
-    double sum_of_squares = 0;
-    for (uint32_t stage = 0; stage <= stages; stage++) {
+    for (uint32_t stage = 0; stage <= simulation->config.stages; stage++)
         after[stage] = simulation_mix(before[stage], sums[stage]);
-        sum_of_squares += squares(sums[stage], simulation->floats[stage]);
-    }
-    simulation->norms[iteration - simulation->config.first_iteration] = sqrt(sum_of_squares);
+    uint32_t row = iteration - simulation->config.first_iteration;
+    simulation->norms[row] = norm;
+    simulation->data_nodes[row] = living | subset;
+    simulation->weights_known++;
+    return true;
 }
 
 uint64_t simulation_weights(gwtf_simulation *simulation, uint32_t stage, uint32_t iteration) {
@@ -106,13 +143,11 @@ uint64_t simulation_weights(gwtf_simulation *simulation, uint32_t stage, uint32_
             first[i] = simulation_mix(simulation->config.seed, i);
         simulation->weights_known = 1;
     }
-    while (simulation->weights_known <= iteration - (simulation->config.first_iteration - 1)) {
-        /* Known first, so that what it is made of can be asked for. */
-        uint32_t next = simulation->config.first_iteration - 1 + simulation->weights_known;
-        learn_weights(simulation, next);
-        simulation->weights_known++;
-    }
     return known_weights(simulation, iteration)[stage];
+}
+
+static bool is_known(const gwtf_simulation *simulation, uint32_t iteration) {
+    return simulation->weights_known > iteration - (simulation->config.first_iteration - 1);
 }
 
 bool simulation_read(gwtf_simulation *simulation, uint32_t index,
@@ -131,10 +166,11 @@ bool simulation_read(gwtf_simulation *simulation, uint32_t index,
             return true;
         break;
     case GWTF_PAYLOAD_REDUCED:
-        *content = node->reduced[node->rank];
-        if (node->reduced_here[node->rank] && content->offset == payload->offset &&
-            content->count == payload->count)
-            return true;
+        for (uint32_t i = 0; i < node->shares_count; i++) {
+            *content = node->shares[i].content;
+            if (content->offset == payload->offset && content->count == payload->count)
+                return true;
+        }
         break;
     case GWTF_PAYLOAD_PROBE:
         return true;
@@ -145,53 +181,82 @@ bool simulation_read(gwtf_simulation *simulation, uint32_t index,
     return false;
 }
 
+/* What was in its place is overwritten. */
 static void write_share(gwtf_simulation *simulation, uint32_t index,
-                        const struct gwtf_payload *payload,
                         const struct simulation_content *content) {
     struct simulation_node *node = &simulation->nodes[index];
-    for (uint32_t rank = 0; rank < node->replicas; rank++) {
-        uint64_t offset, count;
-        gwtf_share_of(node->config.gradient_floats, node->replicas, rank, &offset, &count);
-        if (count == 0 || offset != payload->offset || rank == node->rank)
-            continue;
-        if (content->offset != offset || content->count != count || payload->count != count)
-            break;
-        node->reduced[rank] = *content;
-        node->reduced_here[rank] = true;
-        return;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < node->shares_count; i++) {
+        const struct simulation_content *other = &node->shares[i].content;
+        if (other->offset + other->count <= content->offset ||
+            content->offset + content->count <= other->offset)
+            node->shares[kept++] = node->shares[i];
     }
-    simulation_fail(simulation, index, "receives a share that is not a replica's");
+    node->shares_count = kept;
+    if (kept == node->shares_max || content->offset + content->count > node->config.gradient_floats)
+        simulation_fail(simulation, index, "receives a share that is not a replica's");
+    else
+        node->shares[node->shares_count++] = (struct simulation_share){.content = *content};
 }
 
 void simulation_write(gwtf_simulation *simulation, uint32_t index,
                       const struct gwtf_payload *payload,
                       const struct simulation_content *content) {
     struct simulation_node *node = &simulation->nodes[index];
-    uint64_t offset, count;
     switch (payload->kind) {
     case GWTF_PAYLOAD_BOUNDARY:
         node->slots[payload->slot].boundary[payload->boundary] = content->value;
         node->slots[payload->slot].here[payload->boundary] = true;
         break;
     case GWTF_PAYLOAD_PART:
-        gwtf_share_of(node->config.gradient_floats, node->replicas, node->rank, &offset, &count);
-        if (content->offset != offset || content->count != count || payload->count != count ||
-            payload->part >= node->replicas || payload->part == node->rank)
+        if (content->count != payload->count || payload->part >= node->replicas)
             simulation_fail(simulation, index, "receives a contribution to another share");
-        else if (node->parts_here[payload->part])
-            simulation_fail(simulation, index, "receives a contribution over another");
         else {
             node->parts[payload->part] = *content;
             node->parts_here[payload->part] = true;
         }
         break;
     case GWTF_PAYLOAD_REDUCED:
-        write_share(simulation, index, payload, content);
+        if (content->offset != payload->offset || content->count != payload->count)
+            simulation_fail(simulation, index, "receives another share than it expects");
+        write_share(simulation, index, content);
         break;
     case GWTF_PAYLOAD_PROBE:
         break;
     default:
         simulation_fail(simulation, index, "receives into memory that only is sent from");
+    }
+}
+
+static void swap(struct simulation_slot *a, struct simulation_slot *b,
+                 enum gwtf_boundary boundary) {
+    uint64_t value = a->boundary[boundary];
+    bool here = a->here[boundary];
+    a->boundary[boundary] = b->boundary[boundary];
+    a->here[boundary] = b->here[boundary];
+    b->boundary[boundary] = value;
+    b->here[boundary] = here;
+}
+
+void simulation_keep(gwtf_simulation *simulation, uint32_t index, uint32_t slot, uint32_t kept) {
+    struct simulation_node *node = &simulation->nodes[index];
+    if (slot >= node->config.capacity || kept < node->config.capacity ||
+        kept >= node->slots_count) {
+        simulation_fail(simulation, index, "keeps slot %u in slot %u", slot, kept);
+        return;
+    }
+    swap(&node->slots[slot], &node->slots[kept], GWTF_BOUNDARY_OUTPUT);
+    swap(&node->slots[slot], &node->slots[kept], GWTF_BOUNDARY_INPUT_GRADIENT);
+    for (uint32_t i = 0; i < simulation->transfers_count; i++) {
+        struct simulation_transfer *transfer = &simulation->transfers[i];
+        struct gwtf_payload *source = &transfer->source;
+        if (!transfer->used || transfer->sent || transfer->from != index ||
+            source->kind != GWTF_PAYLOAD_BOUNDARY)
+            continue;
+        if (source->slot == slot)
+            source->slot = kept;
+        else if (source->slot == kept)
+            source->slot = slot;
     }
 }
 
@@ -242,60 +307,95 @@ static void work_embed_backward(gwtf_simulation *simulation, uint32_t index,
 static void work_reduce(gwtf_simulation *simulation, uint32_t index, const struct gwtf_work *work,
                         struct gwtf_work_result *result) {
     struct simulation_node *node = &simulation->nodes[index];
-    if (work->own_part != node->rank)
-        simulation_fail(simulation, index, "takes another's part for its own");
     struct simulation_content sum = {.offset = work->offset, .count = work->count};
-    for (uint32_t rank = 0; rank < node->replicas; rank++) {
-        bool present = work->parts_present[rank / 8] >> (rank % 8) & 1;
-        if (rank != node->rank && present != node->parts_here[rank])
-            simulation_fail(simulation, index, "a part is counted that is not here, or is not");
+    for (uint32_t part = 0; part < node->replicas; part++) {
+        bool present = work->parts_present[part / 8] >> (part % 8) & 1;
+        bool own = part == work->own_part;
+        const struct simulation_content *other = &node->parts[part];
+        if (present && !own &&
+            (!node->parts_here[part] || other->offset != sum.offset || other->count != sum.count))
+            simulation_fail(simulation, index, "a part is counted that is not here");
         if (present)
-            sum.value += rank == node->rank ? node->gradient : node->parts[rank].value;
-        node->parts_here[rank] = false;
+            sum.value += own ? node->gradient : other->value;
+        node->parts_here[part] = false;
     }
-    node->reduced[node->rank] = sum;
-    node->reduced_here[node->rank] = true;
+    write_share(simulation, index, &sum);
     result->sum_of_squares = squares(sum.value, work->count);
 }
 
-/* Every share must be here and of the same sum, the one that the iteration should have. */
-static void check_reduced(gwtf_simulation *simulation, uint32_t index, uint32_t iteration) {
+/* The sum that the shares hold: all the same one, of this step, and of the whole gradient. */
+static bool take_sum(gwtf_simulation *simulation, uint32_t index, uint64_t *sum) {
     struct simulation_node *node = &simulation->nodes[index];
-    uint64_t end = 0;
-    for (uint32_t rank = 0; rank < node->replicas; rank++) {
-        uint64_t offset, count;
-        gwtf_share_of(node->config.gradient_floats, node->replicas, rank, &offset, &count);
-        if (offset != end)
-            simulation_fail(simulation, index, "shares do not make up the gradient");
-        end = offset + count;
-        if (count == 0)
+    uint64_t floats = 0;
+    *sum = 0;
+    for (uint32_t i = 0; i < node->shares_count; i++) {
+        struct simulation_share *share = &node->shares[i];
+        if (share->stale)
             continue;
-        uint64_t value = node->reduced[rank].value;
-        if (!node->reduced_here[rank] ||
-            simulation_mix(node->weights, value) !=
-                simulation_weights(simulation, node->config.stage, iteration))
-            simulation_fail(simulation, index, "steps iteration %u with a wrong sum", iteration);
-        /* The own share may still be on its way to others. */
-        if (rank != node->rank)
-            node->reduced_here[rank] = false;
+        if (floats > 0 && share->content.value != *sum) {
+            simulation_fail(simulation, index, "steps with shares of different sums");
+            return false;
+        }
+        *sum = share->content.value;
+        floats += share->content.count;
+        share->stale = true; /* the own one may still be on its way to others */
     }
-    if (end != node->config.gradient_floats)
-        simulation_fail(simulation, index, "shares do not cover the gradient");
+    if (floats == node->config.gradient_floats)
+        return true;
+    simulation_fail(simulation, index, "steps with shares that do not cover the gradient");
+    return false;
+}
+
+/* Every microbatch of the iteration once, in all stages alike. */
+static void check_sum(gwtf_simulation *simulation, uint32_t index, const struct gwtf_work *work,
+                      uint64_t sum) {
+    struct simulation_node *node = &simulation->nodes[index];
+    uint32_t stage = node->config.stage;
+    if (!is_known(simulation, work->iteration) &&
+        !learn_weights(simulation, work->iteration, work->gradient_norm)) {
+        simulation_fail(simulation, index, "steps iteration %u with a norm of no sum that may be",
+                        work->iteration);
+        return;
+    }
+    double norm = simulation->norms[work->iteration - simulation->config.first_iteration];
+    if (node->config.gradient_floats > 0 &&
+        simulation_mix(node->weights, sum) !=
+            simulation_weights(simulation, stage, work->iteration))
+        simulation_fail(simulation, index, "steps iteration %u with a wrong sum", work->iteration);
+    if (work->gradient_norm != norm)
+        simulation_fail(simulation, index, "steps with the norm %g instead of %g",
+                        work->gradient_norm, norm);
+}
+
+/* Where losses are not repaired: the first replica's sum is what the others must have. */
+static void agree_on_sum(gwtf_simulation *simulation, uint32_t index, const struct gwtf_work *work,
+                         uint64_t sum) {
+    struct simulation_node *node = &simulation->nodes[index];
+    uint64_t after = simulation_mix(node->weights, sum);
+    uint64_t *weights = &known_weights(simulation, work->iteration)[node->config.stage];
+    if (*weights == 0)
+        *weights = after;
+    if (*weights != after)
+        simulation_fail(simulation, index, "steps iteration %u with another sum than a replica",
+                        work->iteration);
+    simulation->norms[work->iteration - simulation->config.first_iteration] = work->gradient_norm;
 }
 
 static void work_step(gwtf_simulation *simulation, uint32_t index, const struct gwtf_work *work) {
     struct simulation_node *node = &simulation->nodes[index];
+    uint64_t sum;
     if (work->iteration != node->stepped + 1)
         simulation_fail(simulation, index, "steps iteration %u after %u", work->iteration,
                         node->stepped);
-    check_reduced(simulation, index, work->iteration);
+    if (!take_sum(simulation, index, &sum))
+        return;
+    if (simulation->config.recovery == GWTF_RECOVERY_EXACT)
+        check_sum(simulation, index, work, sum);
+    else
+        agree_on_sum(simulation, index, work, sum);
     node->stepped = work->iteration;
     node->gradient = 0;
     node->weights = simulation_weights(simulation, node->config.stage, work->iteration);
-    double norm = simulation->norms[work->iteration - simulation->config.first_iteration];
-    if (work->gradient_norm != norm)
-        simulation_fail(simulation, index, "steps with the norm %g instead of %g",
-                        work->gradient_norm, norm);
 }
 
 struct gwtf_stage_file simulation_file(uint32_t stage, uint64_t weights) {
@@ -358,6 +458,9 @@ void simulation_work(gwtf_simulation *simulation, uint32_t index, const struct g
         break;
     case GWTF_WORK_SNAPSHOT:
         work_snapshot(simulation, index, work, result);
+        break;
+    case GWTF_WORK_CLEAR:
+        node->gradient = 0;
         break;
     }
 }

@@ -107,6 +107,7 @@ static uint32_t send_tensor(gwtf_simulation *simulation, uint32_t from, uint32_t
         if (link->free_us < node->uplink_free_us)
             link->free_us = node->uplink_free_us;
     }
+    simulation->transfers[index].left_us = link->free_us;
     struct simulation_event event = {
         .at_us = link->free_us, .kind = SIMULATION_SENT, .node = from, .transfer = index};
     event.at_us += up_to(simulation, simulation->config.sent_us);

@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#define LEFT_NOTICE_US 200000
+
 static void trace(gwtf_simulation *simulation, uint64_t value) {
     simulation->totals.trace = simulation_mix(simulation->totals.trace, value);
 }
@@ -47,9 +49,9 @@ static void take_payload(gwtf_simulation *simulation, uint32_t index,
         return;
     }
     if (action->payload.kind == GWTF_PAYLOAD_BOUNDARY &&
-        action->payload.slot >= node->config.capacity) {
+        action->payload.slot >= node->slots_count) {
         simulation_fail(simulation, index, "receives into slot %u of %u", action->payload.slot,
-                        node->config.capacity);
+                        node->slots_count);
         return;
     }
     struct simulation_transfer *transfer = &simulation->transfers[transfer_index];
@@ -58,16 +60,30 @@ static void take_payload(gwtf_simulation *simulation, uint32_t index,
     transfer->receive_ticket = action->ticket;
 }
 
+/* Those whose microbatches make up the iteration of report NUMBER. */
+static uint32_t data_nodes_of(const gwtf_simulation *simulation, uint32_t number) {
+    uint32_t count = 0;
+    for (uint64_t mask = simulation->data_nodes[number]; mask != 0; mask &= mask - 1)
+        count++;
+    return count;
+}
+
 static void note_report(gwtf_simulation *simulation, uint32_t index,
                         const struct gwtf_report *report) {
     const struct gwtf_simulation_config *config = &simulation->config;
     uint32_t number = simulation->totals.iterations;
-    uint32_t microbatches = config->microbatches * simulation->stage_sizes[0];
+    uint32_t microbatches = config->microbatches * data_nodes_of(simulation, number);
+    bool is_exact = config->recovery == GWTF_RECOVERY_EXACT;
     /* work_loss gives microbatch i a loss of 1 + i. */
     double loss = (config->microbatches + 1) / 2.0;
+    /* A new recorder may say again what the lost one has said. */
+    if (number > 0 && report->iteration == simulation->reports[number - 1].iteration &&
+        simulation->reporter != index)
+        return;
+    simulation->reporter = index;
     if (report->iteration != config->first_iteration + number)
         simulation_fail(simulation, index, "reports iteration %u out of order", report->iteration);
-    else if (report->microbatches != microbatches || fabs(report->loss - loss) > 1e-9)
+    else if ((is_exact && report->microbatches != microbatches) || fabs(report->loss - loss) > 1e-9)
         simulation_fail(simulation, index, "reports %u microbatches and loss %g",
                         report->microbatches, report->loss);
     else if (report->gradient_norm != simulation->norms[number])
@@ -75,14 +91,20 @@ static void note_report(gwtf_simulation *simulation, uint32_t index,
     else {
         simulation->reports[simulation->totals.iterations++] = *report;
         simulation_notice(simulation, GWTF_SIMULATION_REPORTED, index, NULL, 0, report);
+        simulation->totals.repaired += report->repaired;
+        simulation->totals.wasted_us += report->wasted_us;
     }
 }
 
 static void write_manifest(gwtf_simulation *simulation, uint32_t index,
                            const struct gwtf_action *action) {
-    if (action->iteration <= simulation->manifested)
+    uint32_t writer = simulation->manifest_writer;
+    bool is_again = action->iteration == simulation->manifested && writer != index &&
+                    (simulation->nodes[writer].dead || simulation->nodes[writer].declared);
+    if (action->iteration <= simulation->manifested && !is_again)
         simulation_fail(simulation, index, "writes the manifest of %u twice", action->iteration);
     simulation->manifested = action->iteration;
+    simulation->manifest_writer = index;
     for (uint32_t stage = 0; stage <= simulation->config.stages; stage++) {
         uint64_t weights = simulation_weights(simulation, stage, action->iteration);
         struct gwtf_stage_file file = simulation_file(stage, weights);
@@ -106,12 +128,28 @@ static void finish(gwtf_simulation *simulation, uint32_t index, const struct gwt
     node->status = action->status;
     node->culprit = action->culprit;
     simulation->totals.finished++;
+    /* Whoever ends alone is missed. */
+    if (action->status == GWTF_ERROR_FENCED || action->status == GWTF_ERROR_LINK)
+        simulation_leave(simulation, index, LEFT_NOTICE_US, 0);
     if (action->status == GWTF_OK && node->stepped != simulation->config.last_iteration)
         simulation_fail(simulation, index, "finishes well after iteration %u", node->stepped);
     bool is_good = action->status == GWTF_OK || action->status == GWTF_ERROR_INTERRUPTED;
     if (is_good && (node->stepped != simulation->manifested || node->hashed != node->stepped))
         simulation_fail(simulation, index, "finishes at iteration %u without its snapshot",
                         node->stepped);
+}
+
+static void note_incident(gwtf_simulation *simulation, uint32_t index,
+                          const struct gwtf_incident *incident) {
+    uint32_t about = simulation_find(simulation, incident->node);
+    if (incident->kind == GWTF_INCIDENT_RESTARTED)
+        simulation->totals.restarts++;
+    if (incident->kind != GWTF_INCIDENT_DOWN || about == SIMULATION_NONE)
+        return;
+    struct simulation_node *node = &simulation->nodes[about];
+    simulation->totals.lost += !node->declared && !node->dead;
+    node->declared = true;
+    simulation->nodes[index].down[about] = true;
 }
 
 static void carry_out(gwtf_simulation *simulation, uint32_t index, const struct gwtf_action *action,
@@ -150,6 +188,12 @@ static void carry_out(gwtf_simulation *simulation, uint32_t index, const struct 
         break;
     case GWTF_ACTION_MANIFEST:
         write_manifest(simulation, index, action);
+        break;
+    case GWTF_ACTION_KEEP:
+        simulation_keep(simulation, index, action->slot, action->kept);
+        break;
+    case GWTF_ACTION_INCIDENT:
+        note_incident(simulation, index, &action->incident);
         break;
     case GWTF_ACTION_FINISH:
         finish(simulation, index, action);

@@ -58,6 +58,18 @@ void simulation_notice(gwtf_simulation *simulation, enum gwtf_simulation_notice_
     config->observe(config->observe_context, simulation, &notice);
 }
 
+static uint32_t retained_of(const gwtf_simulation *simulation, const struct simulation_node *node) {
+    if (node->config.retained == GWTF_SIMULATION_RETAINED_NONE)
+        return 0;
+    if (node->config.retained > 0)
+        return node->config.retained;
+    /* A data node keeps its own microbatches alone. */
+    uint64_t all = simulation->config.microbatches;
+    if (node->config.stage > 0)
+        all *= simulation->stage_sizes[0];
+    return all < GWTF_RETAINED_MAX ? (uint32_t)all : GWTF_RETAINED_MAX;
+}
+
 static gwtf_status create_node(gwtf_simulation *simulation, uint32_t index,
                                const struct gwtf_member *members) {
     const struct gwtf_simulation_config *config = &simulation->config;
@@ -86,6 +98,8 @@ static gwtf_status create_node(gwtf_simulation *simulation, uint32_t index,
         .policy = config->policy,
         .objective = config->objective,
         .negotiation = config->negotiation,
+        .recovery = config->recovery,
+        .retained = retained_of(simulation, node),
         .seed = gwtf_random_key(config->seed, node->config.node)};
     gwtf_status status = gwtf_protocol_create(&protocol, &node->protocol);
     if (status != GWTF_OK)
@@ -94,12 +108,14 @@ static gwtf_status create_node(gwtf_simulation *simulation, uint32_t index,
     if (node->actions_max > simulation->actions_max)
         simulation->actions_max = node->actions_max;
     node->replicas = simulation->stage_sizes[node->config.stage];
-    node->slots = calloc(node->config.capacity, sizeof *node->slots);
+    node->slots_count = protocol.capacity + protocol.retained;
+    node->shares_max = 2 * node->replicas + 2;
+    node->slots = calloc(node->slots_count, sizeof *node->slots);
     node->parts = calloc(node->replicas, sizeof *node->parts);
     node->parts_here = calloc(node->replicas, sizeof *node->parts_here);
-    node->reduced = calloc(node->replicas, sizeof *node->reduced);
-    node->reduced_here = calloc(node->replicas, sizeof *node->reduced_here);
-    if (!node->slots || !node->parts || !node->parts_here || !node->reduced || !node->reduced_here)
+    node->shares = calloc(node->shares_max, sizeof *node->shares);
+    node->down = calloc(config->nodes_count, sizeof *node->down);
+    if (!node->slots || !node->parts || !node->parts_here || !node->shares || !node->down)
         return GWTF_ERROR_MEMORY;
     node->weights = simulation_weights(simulation, node->config.stage, config->first_iteration - 1);
     node->stepped = config->first_iteration - 1;
@@ -136,9 +152,11 @@ static gwtf_status create_tables(gwtf_simulation *simulation) {
     simulation->weights =
         calloc((iterations + 1) * (config->stages + 1), sizeof *simulation->weights);
     simulation->norms = calloc(iterations, sizeof *simulation->norms);
+    simulation->data_nodes = calloc(iterations, sizeof *simulation->data_nodes);
     simulation->floats = calloc(config->stages + 1, sizeof *simulation->floats);
     if (!simulation->nodes || !simulation->stage_sizes || !simulation->reports ||
-        !simulation->weights || !simulation->norms || !simulation->floats)
+        !simulation->weights || !simulation->norms || !simulation->data_nodes ||
+        !simulation->floats)
         return GWTF_ERROR_MEMORY;
     for (size_t i = 0; i < config->nodes_count; i++)
         simulation->nodes[i].config = config->nodes[i];
@@ -191,8 +209,8 @@ void gwtf_simulation_destroy(gwtf_simulation *simulation) {
         free(node->slots);
         free(node->parts);
         free(node->parts_here);
-        free(node->reduced);
-        free(node->reduced_here);
+        free(node->shares);
+        free(node->down);
     }
     free(simulation->nodes);
     free(simulation->stage_sizes);
@@ -204,6 +222,7 @@ void gwtf_simulation_destroy(gwtf_simulation *simulation) {
     free(simulation->reports);
     free(simulation->weights);
     free(simulation->norms);
+    free(simulation->data_nodes);
     free(simulation->floats);
     free(simulation);
 }
@@ -219,38 +238,9 @@ gwtf_status gwtf_simulation_inject(gwtf_simulation *simulation,
     return simulation_queue_push(&simulation->queue, &event) ? GWTF_OK : GWTF_ERROR_MEMORY;
 }
 
-static void crash(gwtf_simulation *simulation, const struct simulation_event *event) {
-    struct simulation_node *node = &simulation->nodes[event->node];
-    if (node->dead || node->finished)
-        return;
-    node->dead = true;
-    simulation_notice(simulation, GWTF_SIMULATION_CRASHED, event->node, NULL, 0, NULL);
-    for (uint32_t i = 0; i < simulation->config.nodes_count; i++) {
-        struct simulation_event down = {.at_us = simulation->now_us + event->fault.notice_us,
-                                        .kind = SIMULATION_PEER_DOWN,
-                                        .node = i,
-                                        .peer = event->node};
-        if (i != event->node)
-            simulation_push(simulation, &down);
-    }
-}
-
-static void bring_fault(gwtf_simulation *simulation, const struct simulation_event *event) {
-    struct gwtf_event stop = {.kind = GWTF_EVENT_STOP};
-    switch (event->fault.kind) {
-    case GWTF_SIMULATION_STOP:
-        simulation_step(simulation, event->node, &stop, SIMULATION_NONE);
-        break;
-    case GWTF_SIMULATION_CRASH:
-        crash(simulation, event);
-        break;
-    case GWTF_SIMULATION_WRITE:
-        simulation->nodes[event->node].cannot_write = true;
-        break;
-    }
-}
-
 static void bring_message(gwtf_simulation *simulation, const struct simulation_event *event) {
+    if (!simulation_reaches(simulation, event->peer, event->node))
+        return;
     struct gwtf_event in = {.kind = GWTF_EVENT_MESSAGE,
                             .peer = simulation->nodes[event->peer].config.node,
                             .message = event->message};
@@ -263,7 +253,9 @@ static void bring_sent(gwtf_simulation *simulation, const struct simulation_even
     transfer->sent = true;
     if (!node->dead && !node->finished) {
         struct simulation_content content;
-        if (simulation_read(simulation, event->node, &transfer->source, &content) &&
+        /* Whoever takes the receiver for lost does with the memory what it likes. */
+        if (!node->down[transfer->to] &&
+            simulation_read(simulation, event->node, &transfer->source, &content) &&
             content.value != transfer->content.value)
             simulation_fail(simulation, event->node, "overwrites memory that is being sent");
         struct gwtf_event in = {.kind = GWTF_EVENT_PAYLOAD_SENT, .ticket = transfer->send_ticket};
@@ -275,8 +267,11 @@ static void bring_sent(gwtf_simulation *simulation, const struct simulation_even
 static void bring_received(gwtf_simulation *simulation, const struct simulation_event *event) {
     struct simulation_transfer *transfer = &simulation->transfers[event->transfer];
     const struct simulation_node *node = &simulation->nodes[event->node];
+    const struct simulation_node *sender = &simulation->nodes[transfer->from];
     transfer->arrived = true;
-    if (transfer->wanted && !node->dead && !node->finished) {
+    bool is_cut = sender->dead && sender->died_us < transfer->left_us;
+    if (transfer->wanted && !is_cut && !node->down[transfer->from] && !node->dead &&
+        !node->finished) {
         simulation_write(simulation, event->node, &transfer->target, &transfer->content);
         struct gwtf_event in = {.kind = GWTF_EVENT_PAYLOAD_RECEIVED,
                                 .peer = simulation->nodes[transfer->from].config.node,
@@ -364,7 +359,7 @@ static void bring(gwtf_simulation *simulation, const struct simulation_event *ev
         bring_timer(simulation, event);
         break;
     case SIMULATION_FAULT:
-        bring_fault(simulation, event);
+        simulation_bring_fault(simulation, event);
         break;
     case SIMULATION_PEER_DOWN:
         simulation_step(simulation, event->node, &down, SIMULATION_NONE);

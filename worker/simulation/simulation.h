@@ -10,6 +10,10 @@
  *
  * Nodes. One processor each, works in their order. Snapshots are written beside it.
  *
+ * Losses. The simulator finds out from the first node that steps which of the lost data nodes'
+ * microbatches are part of an iteration; the living ones' must be, and all other nodes must have
+ * the same. With another recovery than EXACT, replicas must agree with each other alone.
+ *
  * Tensors. A boundary tensor is 64 bits, mixed from the one before it, the stage and its weights; a
  * gradient is a sum of 64-bit numbers, one a microbatch; weights are mixed from the gradients that
  * they were stepped with. The simulator knows what they should be, and ends the run with a failure
@@ -29,7 +33,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define GWTF_SIMULATION_WORKS (GWTF_WORK_SNAPSHOT + 1)
+#define GWTF_SIMULATION_WORKS (GWTF_WORK_CLEAR + 1)
+#define GWTF_SIMULATION_RETAINED_NONE UINT32_MAX
 
 typedef struct gwtf_simulation gwtf_simulation;
 
@@ -37,6 +42,8 @@ struct gwtf_simulation_node {
     gwtf_node_id node;
     uint32_t stage; /* 0: data node */
     uint32_t capacity;
+    /* As in struct gwtf_protocol_config, but 0: all microbatches of an iteration; none: _NONE. */
+    uint32_t retained;
     uint64_t gradient_floats;               /* the same in all nodes of a stage; a multiple of 16 */
     int64_t work_us[GWTF_SIMULATION_WORKS]; /* by enum gwtf_work_kind */
     int64_t uplink_bytes_per_second;        /* of all tensors that it sends; 0: no limit */
@@ -83,6 +90,7 @@ struct gwtf_simulation_config {
     enum gwtf_flow_policy policy;
     enum gwtf_flow_objective objective;
     uint32_t negotiation; /* as in struct gwtf_flow_config */
+    enum gwtf_recovery recovery;
     uint64_t seed;
 
     int64_t write_us;    /* of a stage's snapshot file */
@@ -104,15 +112,19 @@ struct gwtf_simulation_config {
 };
 
 enum gwtf_simulation_fault_kind {
-    GWTF_SIMULATION_STOP,  /* the user's wish, given to NODE */
-    GWTF_SIMULATION_CRASH, /* NODE is gone; the others notice after notice_us */
-    GWTF_SIMULATION_WRITE  /* from now on NODE cannot write snapshots or manifests */
+    GWTF_SIMULATION_STOP,    /* the user's wish, given to NODE */
+    GWTF_SIMULATION_CRASH,   /* NODE is gone; the others notice after notice_us. What it has sent is
+                              * lost from some moment on, another one for each receiver */
+    GWTF_SIMULATION_SUSPECT, /* NODE lives, but BY takes it for gone */
+    GWTF_SIMULATION_WRITE    /* from now on NODE cannot write snapshots or manifests */
 };
 struct gwtf_simulation_fault {
     enum gwtf_simulation_fault_kind kind;
     gwtf_time_us at_us;
     gwtf_node_id node;
+    gwtf_node_id by;
     int64_t notice_us;
+    int64_t spread_us; /* up to this much later, for each node another time */
 };
 
 struct gwtf_simulation_totals {
@@ -128,6 +140,10 @@ struct gwtf_simulation_totals {
     uint32_t iterations; /* reported */
     uint32_t snapshots;  /* manifests written */
     uint32_t finished;   /* nodes */
+    uint32_t lost;       /* nodes: crashed, or declared down */
+    uint64_t repaired;   /* microbatches that substitutes took over; of the reports */
+    int64_t wasted_us;   /* of the reports */
+    uint32_t restarts;   /* iterations begun anew */
     uint64_t trace;      /* hash over all that happened, in its order */
 };
 

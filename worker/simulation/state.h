@@ -26,7 +26,7 @@ enum simulation_event_kind {
     SIMULATION_MANIFEST, /* iteration */
     SIMULATION_TIMER,
     SIMULATION_FAULT,
-    SIMULATION_PEER_DOWN
+    SIMULATION_PEER_DOWN /* peer */
 };
 struct simulation_event {
     gwtf_time_us at_us;
@@ -59,7 +59,8 @@ struct simulation_transfer {
     bool used;
     bool sent;
     bool arrived;
-    bool wanted; /* the receiver said RECEIVE */
+    bool wanted;          /* the receiver said RECEIVE */
+    gwtf_time_us left_us; /* all of it is on its way */
     uint32_t from;
     uint32_t to;
     uint64_t send_ticket;
@@ -80,12 +81,19 @@ struct simulation_slot {
     bool here[GWTF_BOUNDARIES];
 };
 
+/* A share of the reduced gradients. */
+struct simulation_share {
+    struct simulation_content content;
+    bool stale; /* of a step that has been done */
+};
+
 struct simulation_node {
     struct gwtf_simulation_node config;
     gwtf_protocol *protocol;
     size_t actions_max;
     uint32_t replicas;
     uint32_t rank;
+    uint32_t slots_count;
     struct simulation_slot *slots;
     struct gwtf_work works[2]; /* under way */
     int64_t works_us[2];       /* how long each takes */
@@ -93,10 +101,12 @@ struct simulation_node {
     gwtf_time_us processor_free_us;
     gwtf_time_us uplink_free_us; /* the last tensor has left it */
     uint64_t gradient;
-    struct simulation_content *parts; /* by rank */
+    struct simulation_content *parts; /* by number of the part */
     bool *parts_here;
-    struct simulation_content *reduced; /* by rank of the share */
-    bool *reduced_here;
+    struct simulation_share *shares; /* that do not overlap */
+    uint32_t shares_count;
+    uint32_t shares_max;
+    bool *down; /* by index of the node: takes it for lost */
     uint64_t weights;
     uint32_t stepped;
     uint32_t hashed;
@@ -106,6 +116,9 @@ struct simulation_node {
     gwtf_time_us deadline_us; /* what the protocol wants */
     bool cannot_write;
     bool dead;
+    bool declared; /* somebody takes it for lost */
+    gwtf_time_us died_us;
+    int64_t notice_us;
     bool finished;
     gwtf_status status;
     gwtf_node_id culprit;
@@ -138,9 +151,13 @@ struct gwtf_simulation {
      */
     uint64_t *weights;
     uint32_t weights_known; /* iterations */
-    double *norms;          /* by iteration from the first: of the whole gradient */
-    uint64_t *floats;       /* by stage */
-    uint32_t manifested;    /* the newest */
+    uint64_t *data_nodes; /* by iteration from the first: bit by rank, of those counted; 0: unknown
+                           */
+    double *norms;        /* by iteration from the first: of the whole gradient */
+    uint64_t *floats;     /* by stage */
+    uint32_t manifested;  /* the newest */
+    uint32_t manifest_writer;
+    uint32_t reporter; /* of the newest report */
 };
 
 /* simulation.c */
@@ -172,9 +189,19 @@ bool simulation_read(gwtf_simulation *simulation, uint32_t node, const struct gw
                      struct simulation_content *content);
 void simulation_write(gwtf_simulation *simulation, uint32_t node,
                       const struct gwtf_payload *payload, const struct simulation_content *content);
+/* The slots change the memory of OUTPUT and INPUT_GRADIENT. */
+void simulation_keep(gwtf_simulation *simulation, uint32_t node, uint32_t slot, uint32_t kept);
 void simulation_work(gwtf_simulation *simulation, uint32_t node, const struct gwtf_work *work,
                      struct gwtf_work_result *result);
 struct gwtf_stage_file simulation_file(uint32_t stage, uint64_t weights);
+
+/* faults.c */
+void simulation_bring_fault(gwtf_simulation *simulation, const struct simulation_event *event);
+/* The others notice that NODE is gone. */
+void simulation_leave(gwtf_simulation *simulation, uint32_t node, int64_t notice_us,
+                      int64_t spread_us);
+/* Whether what PEER has sent still reaches NODE. */
+bool simulation_reaches(const gwtf_simulation *simulation, uint32_t peer, uint32_t node);
 
 /* node.c: feeds one event to a node and carries out its actions. */
 void simulation_step(gwtf_simulation *simulation, uint32_t node, struct gwtf_event *event,

@@ -1,0 +1,178 @@
+/*
+ * Nodes that are lost, at any moment: every stage's step contains each microbatch once, all
+ * replicas agree, and training goes on. The simulator itself checks every step of every node
+ * against that.
+ */
+#include "share/base/random.h"
+#include "tests/simulation/cluster.h"
+#include "tests/support/suite.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static struct cluster *cluster;
+
+static int make_cluster(void) {
+    cluster = calloc(1, sizeof *cluster);
+    return cluster ? 0 : 1;
+}
+
+static int free_cluster(void) {
+    free(cluster);
+    return 0;
+}
+
+static uint32_t pick(struct gwtf_random *random, uint32_t low, uint32_t high) {
+    return low + (uint32_t)gwtf_random_below(random, high - low + 1);
+}
+
+/* How long the cluster takes undisturbed. */
+static gwtf_time_us undisturbed_us(uint64_t seed) {
+    gwtf_simulation *simulation = cluster_start(cluster);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    CU_ASSERT(cluster_run(cluster, simulation, GWTF_OK, seed));
+    gwtf_time_us now_us = gwtf_simulation_get_totals(simulation).now_us;
+    gwtf_simulation_destroy(simulation);
+    return now_us;
+}
+
+/* Whether another node of VICTIM's stage is left. */
+static bool may_go(const bool *gone, size_t victim) {
+    for (size_t i = 0; i < cluster->config.nodes_count; i++)
+        if (i != victim && !gone[i] && cluster->nodes[i].stage == cluster->nodes[victim].stage)
+            return true;
+    return false;
+}
+
+/* Runs to the end; all nodes that were not to go must end well. */
+static bool run_to_end(gwtf_simulation *simulation, const bool *gone, uint64_t seed) {
+    if (gwtf_simulation_run(simulation, GWTF_TIME_NEVER) != GWTF_OK) {
+        const char *why = gwtf_simulation_failure(simulation);
+        fprintf(stderr, "seed %llu: %s\n", (unsigned long long)seed, why ? why : "no memory");
+        return false;
+    }
+    for (size_t i = 0; i < cluster->config.nodes_count; i++) {
+        gwtf_status ended = GWTF_OK;
+        gwtf_node_id node = cluster->nodes[i].node;
+        bool finished = gwtf_simulation_finished(simulation, node, &ended, NULL);
+        if (gone[i] || (finished && ended == GWTF_OK))
+            continue;
+        fprintf(stderr, "seed %llu: node %u ended with %s\n", (unsigned long long)seed, node,
+                finished ? gwtf_status_name(ended) : "nothing");
+        return false;
+    }
+    return true;
+}
+
+/* Crashes of up to all nodes but one of each stage, alone or several at once. Data nodes are among
+ * them only when more than half of the nodes are left at all times: else it is a cut. */
+static void add_crashes(gwtf_simulation *simulation, struct gwtf_random *random, bool *gone,
+                        gwtf_time_us duration_us) {
+    uint32_t nodes = (uint32_t)cluster->config.nodes_count;
+    bool data_nodes = pick(random, 0, 2) == 0;
+    uint32_t wanted = pick(random, 1, data_nodes && nodes > 2 ? (nodes - 1) / 2 : nodes);
+    gwtf_time_us at_us = 0;
+    for (uint32_t i = 0, tries = 0; i < wanted && tries < 8 * nodes; tries++) {
+        size_t victim = pick(random, 0, nodes - 1);
+        if (gone[victim] || !may_go(gone, victim) ||
+            (cluster->nodes[victim].stage == 0 && !data_nodes))
+            continue;
+        gone[victim] = true;
+        i++;
+        if (at_us == 0 || pick(random, 0, 1))
+            at_us = 1 + (gwtf_time_us)gwtf_random_below(random, (uint64_t)duration_us);
+        else
+            at_us += pick(random, 0, 3) ? pick(random, 0, 50000) : 0;
+        struct gwtf_simulation_fault crash = {
+            .kind = GWTF_SIMULATION_CRASH,
+            .at_us = at_us,
+            .node = cluster->nodes[victim].node,
+            .notice_us = pick(random, 0, 3) ? pick(random, 0, 300000) : 2000000,
+            .spread_us = pick(random, 0, 1) * 100000};
+        CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &crash), GWTF_OK);
+    }
+}
+
+static bool survives(uint64_t seed) {
+    struct gwtf_random random;
+    bool gone[CLUSTER_NODES_MAX] = {false};
+    cluster_init_random(cluster, seed);
+    cluster->config.last_iteration += 2;
+    gwtf_time_us duration_us = undisturbed_us(seed);
+    gwtf_random_init(&random, gwtf_random_key(seed, 5));
+    gwtf_simulation *simulation = cluster_start(cluster);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    add_crashes(simulation, &random, gone, duration_us);
+    bool good = run_to_end(simulation, gone, seed);
+    struct gwtf_simulation_totals totals = gwtf_simulation_get_totals(simulation);
+    uint32_t iterations = cluster->config.last_iteration - cluster->config.first_iteration + 1;
+    if (good && totals.iterations > iterations)
+        good = false;
+    gwtf_simulation_destroy(simulation);
+    return good;
+}
+
+/* Nodes that live, but somebody takes them for lost: they end as fenced, and the others go on. */
+static bool survives_suspicions(uint64_t seed) {
+    struct gwtf_random random;
+    bool gone[CLUSTER_NODES_MAX] = {false};
+    cluster_init_random(cluster, seed);
+    gwtf_time_us duration_us = undisturbed_us(seed);
+    gwtf_random_init(&random, gwtf_random_key(seed, 6));
+    gwtf_simulation *simulation = cluster_start(cluster);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    uint32_t nodes = (uint32_t)cluster->config.nodes_count;
+    uint32_t wanted = pick(&random, 1, nodes > 2 ? (nodes - 1) / 2 : 1);
+    for (uint32_t i = 0, tries = 0; i < wanted && tries < 8 * nodes; tries++) {
+        size_t victim = pick(&random, 0, nodes - 1), by = pick(&random, 0, nodes - 1);
+        if (gone[victim] || gone[by] || by == victim || !may_go(gone, victim))
+            continue;
+        gone[victim] = true;
+        i++;
+        struct gwtf_simulation_fault suspect = {
+            .kind = GWTF_SIMULATION_SUSPECT,
+            .at_us = 1 + (gwtf_time_us)gwtf_random_below(&random, (uint64_t)duration_us),
+            .node = cluster->nodes[victim].node,
+            .by = cluster->nodes[by].node};
+        CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &suspect), GWTF_OK);
+    }
+    bool good = run_to_end(simulation, gone, seed);
+    for (size_t i = 0; i < nodes && good; i++) {
+        gwtf_status ended = GWTF_OK;
+        bool finished = gwtf_simulation_finished(simulation, cluster->nodes[i].node, &ended, NULL);
+        good = finished && (ended == GWTF_OK || (gone[i] && ended == GWTF_ERROR_FENCED));
+    }
+    gwtf_simulation_destroy(simulation);
+    return good;
+}
+
+static uint64_t number_from(const char *name, uint64_t otherwise) {
+    const char *text = getenv(name);
+    return text ? strtoull(text, NULL, 10) : otherwise;
+}
+
+/* Another slice: SEED=12345 COUNT=100000 test_faults random. */
+static void random_losses_leave_every_microbatch_counted_once(void) {
+    uint64_t first = number_from("SEED", 1), count = number_from("COUNT", 40);
+    uint32_t wrong = 0;
+    for (uint64_t seed = first; seed < first + count && wrong < 5; seed++)
+        wrong += !survives(seed);
+    CU_ASSERT_EQUAL(wrong, 0);
+}
+
+static void a_false_suspicion_costs_the_suspected_node_alone(void) {
+    uint64_t first = number_from("SEED", 1), count = number_from("COUNT", 40);
+    uint32_t wrong = 0;
+    for (uint64_t seed = first; seed < first + count && wrong < 5; seed++)
+        wrong += !survives_suspicions(seed);
+    CU_ASSERT_EQUAL(wrong, 0);
+}
+
+int main(int argc, char **argv) {
+    static const struct gwtf_test tests[] = {
+        GWTF_TEST(random_losses_leave_every_microbatch_counted_once),
+        GWTF_TEST(a_false_suspicion_costs_the_suspected_node_alone),
+    };
+    return gwtf_suite_main(argc, argv, "faults", tests, sizeof tests / sizeof tests[0],
+                           make_cluster, free_cluster);
+}

@@ -1,0 +1,145 @@
+/*
+ * Who is lost.
+ *
+ * A node that finds a peer to be down tells the recorder, the recorder tells all, and everybody
+ * takes it as found by itself: so views converge. Whoever learns of it tells the peer that it is
+ * fenced, and takes nothing of it any more: a peer that lives after all ends. When the recorder is
+ * lost, the next data node is the recorder, and is told all that each node knows.
+ *
+ * A cut through the middle: on both sides all of the others are down. The larger side goes on; of
+ * two equal ones, the one with the recorder. A node ends when since its last step so many were lost
+ * that they could go on without it, as the larger side. This holds where both sides saw the same
+ * members at their last step; a cut that comes together with other losses may end both sides, and a
+ * cut into three may end all. A larger part of the run that really dies at one moment, with a node
+ * of every stage in it, looks like a cut: the run then ends, and is restarted from its snapshot.
+ */
+#include "worker/protocol/state.h"
+
+bool protocol_is_down(const gwtf_protocol *p, gwtf_node_id node) {
+    uint32_t member = protocol_member_find(p, node);
+    return member == PROTOCOL_NONE || p->members[member].down;
+}
+
+bool protocol_replica_is_down(const gwtf_protocol *p, uint32_t rank) {
+    return p->members[p->stage_members[p->stage_first[p->stage] + rank]].down;
+}
+
+static void tell_down(gwtf_protocol *p, gwtf_node_id to, gwtf_node_id node) {
+    protocol_send(p, to, GWTF_MESSAGE_DOWN, GWTF_PHASE_TRAIN, p->iteration)->body.down.node = node;
+}
+
+static gwtf_node_id first_living_data_node(const gwtf_protocol *p) {
+    for (uint32_t rank = 0; rank < p->data_nodes; rank++)
+        if (!protocol_is_down(p, protocol_stage_node(p, 0, rank)))
+            return protocol_stage_node(p, 0, rank);
+    return GWTF_NODE_NONE;
+}
+
+/* The nodes lost since the last step could go on without this one, and have the better right to. */
+static bool is_cut_off(const gwtf_protocol *p) {
+    uint32_t lost = 0, stages = 0;
+    bool covered[GWTF_STAGES_MAX + 1] = {false}, had_recorder = false, is_first = true;
+    for (uint32_t i = 0; i < p->config.members_count; i++) {
+        const struct protocol_member *member = &p->members[i];
+        bool was_there = !member->down || member->down_since_commit;
+        if (was_there && member->stage == 0 && is_first) {
+            had_recorder = member->down;
+            is_first = false;
+        }
+        if (!member->down || !member->down_since_commit)
+            continue;
+        lost++;
+        stages += !covered[member->stage];
+        covered[member->stage] = true;
+    }
+    if (stages <= p->config.stages || lost < p->living_count)
+        return false;
+    return lost > p->living_count || had_recorder;
+}
+
+static void spread(gwtf_protocol *p, gwtf_node_id node, bool found_here, gwtf_node_id before) {
+    if (p->recorder == p->config.self) {
+        p->members[protocol_member_find(p, node)].spread_wanted = true;
+        if (before != p->recorder)
+            for (uint32_t i = 0; i < p->config.members_count; i++)
+                p->members[i].spread_wanted = p->members[i].down;
+        return;
+    }
+    if (before == p->recorder && found_here)
+        tell_down(p, p->recorder, node);
+    if (before == p->recorder)
+        return;
+    for (uint32_t i = 0; i < p->config.members_count; i++)
+        if (p->members[i].down)
+            tell_down(p, p->recorder, p->members[i].node);
+}
+
+void protocol_view_down(gwtf_protocol *p, gwtf_node_id node, bool found_here) {
+    uint32_t index = protocol_member_find(p, node);
+    if (index == PROTOCOL_NONE || index == p->self || p->members[index].down || p->finished)
+        return;
+    struct protocol_member *member = &p->members[index];
+    member->down = true;
+    member->down_since_commit = true;
+    p->living[member->stage]--;
+    p->living_count--;
+    p->lost_unreported++;
+    protocol_incident(p, GWTF_INCIDENT_DOWN, node);
+    protocol_send(p, node, GWTF_MESSAGE_FENCED, GWTF_PHASE_TRAIN, p->iteration);
+    if (p->living[member->stage] == 0) {
+        protocol_close(p, GWTF_ERROR_STAGE, node);
+        return;
+    }
+    if (is_cut_off(p)) {
+        protocol_finish(p, GWTF_ERROR_LINK, node);
+        return;
+    }
+    gwtf_node_id before = p->recorder;
+    p->recorder = first_living_data_node(p);
+    spread(p, node, found_here, before);
+    if (before != p->recorder)
+        protocol_iteration_recorder_lost(p, member->rank);
+    if (member->stage == p->stage)
+        protocol_aggregation_lost(p, member->rank);
+    protocol_transfers_lost(p, node);
+    protocol_repair_lost(p, node);
+    protocol_membership_lost(p, node);
+    protocol_snapshot_lost(p);
+}
+
+void protocol_view_message(gwtf_protocol *p, gwtf_node_id peer,
+                           const struct gwtf_message *message) {
+    bool about_self =
+        message->kind == GWTF_MESSAGE_FENCED || message->body.down.node == p->config.self;
+    if (about_self)
+        protocol_finish(p, GWTF_ERROR_FENCED, peer);
+    else
+        protocol_view_down(p, message->body.down.node, false);
+}
+
+void protocol_view_committed(gwtf_protocol *p) {
+    for (uint32_t i = 0; i < p->config.members_count; i++)
+        p->members[i].down_since_commit = false;
+}
+
+/* One loss in a step, which bounds the step's messages. */
+void protocol_view_advance(gwtf_protocol *p) {
+    p->spread_pending = false;
+    if (p->recorder != p->config.self)
+        return;
+    bool told = false;
+    for (uint32_t i = 0; i < p->config.members_count; i++) {
+        struct protocol_member *member = &p->members[i];
+        if (!member->spread_wanted)
+            continue;
+        if (told) {
+            p->spread_pending = true;
+            return;
+        }
+        told = true;
+        member->spread_wanted = false;
+        for (uint32_t to = 0; to < p->config.members_count; to++)
+            if (to != p->self && to != i && !p->members[to].down)
+                tell_down(p, p->members[to].node, member->node);
+    }
+}

@@ -1,0 +1,64 @@
+/* What goes wrong: nodes that are gone, or taken for gone. */
+#include "worker/simulation/state.h"
+
+void simulation_leave(gwtf_simulation *simulation, uint32_t index, int64_t notice_us,
+                      int64_t spread_us) {
+    struct simulation_node *node = &simulation->nodes[index];
+    node->died_us = simulation->now_us;
+    node->notice_us = notice_us;
+    for (uint32_t i = 0; i < simulation->config.nodes_count; i++) {
+        struct simulation_event down = {.at_us = simulation->now_us + notice_us,
+                                        .kind = SIMULATION_PEER_DOWN,
+                                        .node = i,
+                                        .peer = index};
+        if (spread_us > 0)
+            down.at_us += (int64_t)gwtf_random_below(&simulation->random, (uint64_t)spread_us + 1);
+        if (i != index)
+            simulation_push(simulation, &down);
+    }
+}
+
+bool simulation_reaches(const gwtf_simulation *simulation, uint32_t peer, uint32_t index) {
+    const struct simulation_node *sender = &simulation->nodes[peer];
+    if (!sender->dead)
+        return true;
+    /* Up to as long as it takes to notice, from the moment of its death on. */
+    uint64_t key = simulation_mix(simulation->config.seed, (uint64_t)peer << 32 | index);
+    int64_t most_us = sender->notice_us > 0 ? sender->notice_us : 1;
+    return simulation->now_us < sender->died_us + (int64_t)(key % (uint64_t)most_us);
+}
+
+static void crash(gwtf_simulation *simulation, const struct simulation_event *event) {
+    struct simulation_node *node = &simulation->nodes[event->node];
+    if (node->dead || node->finished)
+        return;
+    node->dead = true;
+    simulation->totals.lost++;
+    simulation_notice(simulation, GWTF_SIMULATION_CRASHED, event->node, NULL, 0, NULL);
+    simulation_leave(simulation, event->node, event->fault.notice_us, event->fault.spread_us);
+}
+
+static void suspect(gwtf_simulation *simulation, const struct simulation_event *event) {
+    uint32_t by = simulation_find(simulation, event->fault.by);
+    struct gwtf_event down = {.kind = GWTF_EVENT_PEER_DOWN, .peer = event->fault.node};
+    if (by != SIMULATION_NONE && by != event->node && !simulation->nodes[event->node].finished)
+        simulation_step(simulation, by, &down, SIMULATION_NONE);
+}
+
+void simulation_bring_fault(gwtf_simulation *simulation, const struct simulation_event *event) {
+    struct gwtf_event stop = {.kind = GWTF_EVENT_STOP};
+    switch (event->fault.kind) {
+    case GWTF_SIMULATION_STOP:
+        simulation_step(simulation, event->node, &stop, SIMULATION_NONE);
+        break;
+    case GWTF_SIMULATION_CRASH:
+        crash(simulation, event);
+        break;
+    case GWTF_SIMULATION_SUSPECT:
+        suspect(simulation, event);
+        break;
+    case GWTF_SIMULATION_WRITE:
+        simulation->nodes[event->node].cannot_write = true;
+        break;
+    }
+}
