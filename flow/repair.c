@@ -263,7 +263,9 @@ gwtf_time_us flow_repair_deadline(const gwtf_flow *flow) {
         if (flow->slots[i].patience_at_us < deadline)
             deadline = flow->slots[i].patience_at_us;
     for (size_t i = 0; i < flow->peers_count; i++)
-        if (flow_is_usable(flow, &flow->peers[i]) && flow->peers[i].compare_at_us < deadline)
+        /* Where there is no room, what makes room is a step too. */
+        if (flow_is_usable(flow, &flow->peers[i]) && flow_link_has_room(&flow->peers[i]) &&
+            flow->peers[i].compare_at_us < deadline)
             deadline = flow->peers[i].compare_at_us;
     return deadline;
 }
