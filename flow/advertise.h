@@ -14,8 +14,13 @@ void flow_offer_unused(const gwtf_flow *flow, uint32_t sink, struct flow_offer *
 /* Tells the previous stage what it does not know yet, as far as queues have room. */
 void flow_advertise(gwtf_flow *flow);
 
+/* What next hops say of SINK has changed, of all sinks; or who the neighbours are. */
+void flow_note_way(gwtf_flow *flow, uint32_t sink);
+void flow_note_ways(gwtf_flow *flow);
+
 /* PEER is about to be told OFFER in an answer. */
-void flow_note_told(struct flow_peer *peer, uint32_t sink, struct flow_offer offer);
+void flow_note_told(gwtf_flow *flow, struct flow_peer *peer, uint32_t sink,
+                    struct flow_offer offer);
 
 /* What PEER, a next hop, says about SINK goes here. NULL when it is none that PEER can speak of: a
  * data node knows the way to itself alone, and cares for no other. */

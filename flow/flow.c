@@ -118,10 +118,13 @@ static gwtf_status add_peer(gwtf_flow *flow, gwtf_node_id id, uint32_t stage) {
     flow_forget_figures(flow, peer);
     flow_link_open(flow, peer);
     meet(flow, peer);
+    flow->stirred = FLOW_STIR_ALL;
     return GWTF_OK;
 }
 
 static void remove_peer(gwtf_flow *flow, struct flow_peer *peer) {
+    flow->stirred = FLOW_STIR_ALL;
+    flow_note_ways(flow);
     flow->policy->lose_peer(flow, peer);
     flow_link_close(flow, peer);
     flow_remove_peer(flow, peer);
@@ -141,6 +144,7 @@ static gwtf_status take_peer_up(gwtf_flow *flow, const struct gwtf_flow_event *e
     }
     if (!neighbouring)
         return GWTF_OK;
+    flow->stirred = FLOW_STIR_ALL;
     flow->policy->note_news(flow);
     if (peer != NULL) {
         meet(flow, peer);
@@ -185,8 +189,10 @@ static gwtf_status take_link_cost(gwtf_flow *flow, const struct gwtf_flow_event 
         return GWTF_ERROR_USAGE;
     if (peer == NULL)
         peer = reconsider(flow, event->peer, link_us);
-    if (peer != NULL)
+    if (peer != NULL) {
+        flow->stirred = FLOW_STIR_ALL;
         flow->policy->take_link(flow, peer, link_us);
+    }
     return GWTF_OK;
 }
 
@@ -237,6 +243,13 @@ static bool take_loose(gwtf_flow *flow, struct flow_peer *peer,
     return true;
 }
 
+static void take_body(gwtf_flow *flow, struct flow_peer *peer,
+                      const struct gwtf_flow_message *message) {
+    flow->stirred |=
+        flow->policy->get_stir != NULL ? flow->policy->get_stir(message->kind) : FLOW_STIR_ALL;
+    flow->policy->take_message(flow, peer, message);
+}
+
 static gwtf_status take_message(gwtf_flow *flow, const struct gwtf_flow_event *event) {
     struct flow_peer *peer = flow_find_peer(flow, event->peer);
     const struct gwtf_flow_message *message = &event->message;
@@ -246,7 +259,13 @@ static gwtf_status take_message(gwtf_flow *flow, const struct gwtf_flow_event *e
                                      : figure_is_sane(message->other_cost_us)))
         return GWTF_OK;
     struct gwtf_flow_message early;
-    switch (flow_link_receive(flow, peer, message)) {
+    uint32_t session = peer->peer_session;
+    enum flow_link_result result = flow_link_receive(flow, peer, message);
+    if (session != peer->peer_session) {
+        flow->stirred = FLOW_STIR_ALL;
+        flow_note_ways(flow);
+    }
+    switch (result) {
     case FLOW_LINK_NEW:
         flow->policy->lose_peer(flow, peer);
         flow_forget_figures(flow, peer);
@@ -254,9 +273,9 @@ static gwtf_status take_message(gwtf_flow *flow, const struct gwtf_flow_event *e
         meet(flow, peer);
         break;
     case FLOW_LINK_BODY:
-        flow->policy->take_message(flow, peer, message);
+        take_body(flow, peer, message);
         while (flow_link_next(flow, peer, &early))
-            flow->policy->take_message(flow, peer, &early);
+            take_body(flow, peer, &early);
         break;
     case FLOW_LINK_NOTHING:
         break;
@@ -268,20 +287,25 @@ static gwtf_status take_event(gwtf_flow *flow, const struct gwtf_flow_event *eve
     switch (event->kind) {
     case GWTF_FLOW_EVENT_START:
         flow->started = true;
+        flow->stirred = FLOW_STIR_ALL;
         return GWTF_OK;
     case GWTF_FLOW_EVENT_PEER_UP:
         return take_peer_up(flow, event);
     case GWTF_FLOW_EVENT_PEER_DOWN:
+        flow->stirred = FLOW_STIR_ALL;
         flow->policy->note_news(flow);
         return take_peer_down(flow, event);
     case GWTF_FLOW_EVENT_LINK_COST:
         return take_link_cost(flow, event);
     case GWTF_FLOW_EVENT_CAPACITY:
+        flow->stirred = FLOW_STIR_ALL;
         flow->policy->note_news(flow);
         return take_capacity(flow, event);
     case GWTF_FLOW_EVENT_FEEDBACK:
+        flow->stirred = FLOW_STIR_ALL;
         return take_feedback(flow, event);
     case GWTF_FLOW_EVENT_ASSIGN:
+        flow->stirred = FLOW_STIR_ALL;
         return take_assignment(flow, event);
     case GWTF_FLOW_EVENT_MESSAGE:
         return take_message(flow, event);
@@ -289,6 +313,17 @@ static gwtf_status take_event(gwtf_flow *flow, const struct gwtf_flow_event *eve
         return GWTF_OK;
     }
     return GWTF_ERROR_USAGE;
+}
+
+/* Most events are acknowledgements, and nodes that are heard of and not met. */
+static void advance(gwtf_flow *flow) {
+    if (flow->stirred == 0 && flow->now_us < flow->advance_at_us)
+        return;
+    flow->stirs = flow->pool.wanted ? FLOW_STIR_ALL : flow->stirred;
+    flow->stirred = 0;
+    flow->pool.wanted = false;
+    flow->policy->advance(flow);
+    flow->advance_at_us = flow->policy->get_deadline(flow);
 }
 
 gwtf_status gwtf_flow_step(gwtf_flow *flow, const struct gwtf_flow_event *event,
@@ -299,15 +334,14 @@ gwtf_status gwtf_flow_step(gwtf_flow *flow, const struct gwtf_flow_event *event,
     flow->routes_changed = false;
     gwtf_status status = take_event(flow, event);
     if (flow->started) {
-        flow->policy->advance(flow);
+        advance(flow);
         flow_link_emit(flow, update);
         flow_view_emit(flow, update);
     }
     update->deadline_us = GWTF_TIME_NEVER;
     if (flow->started)
-        update->deadline_us =
-            flow_earlier(flow_earlier(flow_link_deadline(flow), flow_view_deadline(flow)),
-                         flow->policy->get_deadline(flow));
+        update->deadline_us = flow_earlier(
+            flow_earlier(flow_link_deadline(flow), flow_view_deadline(flow)), flow->advance_at_us);
     update->routes_changed = flow->routes_changed;
     return status;
 }

@@ -87,28 +87,63 @@ static void take_message(gwtf_flow *flow, struct flow_peer *peer,
     }
 }
 
-static void advance(gwtf_flow *flow) {
+static unsigned get_stir(uint32_t kind) {
+    switch (kind) {
+    case FLOW_MESSAGE_ADVERTISE:
+        return FLOW_STIR_OFFERS;
+    case FLOW_MESSAGE_POTENTIAL_DOWN:
+    case FLOW_MESSAGE_POTENTIAL_UP:
+    case FLOW_MESSAGE_SCAN_MORE:
+    case FLOW_MESSAGE_SCAN_LESS:
+        return FLOW_STIR_POTENTIALS;
+    case FLOW_MESSAGE_PLAN_FIGURES:
+    case FLOW_MESSAGE_PLAN_ASK:
+    case FLOW_MESSAGE_PLAN_TAKE:
+    case FLOW_MESSAGE_PLAN_REFUSE:
+    case FLOW_MESSAGE_PLAN_DROP:
+        return FLOW_STIR_PLAN;
+    default:
+        return FLOW_STIR_ALL;
+    }
+}
+
+/* The flows of this node: what they lack, and what is to be told of them. */
+static void tend_slots(gwtf_flow *flow) {
     flow_repair(flow);
     flow_request_repairs(flow);
     flow_reject_hopeless(flow);
     if (flow->config.stage == 0)
         flow_request_new(flow, SOURCE_ASKS);
     flow_tell(flow);
+    flow->repair_at_us = flow_repair_deadline(flow);
+    if (flow_waits(flow))
+        flow->stirred |= FLOW_STIR_SLOTS;
+}
+
+static void advance(gwtf_flow *flow) {
+    const unsigned asks = flow->config.stage == 0 ? FLOW_STIR_OFFERS : 0;
+    const unsigned searches = FLOW_STIR_SLOTS | FLOW_STIR_POTENTIALS;
+    bool due = flow->advance_at_us <= flow->now_us;
+    if ((flow->stirs & (FLOW_STIR_SLOTS | asks)) != 0 || due)
+        tend_slots(flow);
     if (flow->now_us >= flow->advertise_at_us)
         flow_advertise(flow);
     flow_plan_advance(flow);
-    if (flow_plan_is_admitting(flow))
-        return;
-    flow_relax(flow);
-    flow_search(flow);
-    flow_refine(flow);
-    flow_tell_potentials(flow);
+    if (!flow_plan_is_admitting(flow) && ((flow->stirs & searches) != 0 || due)) {
+        flow_relax(flow);
+        flow_search(flow);
+        flow_refine(flow);
+        flow_tell_potentials(flow);
+    }
+    if (flow->routes_changed)
+        flow->stirred = FLOW_STIR_ALL;
 }
 
 static gwtf_time_us get_deadline(const gwtf_flow *flow) {
     gwtf_time_us due_us =
         flow->advertise_at_us > flow->now_us ? flow->advertise_at_us : GWTF_TIME_NEVER;
-    due_us = flow_earlier(due_us, flow_repair_deadline(flow));
+    bool stirred = (flow->stirred & FLOW_STIR_SLOTS) != 0;
+    due_us = flow_earlier(due_us, stirred ? flow_repair_deadline(flow) : flow->repair_at_us);
     due_us = flow_earlier(due_us, flow_request_deadline(flow));
     due_us = flow_earlier(due_us, flow_plan_deadline(flow));
     if (flow_plan_is_admitting(flow))
@@ -139,6 +174,7 @@ const struct flow_policy flow_policy_gwtf = {
     .lose_peer = lose_peer,
     .take_link = take_link,
     .take_capacity = flow_shrink,
+    .get_stir = get_stir,
     .take_message = take_message,
     .advance = advance,
     .get_deadline = get_deadline,

@@ -177,15 +177,19 @@ static void adopt(gwtf_flow *flow, struct flow_peer *peer, uint32_t peer_session
 /* --- Sending. --- */
 
 bool flow_link_has_room(const struct flow_peer *peer) {
-    const struct flow_pool *pool = peer->pool;
+    struct flow_pool *pool = peer->pool;
     uint32_t most = FLOW_QUEUE_MAX - FLOW_ASKS_MAX;
     if (pool->left <= pool->count / 2)
         most = pool->left > pool->count / 4 ? SCARCE_QUEUE_MAX : 1;
-    return peer->peer_session != 0 && peer->queue_count < most && pool->left > 0;
+    bool room = peer->queue_count < most && pool->left > 0;
+    pool->wanted = pool->wanted || !room;
+    return room && peer->peer_session != 0;
 }
 
 bool flow_link_has_room_for_answer(const struct flow_peer *peer) {
-    return peer->peer_session != 0 && peer->queue_count < FLOW_QUEUE_MAX && peer->pool->left > 0;
+    bool room = peer->queue_count < FLOW_QUEUE_MAX && peer->pool->left > 0;
+    peer->pool->wanted = peer->pool->wanted || !room;
+    return room && peer->peer_session != 0;
 }
 
 void flow_link_send(gwtf_flow *flow, struct flow_peer *peer, const struct gwtf_flow_message *body) {
@@ -327,6 +331,8 @@ static void take_acknowledgement(gwtf_flow *flow, struct flow_peer *peer,
             drop_first(flow, peer);
     if (done > 0)
         peer->retries = 0;
+    if (done > 0 && flow->pool.wanted)
+        flow->stirred = FLOW_STIR_ALL;
     if (message->acknowledged_mask != 0)
         note_gaps(flow, peer, message->acknowledged, message->acknowledged_mask);
     set_retry(flow, peer);

@@ -30,7 +30,8 @@ void flow_link_open(gwtf_flow *flow, struct flow_peer *peer);
 /* Before PEER's entry becomes free. */
 void flow_link_close(gwtf_flow *flow, struct flow_peer *peer);
 
-/* Room for a message that is not an answer. */
+/* Room for a message that is not an answer. When there is none, here and below, the policy's turn
+ * comes again as soon as the peer has acknowledged something. */
 bool flow_link_has_room(const struct flow_peer *peer);
 /* Always so for a peer that keeps to the bound of requests under way. */
 bool flow_link_has_room_for_answer(const struct flow_peer *peer);

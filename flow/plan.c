@@ -407,7 +407,8 @@ void flow_plan_advance(gwtf_flow *flow) {
         plan_tell(flow);
     if (plan->age >= plan->end && plan_is_data(flow) && !plan->begun)
         plan_begin_admission(flow);
-    plan_pass_admissions(flow);
+    if (plan->age >= plan->end)
+        plan_pass_admissions(flow);
 }
 
 gwtf_time_us flow_plan_deadline(const gwtf_flow *flow) {

@@ -43,10 +43,13 @@ struct flow_policy {
     void (*take_link)(gwtf_flow *flow, struct flow_peer *peer, int64_t link_us);
     /* flow->capacity has been set: brings what is reserved down to it. */
     void (*take_capacity)(gwtf_flow *flow);
+    /* May be NULL: all. What a message of KIND can change for advance: bits of flow_stir. */
+    unsigned (*get_stir)(uint32_t kind);
     /* A message of any kind below FLOW_MESSAGE_KINDS, once and in order. */
     void (*take_message)(gwtf_flow *flow, struct flow_peer *peer,
                          const struct gwtf_flow_message *message);
-    /* After every event: all that is due now, as far as queues have room. */
+    /* After every event that may matter to it, and at its deadline: all that is due now, as far as
+     * queues have room. */
     void (*advance)(gwtf_flow *flow);
     /* When there is something to do without an event; GWTF_TIME_NEVER. */
     gwtf_time_us (*get_deadline)(const gwtf_flow *flow);

@@ -1,5 +1,6 @@
 #include "flow/repair.h"
 
+#include "flow/advertise.h"
 #include "flow/link.h"
 #include "flow/policy.h"
 #include "flow/table.h"
@@ -15,6 +16,7 @@ static bool lacks_in(const struct flow_slot *slot) {
 }
 
 void flow_set_patience(gwtf_flow *flow, struct flow_slot *slot) {
+    flow->stirred |= FLOW_STIR_SLOTS;
     int64_t ticks = lacks_out(slot) ? flow->policy->repair_ticks : flow->policy->idle_ticks;
     if (ticks == 0 || (!lacks_out(slot) && (!lacks_in(slot) || flow->releases_left == 0)))
         slot->patience_at_us = GWTF_TIME_NEVER;
@@ -87,6 +89,7 @@ void flow_shrink(gwtf_flow *flow) {
 
 void flow_set_link(gwtf_flow *flow, struct flow_peer *peer, int64_t link_us) {
     peer->link_us = link_us;
+    flow_note_ways(flow);
     for (size_t i = 0; i < flow->slots_count; i++) {
         struct flow_slot *slot = &flow->slots[i];
         if (!flow_end_is_live(&slot->out) || slot->out.peer != peer->id)
@@ -245,6 +248,16 @@ static void compare(gwtf_flow *flow, struct flow_peer *peer) {
         return;
     flow_link_send(flow, peer, &body);
     peer->compare_at_us = flow->now_us + FLOW_COMPARE_TICKS * flow->config.tick_us;
+}
+
+bool flow_waits(const gwtf_flow *flow) {
+    for (size_t i = 0; i < flow->slots_count; i++) {
+        const struct flow_slot *slot = &flow->slots[i];
+        if (lacks_out(slot) || slot->answer_due || slot->cost_due ||
+            slot->in.state == FLOW_END_CLOSING || slot->out.state == FLOW_END_CLOSING)
+            return true;
+    }
+    return false;
 }
 
 void flow_tell(gwtf_flow *flow) {

@@ -44,6 +44,9 @@ void flow_repair(gwtf_flow *flow);
 /* Queues the CANCEL, COST, VERIFY and COMPARE that are due, as far as there is room. */
 void flow_tell(gwtf_flow *flow);
 
+/* Does a slot wait for a next hop, an answer, or something that it has to tell? */
+bool flow_waits(const gwtf_flow *flow);
+
 /* When flow_repair or flow_tell has something to do next. */
 gwtf_time_us flow_repair_deadline(const gwtf_flow *flow);
 

@@ -49,6 +49,7 @@ void flow_ask(gwtf_flow *flow, struct flow_slot *slot, struct flow_peer *peer, u
 static void ask(gwtf_flow *flow, struct flow_slot *slot, const struct choice *choice) {
     struct flow_offer *offer = &choice->peer->figures[choice->sink].offer;
     offer->count--;
+    flow_note_way(flow, choice->sink);
     flow_ask(flow, slot, choice->peer, choice->sink, offer->cost_us);
 }
 
@@ -84,7 +85,7 @@ static void answer(gwtf_flow *flow, struct flow_slot *slot, bool accepted) {
         slot->patience_at_us = GWTF_TIME_NEVER;
     }
     struct flow_offer offer = flow_get_offer(flow, slot->sink);
-    flow_note_told(peer, slot->sink, offer);
+    flow_note_told(flow, peer, slot->sink, offer);
     body.count = offer.count;
     if (accepted) {
         body.other_cost_us = offer.cost_us;
@@ -206,7 +207,7 @@ void flow_take_request(gwtf_flow *flow, struct flow_peer *peer,
     struct flow_offer offer = {FLOW_COST_NONE, 0};
     if (known) {
         offer = flow_get_offer(flow, sink);
-        flow_note_told(peer, sink, offer);
+        flow_note_told(flow, peer, sink, offer);
     }
     body.kind = slot != NULL ? FLOW_MESSAGE_ACCEPT : FLOW_MESSAGE_REJECT;
     body.cost_us = slot != NULL ? flow_slot_cost(slot) : offer.cost_us;
@@ -234,6 +235,7 @@ void flow_take_answer(gwtf_flow *flow, struct flow_peer *peer,
     peer->asks--;
     figures->offer.cost_us = accepted ? message->other_cost_us : message->cost_us;
     figures->offer.count = message->count;
+    flow_note_way(flow, flow_sink_index(flow, message->sink));
     if (!waits)
         return; /* given up meanwhile: the CANCEL is on its way */
     if (accepted) {

@@ -25,6 +25,15 @@
 /* What one more flow is worth: above the cost of any way. */
 #define FLOW_WORTH_US ((int64_t)1 << 40)
 
+/* What is to be looked at again. */
+enum flow_stir {
+    FLOW_STIR_SLOTS = 1,      /* flows of this node: repair, requests, what is told of them */
+    FLOW_STIR_OFFERS = 2,     /* those of next hops */
+    FLOW_STIR_POTENTIALS = 4, /* what lowers them */
+    FLOW_STIR_PLAN = 8,
+    FLOW_STIR_ALL = 15
+};
+
 struct flow_policy;
 struct flow_view; /* flow/view.c */
 struct flow_plan;
@@ -55,6 +64,16 @@ struct flow_figures {
     int64_t told_up_us;
 };
 
+/* The ways to a sink over all next hops, and what all previous hops have been told of them. */
+struct flow_way {
+    bool known;         /* the next two are up to date */
+    bool told;          /* the last two are */
+    int64_t offered_us; /* least link + offer, FLOW_COST_NONE: none */
+    int64_t distance_us;
+    struct flow_offer told_offer;
+    int64_t told_distance_us;
+};
+
 /* An entry of the pool of messages, which all connections share. */
 struct flow_queued {
     struct gwtf_flow_message message;
@@ -68,6 +87,7 @@ struct flow_pool {
     struct flow_queued *entries;
     uint32_t count, left;
     uint32_t free; /* the first one; FLOW_INDEX_NONE */
+    bool wanted;   /* since the last advance somebody found no room */
 };
 
 struct flow_peer {
@@ -90,13 +110,13 @@ struct flow_peer {
     uint32_t deviation_us;
     uint32_t queue_first; /* its sequence */
     uint32_t queue_count;
-    uint32_t queue_due;           /* of them, those to be sent as soon as they fit an update */
-    uint32_t queue, queue_last;   /* in the pool, in their order; FLOW_INDEX_NONE */
-    uint32_t early;               /* in the pool: what has come out of order, in its order */
-    const struct flow_pool *pool; /* the node's */
-    uint32_t heap_at;             /* in flow->heap */
-    gwtf_time_us due_us;          /* when flow_link_emit has something to do for it */
-    uint32_t asks;                /* requests without answer */
+    uint32_t queue_due;         /* of them, those to be sent as soon as they fit an update */
+    uint32_t queue, queue_last; /* in the pool, in their order; FLOW_INDEX_NONE */
+    uint32_t early;             /* in the pool: what has come out of order, in its order */
+    struct flow_pool *pool;     /* the node's */
+    uint32_t heap_at;           /* in flow->heap */
+    gwtf_time_us due_us;        /* when flow_link_emit has something to do for it */
+    uint32_t asks;              /* requests without answer */
 
     gwtf_time_us compare_at_us;
     struct flow_figures *figures; /* [sinks_max] */
@@ -196,6 +216,10 @@ struct gwtf_flow {
     struct gwtf_random random;
     gwtf_time_us now_us;
     bool started;
+    /* What has happened that the policy may have to act on, as bits of flow_stir: since it did the
+     * last time, and for this time. Without any it waits for its deadline. */
+    unsigned stirred, stirs;
+    gwtf_time_us advance_at_us;
     uint32_t capacity;
     uint32_t releases_left;
     gwtf_time_us ask_from_us; /* no new outflows before */
@@ -209,6 +233,7 @@ struct gwtf_flow {
     gwtf_time_us refine_at_us;    /* when the grain is made finer; GWTF_TIME_NEVER: it is fine */
     gwtf_time_us advertise_at_us; /* policy gwtf: no offer is told before */
     gwtf_time_us tell_at_us;      /* when changed potentials are told */
+    gwtf_time_us repair_at_us;    /* policy gwtf: when slots have to be looked at */
     struct flow_visit visits[FLOW_VISITS_MAX];
     struct flow_potential *potentials; /* [sinks_max] */
     struct flow_plan *plan;
@@ -225,6 +250,7 @@ struct gwtf_flow {
     struct flow_view *view;
     size_t sinks_count;
     gwtf_node_id *sinks;
+    struct flow_way *ways; /* [sinks_max] */
     size_t slots_count;
     struct flow_slot *slots;
 };

@@ -59,11 +59,12 @@ bool flow_table_create(gwtf_flow *flow) {
     flow->peer_index_mask = places - 1;
     flow->peer_index = malloc(places * sizeof *flow->peer_index);
     flow->sinks = calloc(config->sinks_max, sizeof *flow->sinks);
+    flow->ways = calloc(config->sinks_max, sizeof *flow->ways);
     flow->peers = calloc(config->neighbours_max, sizeof *flow->peers);
     flow->figures =
         calloc((size_t)config->neighbours_max * config->sinks_max, sizeof *flow->figures);
     if (flow->peer_index == NULL || flow->sinks == NULL || flow->peers == NULL ||
-        flow->figures == NULL)
+        flow->figures == NULL || flow->ways == NULL)
         return false;
     memset(flow->peer_index, 0xff, places * sizeof *flow->peer_index);
     flow->peers_free = FLOW_INDEX_NONE;
@@ -80,31 +81,15 @@ bool flow_table_create(gwtf_flow *flow) {
 void flow_table_destroy(gwtf_flow *flow) {
     free(flow->peer_index);
     free(flow->sinks);
+    free(flow->ways);
     free(flow->peers);
     free(flow->figures);
-}
-
-bool flow_is_previous(const gwtf_flow *flow, const struct flow_peer *peer) {
-    if (flow->config.stage == 0)
-        return peer->stage == flow->config.stages;
-    return peer->stage == flow->config.stage - 1;
-}
-
-bool flow_is_next(const gwtf_flow *flow, const struct flow_peer *peer) {
-    if (flow->config.stage == flow->config.stages)
-        return peer->stage == 0;
-    return peer->stage == flow->config.stage + 1;
 }
 
 bool flow_is_neighbouring(const gwtf_flow *flow, uint32_t stage) {
     const struct flow_peer peer = {.stage = stage};
     return flow_is_previous(flow, &peer) || flow_is_next(flow, &peer) ||
            (flow->policy->meets_replicas && stage != 0 && stage == flow->config.stage);
-}
-
-bool flow_is_usable(const gwtf_flow *flow, const struct flow_peer *peer) {
-    return peer->id != GWTF_NODE_NONE && peer->peer_session != 0 &&
-           peer->link_us != FLOW_COST_NONE && flow_is_next(flow, peer);
 }
 
 int64_t flow_mean_link(const gwtf_flow *flow) {
@@ -125,10 +110,6 @@ uint32_t flow_sink_index(gwtf_flow *flow, gwtf_node_id id) {
         return flow->config.sinks_max;
     flow->sinks[flow->sinks_count] = id;
     return (uint32_t)flow->sinks_count++;
-}
-
-bool flow_end_is_live(const struct flow_end *end) {
-    return end->state == FLOW_END_ASKED || end->state == FLOW_END_HELD;
 }
 
 bool flow_slot_is_reserved(const struct flow_slot *slot) {

@@ -16,13 +16,20 @@ void flow_remove_peer(gwtf_flow *flow, struct flow_peer *peer);
 struct flow_peer *flow_find_peer(const gwtf_flow *flow, gwtf_node_id id);
 
 /* Does PEER send flows to this node, take flows from it? With one stage, both. */
-bool flow_is_previous(const gwtf_flow *flow, const struct flow_peer *peer);
-bool flow_is_next(const gwtf_flow *flow, const struct flow_peer *peer);
+static inline bool flow_is_previous(const gwtf_flow *flow, const struct flow_peer *peer) {
+    return peer->stage == (flow->config.stage == 0 ? flow->config.stages : flow->config.stage - 1);
+}
+static inline bool flow_is_next(const gwtf_flow *flow, const struct flow_peer *peer) {
+    return peer->stage == (flow->config.stage == flow->config.stages ? 0 : flow->config.stage + 1);
+}
 /* Nodes of STAGE are of use to this policy: those of the previous and the next stage, and what it
  * asks for besides. */
 bool flow_is_neighbouring(const gwtf_flow *flow, uint32_t stage);
 /* A next hop that can be asked: a link whose cost is known, and a connection. */
-bool flow_is_usable(const gwtf_flow *flow, const struct flow_peer *peer);
+static inline bool flow_is_usable(const gwtf_flow *flow, const struct flow_peer *peer) {
+    return flow_is_next(flow, peer) && peer->id != GWTF_NODE_NONE && peer->peer_session != 0 &&
+           peer->link_us != FLOW_COST_NONE;
+}
 
 /* Mean cost of the links to usable next hops; 0 without any. */
 int64_t flow_mean_link(const gwtf_flow *flow);
@@ -31,7 +38,9 @@ int64_t flow_mean_link(const gwtf_flow *flow);
 uint32_t flow_sink_index(gwtf_flow *flow, gwtf_node_id id);
 
 /* Was used, is used: an end that is asked or held. */
-bool flow_end_is_live(const struct flow_end *end);
+static inline bool flow_end_is_live(const struct flow_end *end) {
+    return end->state == FLOW_END_ASKED || end->state == FLOW_END_HELD;
+}
 /* Part of a search. */
 bool flow_slot_is_locked(const struct flow_slot *slot);
 bool flow_slot_is_reserved(const struct flow_slot *slot);

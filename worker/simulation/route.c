@@ -70,38 +70,73 @@ static void note_change(struct gwtf_route *route, gwtf_node_id id) {
 
 /* --- Who knows whom. --- */
 
-static uint32_t find_known(const struct route_node *node, gwtf_node_id peer) {
-    uint32_t at = 0;
-    while (at < node->known_count && node->known[at] != peer)
-        at++;
-    return at;
+/* The stages in which a node knows others, each once: its own, the next, the previous. */
+static uint32_t list_stages(const struct gwtf_route *route, gwtf_node_id id, uint32_t stages[3]) {
+    stages[0] = gwtf_flow_instance_stage(route->instance, id);
+    stages[1] = gwtf_flow_instance_next_stage(route->instance, stages[0]);
+    stages[2] = gwtf_flow_instance_previous_stage(route->instance, stages[0]);
+    return stages[1] == stages[2] ? 2 : 3;
+}
+
+/* The place of PEER among the nodes of these stages; UINT32_MAX: it is in none of them. */
+static uint32_t find_place(const struct gwtf_route *route, gwtf_node_id id, gwtf_node_id peer) {
+    uint32_t stages[3], first = 0, size = 0, count = list_stages(route, id, stages);
+    uint32_t stage = gwtf_flow_instance_stage(route->instance, peer);
+    for (uint32_t i = 0; i < count; i++, first += size) {
+        if (stages[i] == stage)
+            return first + gwtf_flow_instance_place(route->instance, peer);
+        (void)gwtf_flow_instance_stage_nodes(route->instance, stages[i], &size);
+    }
+    return UINT32_MAX;
 }
 
 static bool knows(const struct gwtf_route *route, gwtf_node_id id, gwtf_node_id peer) {
-    const struct route_node *node = &route->nodes[id];
-    return find_known(node, peer) < node->known_count;
+    uint32_t at = find_place(route, id, peer);
+    return at != UINT32_MAX && (route->nodes[id].known[at / 64] >> at % 64 & 1) != 0;
 }
 
-static void add_known(struct gwtf_route *route, gwtf_node_id id, gwtf_node_id peer) {
-    struct route_node *node = &route->nodes[id];
-    if (node->known_count == node->known_max) {
-        uint32_t most = node->known_max * 2 + 16;
-        gwtf_node_id *larger = realloc(node->known, most * sizeof *larger);
-        if (larger == NULL) {
-            route->no_memory = true;
-            return;
-        }
-        node->known = larger;
-        node->known_max = most;
+static void set_known(struct gwtf_route *route, gwtf_node_id id, gwtf_node_id peer, bool known) {
+    uint32_t at = find_place(route, id, peer);
+    uint64_t bit = (uint64_t)1 << at % 64;
+    if (at == UINT32_MAX)
+        return;
+    uint64_t *word = &route->nodes[id].known[at / 64];
+    *word = known ? *word | bit : *word & ~bit;
+}
+
+static void set_acquainted(struct gwtf_route *route, gwtf_node_id a, gwtf_node_id b, bool known) {
+    set_known(route, a, b, known);
+    set_known(route, b, a, known);
+}
+
+/* Copies whom NODE knows to route->met, returns how many they are. */
+static uint32_t list_known(struct gwtf_route *route, gwtf_node_id id) {
+    uint32_t stages[3], met = 0, count = list_stages(route, id, stages);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t size = 0;
+        const gwtf_node_id *nodes =
+            gwtf_flow_instance_stage_nodes(route->instance, stages[i], &size);
+        for (uint32_t j = 0; j < size; j++)
+            if (knows(route, id, nodes[j]))
+                route->met[met++] = nodes[j];
     }
-    node->known[node->known_count++] = peer;
+    return met;
 }
 
-static void remove_known(struct gwtf_route *route, gwtf_node_id id, gwtf_node_id peer) {
-    struct route_node *node = &route->nodes[id];
-    uint32_t at = find_known(node, peer);
-    if (at < node->known_count)
-        node->known[at] = node->known[--node->known_count];
+static gwtf_status init_known(struct gwtf_route *route) {
+    for (gwtf_node_id id = 0; id < route->nodes_count; id++) {
+        uint32_t stages[3], places = 0, count = list_stages(route, id, stages);
+        for (uint32_t i = 0; i < count; i++) {
+            uint32_t size = 0;
+            (void)gwtf_flow_instance_stage_nodes(route->instance, stages[i], &size);
+            places += size;
+        }
+        route->nodes[id].known = calloc(places / 64 + 1, sizeof *route->nodes[id].known);
+        if (route->nodes[id].known == NULL)
+            return GWTF_ERROR_MEMORY;
+    }
+    route->met = calloc(route->nodes_count, sizeof *route->met);
+    return route->met != NULL ? GWTF_OK : GWTF_ERROR_MEMORY;
 }
 
 static bool are_linked(const struct gwtf_route *route, gwtf_node_id a, gwtf_node_id b) {
@@ -182,8 +217,7 @@ static void meet(struct gwtf_route *route, gwtf_node_id a, gwtf_node_id b) {
     (void)tell(route, a, &event);
     event.peer = a;
     (void)tell(route, b, &event);
-    remove_known(route, a, b);
-    remove_known(route, b, a);
+    set_acquainted(route, a, b, false);
 }
 
 static void take_introduction(struct gwtf_route *route, gwtf_node_id id, gwtf_node_id peer) {
@@ -194,10 +228,7 @@ static void take_introduction(struct gwtf_route *route, gwtf_node_id id, gwtf_no
     if (known &&
         (!route->partial || route->nodes[id].incarnation > 1 || route->nodes[peer].incarnation > 1))
         return;
-    if (!known) {
-        add_known(route, id, peer);
-        add_known(route, peer, id);
-    }
+    set_acquainted(route, id, peer, true);
     meet(route, id, peer);
 }
 
@@ -205,8 +236,8 @@ static void take_introduction(struct gwtf_route *route, gwtf_node_id id, gwtf_no
 static void give_some(struct gwtf_route *route, gwtf_node_id id, uint32_t stage, uint32_t view) {
     uint32_t count = 0, known = 0;
     const gwtf_node_id *peers = gwtf_flow_instance_stage_nodes(route->instance, stage, &count);
-    for (uint32_t i = 0; i < route->nodes[id].known_count; i++)
-        known += gwtf_flow_instance_stage(route->instance, route->nodes[id].known[i]) == stage;
+    for (uint32_t i = 0; i < count; i++)
+        known += knows(route, id, peers[i]);
     bool all = view >= count;
     /* Where links are missing not every draw is good. */
     uint32_t draws = all ? count : 20 * view;
@@ -214,8 +245,7 @@ static void give_some(struct gwtf_route *route, gwtf_node_id id, uint32_t stage,
         gwtf_node_id peer = peers[all ? i : gwtf_random_below(&route->random, count)];
         if (peer == id || knows(route, id, peer) || !are_linked(route, id, peer))
             continue;
-        add_known(route, id, peer);
-        add_known(route, peer, id);
+        set_acquainted(route, id, peer, true);
         known++;
     }
 }
@@ -243,10 +273,7 @@ static gwtf_status init_assignment(struct gwtf_route *route) {
         uint32_t first = i / length * length;
         gwtf_node_id node = route->assigned.nodes[i];
         gwtf_node_id next = route->assigned.nodes[first + (i - first + 1) % length];
-        if (!knows(route, node, next)) {
-            add_known(route, node, next);
-            add_known(route, next, node);
-        }
+        set_acquainted(route, node, next, true);
     }
     return status;
 }
@@ -341,9 +368,9 @@ static void start(struct gwtf_route *route, gwtf_node_id id) {
     /* Once: what is lost with a node stays lost. */
     if (node->incarnation == 1)
         assign(route, id);
-    for (uint32_t i = node->known_count; i > 0; i--)
-        if (route->nodes[node->known[i - 1]].started)
-            meet(route, id, node->known[i - 1]);
+    for (uint32_t i = list_known(route, id); i > 0; i--)
+        if (route->nodes[route->met[i - 1]].started)
+            meet(route, id, route->met[i - 1]);
 }
 
 static void plan_start(struct gwtf_route *route, gwtf_node_id id, gwtf_time_us at_us) {
@@ -362,9 +389,10 @@ static void kill_node(struct gwtf_route *route, gwtf_node_id id) {
     node->started = false;
     node->incarnation++;
     gwtf_flow_instance_set_capacity(route->instance, id, 0);
-    for (uint32_t i = 0; i < node->known_count; i++) {
-        gwtf_node_id peer = node->known[i];
-        remove_known(route, peer, id);
+    uint32_t count = list_known(route, id);
+    for (uint32_t i = 0; i < count; i++) {
+        gwtf_node_id peer = route->met[i];
+        set_acquainted(route, peer, id, false);
         push(route, &(struct route_event){.at_us = route->now_us + 1 +
                                                    (gwtf_time_us)gwtf_random_below(
                                                        &route->random, GWTF_ROUTE_TICK_US),
@@ -373,7 +401,6 @@ static void kill_node(struct gwtf_route *route, gwtf_node_id id) {
                                           .peer = id,
                                           .incarnation = route->nodes[peer].incarnation});
     }
-    node->known_count = 0;
 }
 
 static void change_link(struct gwtf_route *route, const struct gwtf_route_change *change) {
@@ -383,8 +410,7 @@ static void change_link(struct gwtf_route *route, const struct gwtf_route_change
     if (!knows(route, change->node, change->peer)) {
         if (change->cost < 0)
             return;
-        add_known(route, change->node, change->peer);
-        add_known(route, change->peer, change->node);
+        set_acquainted(route, change->node, change->peer, true);
         meet(route, change->node, change->peer);
         return;
     }
@@ -440,7 +466,7 @@ static gwtf_status init(struct gwtf_route *route, const gwtf_flow_instance *inst
     }
     route->nodes = calloc(route->nodes_count, sizeof *route->nodes);
     route->capacity = calloc(route->nodes_count, sizeof *route->capacity);
-    if (route->nodes == NULL || route->capacity == NULL)
+    if (route->nodes == NULL || route->capacity == NULL || init_known(route) != GWTF_OK)
         return GWTF_ERROR_MEMORY;
     for (gwtf_node_id i = 0; i < route->nodes_count; i++) {
         route->capacity[i] = gwtf_flow_instance_capacity(instance, i);
@@ -492,6 +518,7 @@ void gwtf_route_destroy(gwtf_route *route) {
     }
     gwtf_flow_paths_deinit(&route->assigned);
     free(route->planned);
+    free(route->met);
     free(route->routes);
     free(route->hops);
     free(route->sends);

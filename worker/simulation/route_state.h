@@ -18,9 +18,9 @@ struct route_node {
     gwtf_time_us deadline_us;
     gwtf_time_us timer_us; /* of the timer that is in the queue; GWTF_TIME_NEVER: none */
     uint32_t changes;      /* of its flow table */
-    /* Who was introduced to it, met or not yet started. */
-    gwtf_node_id *known;
-    uint32_t known_count, known_max;
+    /* Who was introduced to it, met or not yet started: a bit for each node of its own stage, the
+     * next and the previous one. */
+    uint64_t *known;
 };
 
 struct gwtf_route {
@@ -41,6 +41,7 @@ struct gwtf_route {
     struct gwtf_flow_hop *hops; /* of a node that is looked at */
     size_t hops_max;
     struct gwtf_flow_route *routes;
+    gwtf_node_id *met; /* whom a node knows, [nodes_count] */
 
     struct gwtf_flow_paths assigned; /* policy static */
 
