@@ -20,6 +20,7 @@
 #define GWTF_CONFIG_WORD_MAX 64
 #define GWTF_CONFIG_NODES_MAX 256      /* entries of `nodes`, each with a count */
 #define GWTF_CONFIG_LINK_FAULTS_MAX 64 /* entries of `link_faults` */
+#define GWTF_CONFIG_CRASHES_MAX 64     /* entries of `crashes` */
 #define GWTF_CONFIG_ANY_NODE UINT32_MAX
 
 enum gwtf_config_family { GWTF_CONFIG_FAMILY_GPT2 };
@@ -31,8 +32,21 @@ enum gwtf_config_decay {
 };
 enum gwtf_config_device { GWTF_CONFIG_DEVICE_AUTO, GWTF_CONFIG_DEVICE_CPU };
 enum gwtf_config_kernels { GWTF_CONFIG_KERNELS_ONEDNN, GWTF_CONFIG_KERNELS_REFERENCE };
-enum gwtf_config_link_fault_kind { GWTF_CONFIG_LINK_SLOW, GWTF_CONFIG_LINK_CUT };
 enum gwtf_config_repair { GWTF_CONFIG_REPAIR_EXACT, GWTF_CONFIG_REPAIR_DROP };
+enum gwtf_config_link_fault_kind {
+    GWTF_CONFIG_LINK_SLOW,
+    GWTF_CONFIG_LINK_CUT,
+    GWTF_CONFIG_LINK_LOSSY
+};
+enum gwtf_config_crash_kind { GWTF_CONFIG_CRASH_KILL, GWTF_CONFIG_CRASH_STOP };
+/* What a node does when it crashes. */
+enum gwtf_config_phase {
+    GWTF_CONFIG_PHASE_ANY,
+    GWTF_CONFIG_PHASE_FORWARD,
+    GWTF_CONFIG_PHASE_BACKWARD,
+    GWTF_CONFIG_PHASE_AGGREGATION,
+    GWTF_CONFIG_PHASE_SNAPSHOT
+};
 
 struct gwtf_config_node {
     enum gwtf_config_role role;
@@ -51,14 +65,32 @@ struct gwtf_config_link_fault {
     uint32_t iteration;                /* when it begins; 0: at once */
     double seconds;                    /* since training began: not before either */
     uint32_t heal_after;               /* iterations; 0: never */
+    double heal_seconds;               /* after it began; 0: never */
     uint32_t node;                     /* or GWTF_CONFIG_ANY_NODE */
     uint32_t peer;                     /* or GWTF_CONFIG_ANY_NODE */
     char region[GWTF_CONFIG_PATH_MAX]; /* "": any */
     char peer_region[GWTF_CONFIG_PATH_MAX];
     enum gwtf_config_link_fault_kind kind;
     double factor;         /* SLOW: bandwidth is divided, latency multiplied by it */
+    double loss;           /* LOSSY: probability that a message or piece has to be sent again */
     double latency_ms;     /* in place of the topology's, by factor; below 0: that one */
     double bandwidth_mbit; /* in place of the topology's, by factor; 0: that one */
+};
+
+/*
+ * A worker that kills or stops itself, to show what becomes of a run. With EVERY it happens again
+ * and again; a node that is not named is then drawn anew each time, from SEED, among the relays
+ * whose stage keeps another.
+ */
+struct gwtf_config_crash {
+    enum gwtf_config_crash_kind kind; /* STOP: SIGSTOP, and SIGCONT after STOPPED_SECONDS */
+    uint32_t node;                    /* or GWTF_CONFIG_ANY_NODE */
+    uint32_t iteration;               /* not before */
+    double seconds;                   /* since training began: not before either */
+    enum gwtf_config_phase phase;
+    double every; /* seconds; 0: once */
+    double stopped_seconds;
+    uint64_t seed;
 };
 
 struct gwtf_config {
@@ -124,6 +156,8 @@ struct gwtf_config {
     } network;
     struct gwtf_config_link_fault link_faults[GWTF_CONFIG_LINK_FAULTS_MAX];
     size_t link_faults_count;
+    struct gwtf_config_crash crashes[GWTF_CONFIG_CRASHES_MAX];
+    size_t crashes_count;
 };
 
 /*

@@ -83,29 +83,46 @@ static gwtf_status check_relays(const struct gwtf_config_reader *reader) {
     return GWTF_OK;
 }
 
-/* Regions are held against the topology when that is read. */
-static gwtf_status check_link_faults(const struct gwtf_config_reader *reader) {
+static gwtf_status check_node(const struct gwtf_config_reader *reader, const char *section,
+                              size_t entry, const char *key, uint32_t node) {
     const struct gwtf_config *config = reader->base;
     uint32_t nodes = gwtf_config_count(config, GWTF_CONFIG_ROLE_DATA) +
                      gwtf_config_count(config, GWTF_CONFIG_ROLE_RELAY);
+    if (node < nodes || node == GWTF_CONFIG_ANY_NODE)
+        return GWTF_OK;
+    return gwtf_config_complain(reader, gwtf_config_entry_origin(reader, section, entry, key),
+                                "%s.%zu.%s is %" PRIu32 ", but the nodes are 0 to %" PRIu32
+                                ": the data nodes first, then the relays, in the order of nodes",
+                                section, entry, key, node, nodes - 1);
+}
+
+/* Regions are held against the topology when that is read. */
+static gwtf_status check_link_faults(const struct gwtf_config_reader *reader) {
+    const struct gwtf_config *config = reader->base;
     for (size_t i = 0; i < config->link_faults_count; i++) {
         const struct gwtf_config_link_fault *fault = &config->link_faults[i];
-        const uint32_t ends[] = {fault->node, fault->peer};
-        const char *const names[] = {"node", "peer"};
-        for (size_t end = 0; end < 2; end++)
-            if (ends[end] >= nodes && ends[end] != GWTF_CONFIG_ANY_NODE)
-                return gwtf_config_complain(
-                    reader, gwtf_config_entry_origin(reader, "link_faults", i, names[end]),
-                    "link_faults.%zu.%s is %" PRIu32 ", but the nodes are 0 to %" PRIu32
-                    ": the data nodes first, then the relays, in the order of nodes",
-                    i, names[end], ends[end], nodes - 1);
+        gwtf_status status = check_node(reader, "link_faults", i, "node", fault->node);
+        if (status == GWTF_OK)
+            status = check_node(reader, "link_faults", i, "peer", fault->peer);
+        if (status != GWTF_OK)
+            return status;
+        if (config->network.emulate[0] == '\0' &&
+            (fault->region[0] != '\0' || fault->peer_region[0] != '\0'))
+            return gwtf_config_complain(reader, gwtf_config_section_origin(reader, "link_faults"),
+                                        "link_faults.%zu names a region, which is of an emulated "
+                                        "network: name its topology file, like network = { emulate "
+                                        "= \"share/topologies/ten-regions.cfg\"; };",
+                                        i);
     }
-    if (config->link_faults_count > 0 && config->network.emulate[0] == '\0')
-        return gwtf_config_complain(reader, gwtf_config_section_origin(reader, "link_faults"),
-                                    "link_faults are of an emulated network: name its topology "
-                                    "file, like network = { emulate = "
-                                    "\"share/topologies/ten-regions.cfg\"; };");
     return GWTF_OK;
+}
+
+static gwtf_status check_crashes(const struct gwtf_config_reader *reader) {
+    const struct gwtf_config *config = reader->base;
+    gwtf_status status = GWTF_OK;
+    for (size_t i = 0; i < config->crashes_count && status == GWTF_OK; i++)
+        status = check_node(reader, "crashes", i, "node", config->crashes[i].node);
+    return status;
 }
 
 static gwtf_status check_policy(const struct gwtf_config_reader *reader) {
@@ -147,6 +164,8 @@ gwtf_status gwtf_config_check(struct gwtf_config_reader *reader) {
         status = check_relays(reader);
     if (status == GWTF_OK)
         status = check_link_faults(reader);
+    if (status == GWTF_OK)
+        status = check_crashes(reader);
     if (status != GWTF_OK)
         return status;
     if (config->optimizer.minimum > config->optimizer.learning_rate)

@@ -11,16 +11,20 @@ static const char *const objective_words[] = {"sum", "max", NULL};
 static const char *const repair_words[] = {"exact", "drop", NULL};
 static const char *const device_words[] = {"auto", "cpu", NULL};
 static const char *const kernels_words[] = {"onednn", "reference", NULL};
-static const char *const link_fault_words[] = {"slow", "cut", NULL};
+static const char *const link_fault_words[] = {"slow", "cut", "lossy", NULL};
+static const char *const crash_words[] = {"kill", "stop", NULL};
+static const char *const phase_words[] = {"any",         "forward",  "backward",
+                                          "aggregation", "snapshot", NULL};
 static const char *const precision_words[] = {"float32", NULL};
 
 const char *const gwtf_config_sections[] = {
-    "run",    "model",     "data",     "batch",   "pipeline", "nodes",       "flow",
-    "faults", "optimizer", "snapshot", "backend", "network",  "link_faults", NULL};
+    "run",       "model",    "data",    "batch",   "pipeline",    "nodes",   "flow", "faults",
+    "optimizer", "snapshot", "backend", "network", "link_faults", "crashes", NULL};
 
 #define IN(member) offsetof(struct gwtf_config, member)
 #define IN_NODE(member) offsetof(struct gwtf_config_node, member)
 #define IN_FAULT(member) offsetof(struct gwtf_config_link_fault, member)
+#define IN_CRASH(member) offsetof(struct gwtf_config_crash, member)
 #define COUNT_MAX 4294967295.0
 #define SEED_MAX 9223372036854775807.0
 #define REAL_MAX 1e30
@@ -132,6 +136,8 @@ const struct gwtf_config_key gwtf_config_keys[] = {
      .fallback = "0", .help = "of training, before which it does not begin"},
     {"link_faults", "heal_after", GWTF_CONFIG_COUNT, IN_FAULT(heal_after), .least = 0,
      .most = COUNT_MAX, .fallback = "0", .help = "iterations; 0: never"},
+    {"link_faults", "heal_seconds", GWTF_CONFIG_REAL, IN_FAULT(heal_seconds), .least = 0,
+     .most = 1e9, .fallback = "0", .help = "after which it is over; 0: never"},
     {"link_faults", "node", GWTF_CONFIG_COUNT, IN_FAULT(node), .least = 0, .most = COUNT_MAX,
      .fallback = "4294967295", .help = "whose links they are; left out: any"},
     {"link_faults", "peer", GWTF_CONFIG_COUNT, IN_FAULT(peer), .least = 0, .most = COUNT_MAX,
@@ -144,10 +150,29 @@ const struct gwtf_config_key gwtf_config_keys[] = {
      .fallback = "slow", .help = "what becomes of them"},
     {"link_faults", "factor", GWTF_CONFIG_REAL, IN_FAULT(factor), .least = 1, .most = 1e6,
      .fallback = "4", .help = "how much slower"},
+    {"link_faults", "loss", GWTF_CONFIG_REAL, IN_FAULT(loss), .least = 0, .most = 1, .below = true,
+     .fallback = "0.1", .help = "lossy: probability that something has to be sent again"},
     {"link_faults", "latency_ms", GWTF_CONFIG_REAL, IN_FAULT(latency_ms), .least = -1, .most = 1e6,
      .fallback = "-1", .help = "in place of factor times the topology's; -1: that"},
     {"link_faults", "bandwidth_mbit", GWTF_CONFIG_REAL, IN_FAULT(bandwidth_mbit), .least = 0,
      .most = 1e9, .fallback = "0", .help = "in place of the topology's over factor; 0: that"},
+
+    {"crashes", "kind", GWTF_CONFIG_WORD, IN_CRASH(kind), .words = crash_words, .fallback = "kill",
+     .help = "kill -9, or SIGSTOP and later SIGCONT"},
+    {"crashes", "node", GWTF_CONFIG_COUNT, IN_CRASH(node), .least = 0, .most = COUNT_MAX,
+     .fallback = "4294967295", .help = "left out: a relay drawn at random"},
+    {"crashes", "iteration", GWTF_CONFIG_COUNT, IN_CRASH(iteration), .least = 0, .most = COUNT_MAX,
+     .fallback = "0", .help = "before which it does not happen"},
+    {"crashes", "seconds", GWTF_CONFIG_REAL, IN_CRASH(seconds), .least = 0, .most = 1e9,
+     .fallback = "0", .help = "of training, before which it does not happen"},
+    {"crashes", "phase", GWTF_CONFIG_WORD, IN_CRASH(phase), .words = phase_words, .fallback = "any",
+     .help = "what the node is at"},
+    {"crashes", "every", GWTF_CONFIG_REAL, IN_CRASH(every), .least = 0, .most = 1e9,
+     .fallback = "0", .help = "seconds, after which it happens again; 0: once"},
+    {"crashes", "stopped_seconds", GWTF_CONFIG_REAL, IN_CRASH(stopped_seconds), .least = 0,
+     .above = true, .most = 1e6, .fallback = "5", .help = "how long a stop lasts"},
+    {"crashes", "seed", GWTF_CONFIG_SEED, IN_CRASH(seed), .least = 0, .most = SEED_MAX,
+     .fallback = "1", .help = "of the nodes that are drawn"},
 };
 /* clang-format on */
 
@@ -168,6 +193,12 @@ static const struct gwtf_config_list lists[] = {
      .entry_bytes = sizeof(struct gwtf_config_link_fault),
      .entries_max = GWTF_CONFIG_LINK_FAULTS_MAX,
      .entry_example = "{ iteration = 10; node = 3; factor = 20.0; }"},
+    {.section = "crashes",
+     .offset = IN(crashes),
+     .count_offset = IN(crashes_count),
+     .entry_bytes = sizeof(struct gwtf_config_crash),
+     .entries_max = GWTF_CONFIG_CRASHES_MAX,
+     .entry_example = "{ iteration = 10; node = 3; phase = \"backward\"; }"},
 };
 
 const struct gwtf_config_schema gwtf_config_schema = {

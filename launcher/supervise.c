@@ -193,6 +193,8 @@ static void on_event(void *context, const struct gwtf_run_event *event) {
         end_with(supervisor, GWTF_ERROR_INTERRUPTED, "");
     else if (strcmp(event->kind, "failed") == 0)
         end_with(supervisor, GWTF_ERROR_RUN, event->text);
+    else if (strcmp(event->kind, "chaos") == 0 && !progress->quiet)
+        gwtf_progress_note(progress, "chaos: node %u: %s", event->node, event->text);
     else if (strcmp(event->kind, "snapshot") == 0 && !progress->quiet)
         gwtf_progress_note(progress, "snapshot of iteration %llu is in %s/snapshots/step-%06llu",
                            iteration, supervisor->directory, iteration);

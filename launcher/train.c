@@ -1,3 +1,4 @@
+#include "launcher/chaos.h"
 #include "launcher/commands.h"
 #include "launcher/mpirun.h"
 #include "launcher/options.h"
@@ -22,6 +23,8 @@
 struct train {
     const char *config_path;
     struct gwtf_option_list overrides;
+    const char *chaos;
+    struct gwtf_chaos faults; /* as overrides */
     bool local;
     bool resume;
     const char *resume_word; /* "auto": a fresh start where there is nothing to resume */
@@ -52,6 +55,10 @@ static bool parse_options(int argc, char **argv, struct train *train, int *code)
          .argument = "PATH=VALUE",
          .help = "override a value of CONFIG; may be given again",
          .list = &train->overrides},
+        {.name = "chaos",
+         .argument = "SPEC",
+         .help = "kill, stop and cut off workers while it trains; see above",
+         .value = &train->chaos},
         {.name = "dry-run",
          .help = "check everything, print the mpirun command, start nothing",
          .flag = &train->dry_run},
@@ -63,11 +70,23 @@ static bool parse_options(int argc, char **argv, struct train *train, int *code)
     const struct gwtf_usage usage = {
         .command = "train",
         .arguments = "CONFIG [--local] [--resume[=auto]] [--set PATH=VALUE]...",
-        .summary = "Trains the model that CONFIG describes, on workers that mpirun starts, or in "
-                   "this process.\n"
-                   "Ctrl+C once: finish the iteration, write a snapshot, leave. Twice: now.\n"
-                   "GWTF_MPIRUN names another mpirun than the first in PATH.\n",
-        .example = "  gwtf train share/config/quickstart.cfg --resume --set run.iterations=600\n",
+        .summary =
+            "Trains the model that CONFIG describes, on workers that mpirun starts, or in "
+            "this process.\n"
+            "Ctrl+C once: finish the iteration, write a snapshot, leave. Twice: now.\n"
+            "GWTF_MPIRUN names another mpirun than the first in PATH.\n\n"
+            "--chaos takes faults, with a ';' between them: kill or stop a worker, and slow, "
+            "cut or\n"
+            "lossy links, each with keys of the lists `crashes` and `link_faults`, or at= "
+            "and for= seconds.\n"
+            "A kill or stop of no node takes a relay at random whose stage keeps another, "
+            "each time\n"
+            "another with every=SECONDS, the same ones with the same seed=N. events.jsonl "
+            "tells all.\n",
+        .example = "  gwtf train my.cfg --chaos 'kill every=5,seed=3; stop node=4,at=20,for=6'\n"
+                   "  gwtf train my.cfg --chaos 'kill node=3,iteration=10,phase=backward; cut "
+                   "node=2,at=8,for=4'\n"
+                   "  gwtf train share/config/quickstart.cfg --resume --set run.iterations=600\n",
         .arguments_least = 1,
         .arguments_most = 1,
     };
@@ -96,13 +115,34 @@ static gwtf_status start_afresh(struct train *train, struct gwtf_error *error) {
     return GWTF_OK;
 }
 
+/* The faults of --chaos are overrides of their lists. */
+static gwtf_status add_chaos(struct train *train, struct gwtf_error *error) {
+    if (train->chaos == NULL)
+        return GWTF_OK;
+    if (train->local)
+        return gwtf_error_set(error, GWTF_ERROR_USAGE,
+                              "--chaos is for workers, and --local has none: leave one out");
+    const char *const overrides[] = {train->faults.crashes, train->faults.link_faults};
+    gwtf_status status = gwtf_chaos_parse(train->chaos, &train->faults, error);
+    for (size_t i = 0; i < 2 && status == GWTF_OK; i++) {
+        if (overrides[i][0] == '\0')
+            continue;
+        if (train->overrides.count == GWTF_OPTION_LIST_MAX)
+            return gwtf_error_set(error, GWTF_ERROR_USAGE, "too many --set: leave some out");
+        train->overrides.items[train->overrides.count++] = overrides[i];
+    }
+    return status;
+}
+
 /* Everything that can be checked without starting or writing anything. */
 static gwtf_status check(struct train *train, struct gwtf_error *error) {
     struct gwtf_config *config = calloc(1, sizeof *config);
     if (config == NULL)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
-    gwtf_status status = gwtf_config_load(train->config_path, train->overrides.items,
-                                          train->overrides.count, config, error);
+    gwtf_status status = add_chaos(train, error);
+    if (status == GWTF_OK)
+        status = gwtf_config_load(train->config_path, train->overrides.items,
+                                  train->overrides.count, config, error);
     if (status == GWTF_OK)
         status = gwtf_setup_open(config, &train->setup, error);
     free(config);

@@ -41,7 +41,7 @@ done
 
 # The README's table has a row for each key that the configuration knows.
 keys=$(sed -n 's/^ *{"\([a-z_]*\)", "\([a-z0-9_]*\)", GWTF_CONFIG_.*/\1.\2/p' io/config_table.c 2>/dev/null |
-    sed 's/^nodes\./nodes.N./; s/^link_faults\./link_faults.N./')
+    sed 's/^nodes\./nodes.N./; s/^link_faults\./link_faults.N./; s/^crashes\./crashes.N./')
 for key in $keys; do
     if ! grep -qF "| \`$key\` |" README.md; then
         echo "README.md: no row for $key in the table of the configuration"

@@ -1,6 +1,7 @@
 gwtf_test(runtime SOURCES test_runtime.c USES gwtf_runtime_core LABELS unit)
 gwtf_test(shaper SOURCES test_shaper.c USES gwtf_runtime_core LABELS unit)
 gwtf_test(network SOURCES test_network.c USES gwtf_runtime_core m LABELS unit)
+gwtf_test(crashes SOURCES test_crashes.c USES gwtf_runtime_core LABELS unit)
 gwtf_test(threads SOURCES test_threads.c USES gwtf_runtime_core LABELS unit threads)
 gwtf_test(worker_threads SOURCES test_worker_threads.c ../support/tiny_run.c USES gwtf_runtime_core LABELS unit threads)
 gwtf_test(setup SOURCES test_setup.c ../support/tiny_run.c USES gwtf_runtime_core m LABELS unit)

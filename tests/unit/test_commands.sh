@@ -171,4 +171,10 @@ bad 2 "cannot write 'none/trace'" route small.cfg --trace none/trace
 sed 's/capacity = \[ [0-9]*/capacity = [ -1/' small.cfg >negative.cfg
 bad 2 'negative.cfg:9: the capacity of node 0 is -1: give one from 0' route negative.cfg
 
+# train --chaos
+bad 2 "--chaos: unknown fault 'kil': did you mean 'kill'?" train x.cfg --chaos 'kil every=3'
+bad 2 'give kill, stop, slow, cut or lossy' train x.cfg --chaos ''
+bad 2 "'node' after stop is no KEY=VALUE" train x.cfg --chaos 'kill; stop node'
+bad 2 'leave one out' train x.cfg --local --chaos kill
+
 finish 100

@@ -86,8 +86,10 @@ static void link_faults_survive_being_written(void) {
     CU_ASSERT_STRING_EQUAL(other.link_faults[1].region, "Oregon");
 }
 
-static void link_faults_need_an_emulated_network_and_known_nodes(void) {
-    CU_ASSERT_EQUAL(parse(small, "link_faults=( { node = 3; } )"), GWTF_ERROR_USAGE);
+static void faults_need_known_nodes_and_regions_a_network(void) {
+    CU_ASSERT_EQUAL(parse(small, "link_faults=( { node = 3; } )"), GWTF_OK);
+    CU_ASSERT_EQUAL(parse(small, "link_faults=( { peer_region = \"Oregon\"; } )"),
+                    GWTF_ERROR_USAGE);
     CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "network = { emulate"));
     const char *overrides[] = {"network.emulate=two.cfg", "link_faults=( { peer = 7; } )"};
     CU_ASSERT_EQUAL(gwtf_config_parse(small, "small.cfg", overrides, 2, &config, &error),
@@ -96,6 +98,29 @@ static void link_faults_need_an_emulated_network_and_known_nodes(void) {
                            "--set link_faults=( { peer = 7; } ): link_faults.0.peer is 7, but the "
                            "nodes are 0 to 6: the data nodes first, then the relays, in the order "
                            "of nodes");
+    CU_ASSERT_EQUAL(parse(small, "crashes=( { node = 6; }, { node = 7; } )"), GWTF_ERROR_USAGE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "crashes.1.node is 7"));
+}
+
+static void crashes_survive_being_written(void) {
+    char *text = NULL;
+    CU_ASSERT_EQUAL_FATAL(parse(small, "crashes=( { every = 2.5; seed = 9; }, { node = 4; kind = "
+                                       "\"stop\"; phase = \"aggregation\"; iteration = 8; } )"),
+                          GWTF_OK);
+    CU_ASSERT_EQUAL_FATAL(gwtf_config_text(&config, &text), GWTF_OK);
+    CU_ASSERT_EQUAL_FATAL(gwtf_config_parse(text, "text", NULL, 0, &other, &error), GWTF_OK);
+    free(text);
+    CU_ASSERT_EQUAL_FATAL(other.crashes_count, 2);
+    CU_ASSERT_EQUAL(other.crashes[0].kind, GWTF_CONFIG_CRASH_KILL);
+    CU_ASSERT_EQUAL(other.crashes[0].node, GWTF_CONFIG_ANY_NODE);
+    CU_ASSERT_EQUAL(other.crashes[0].every, 2.5);
+    CU_ASSERT_EQUAL(other.crashes[0].seed, 9);
+    CU_ASSERT_EQUAL(other.crashes[0].phase, GWTF_CONFIG_PHASE_ANY);
+    CU_ASSERT_EQUAL(other.crashes[1].kind, GWTF_CONFIG_CRASH_STOP);
+    CU_ASSERT_EQUAL(other.crashes[1].node, 4);
+    CU_ASSERT_EQUAL(other.crashes[1].iteration, 8);
+    CU_ASSERT_EQUAL(other.crashes[1].phase, GWTF_CONFIG_PHASE_AGGREGATION);
+    CU_ASSERT_EQUAL(other.crashes[1].stopped_seconds, 5);
 }
 
 static void left_out_keys_get_their_defaults(void) {
@@ -431,7 +456,8 @@ int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(left_out_keys_get_their_defaults),
         GWTF_TEST(link_faults_survive_being_written),
-        GWTF_TEST(link_faults_need_an_emulated_network_and_known_nodes),
+        GWTF_TEST(crashes_survive_being_written),
+        GWTF_TEST(faults_need_known_nodes_and_regions_a_network),
         GWTF_TEST(every_wrong_key_gets_one_line_with_its_place),
         GWTF_TEST(whole_sections_that_are_missing_are_named),
         GWTF_TEST(too_many_entries_of_nodes_are_refused),

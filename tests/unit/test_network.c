@@ -2,6 +2,7 @@
 #include "tests/support/suite.h"
 #include "worker/runtime/network.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const char topology[] = "topology = { regions = [ \"Here\", \"There\" ];\n"
@@ -101,6 +102,49 @@ static void a_fault_waits_for_its_seconds(void) {
     gwtf_network_destroy(network);
 }
 
+static void a_fault_heals_after_its_seconds(void) {
+    char text[GWTF_NETWORK_TEXT_MAX];
+    gwtf_network *network =
+        make(SPREAD, "link_faults=( { seconds = 1.0; heal_seconds = 2.0; node = 4; } )", 1);
+    CU_ASSERT(gwtf_network_change(network, 7, 1500000, text));
+    CU_ASSERT(!gwtf_network_change(network, 9, 3499999, text));
+    CU_ASSERT(gwtf_network_change(network, 9, 3500000, text));
+    CU_ASSERT_STRING_EQUAL(text, "links between node 4 and any node: healed");
+    expect_link(network, 4, 50000, 10000000);
+    gwtf_network_destroy(network);
+}
+
+static void a_lossy_link_is_as_fast_as_before(void) {
+    char text[GWTF_NETWORK_TEXT_MAX];
+    gwtf_network *network =
+        make(SPREAD, "link_faults=( { node = 4; kind = \"lossy\"; loss = 0.25; } )", 1);
+    CU_ASSERT(gwtf_network_change(network, 1, 0, text));
+    CU_ASSERT_STRING_EQUAL(text, "links between node 4 and any node: 25 % is lost");
+    expect_link(network, 4, 50000, 10000000);
+    CU_ASSERT_EQUAL(gwtf_network_links(network)[4].loss, 0.25);
+    CU_ASSERT_EQUAL(gwtf_network_links(network)[3].loss, 0);
+    gwtf_network_destroy(network);
+}
+
+static void links_have_faults_where_no_network_is_emulated(void) {
+    char text[GWTF_NETWORK_TEXT_MAX], *topology_text = NULL;
+    const char *overrides[] = {"network.emulate=\"\"", SPREAD,
+                               "link_faults=( { node = 4; latency_ms = 30.0; } )"};
+    gwtf_network *network = NULL;
+    CU_ASSERT_EQUAL_FATAL(gwtf_config_parse(run, "run.cfg", overrides, 3, &config, &error),
+                          GWTF_OK);
+    CU_ASSERT_EQUAL_FATAL(gwtf_setup_open_relay(&config, &setup, &error), GWTF_OK);
+    CU_ASSERT_EQUAL_FATAL(gwtf_network_read(&setup, &topology_text, &error), GWTF_OK);
+    CU_ASSERT_EQUAL_FATAL(gwtf_network_create(&setup, topology_text, 1, &network, &error), GWTF_OK);
+    CU_ASSERT_EQUAL(gwtf_network_links(network)[4].latency_us, 0);
+    CU_ASSERT(gwtf_network_links(network)[4].bytes_per_second >= 100000000000);
+    CU_ASSERT(gwtf_network_change(network, 1, 0, text));
+    CU_ASSERT_EQUAL(gwtf_network_links(network)[4].latency_us, 30000);
+    CU_ASSERT_EQUAL(gwtf_network_links(network)[3].latency_us, 0);
+    gwtf_network_destroy(network);
+    free(topology_text);
+}
+
 /* Node 1 is There, as 3 and 5 are; 0, 2 and 4 are Here. */
 static void a_fault_concerns_the_links_between_its_two_ends(void) {
     char text[GWTF_NETWORK_TEXT_MAX];
@@ -177,6 +221,9 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_fault_begins_with_its_iteration_and_heals),
         GWTF_TEST(a_run_that_resumes_behind_a_fault_finds_it_healed),
         GWTF_TEST(a_fault_waits_for_its_seconds),
+        GWTF_TEST(a_fault_heals_after_its_seconds),
+        GWTF_TEST(a_lossy_link_is_as_fast_as_before),
+        GWTF_TEST(links_have_faults_where_no_network_is_emulated),
         GWTF_TEST(a_fault_concerns_the_links_between_its_two_ends),
         GWTF_TEST(faults_that_overlap_multiply_and_figures_replace),
         GWTF_TEST(an_unknown_region_is_named_with_the_nearest),

@@ -58,6 +58,26 @@ static void a_message_goes_after_its_bytes_over_the_rate_and_the_latency(void) {
     gwtf_shaper_destroy(shaper);
 }
 
+static void what_is_lost_comes_later_and_in_order(void) {
+    gwtf_shaper *shaper =
+        make(1, 1024, (struct gwtf_shaper_link){.latency_us = 1000, .loss = 0.25});
+    gwtf_time_us now_us = 0;
+    uint32_t lost = 0;
+    for (uint64_t i = 0; i < 1000; i++) {
+        gwtf_time_us sent_us = now_us;
+        CU_ASSERT_EQUAL(gwtf_shaper_message(shaper, 0, 10, 2 * i, now_us), GWTF_OK);
+        CU_ASSERT_EQUAL(gwtf_shaper_message(shaper, 0, 10, 2 * i + 1, now_us), GWTF_OK);
+        CU_ASSERT_EQUAL(await(shaper, &now_us).ticket, 2 * i);
+        bool late = now_us == sent_us + 1000 + GWTF_SHAPER_RESEND_US;
+        CU_ASSERT(late || now_us == sent_us + 1000);
+        lost += late;
+        CU_ASSERT_EQUAL(await(shaper, &now_us).ticket, 2 * i + 1);
+        CU_ASSERT(now_us <= sent_us + 1000 + GWTF_SHAPER_RESEND_US);
+    }
+    CU_ASSERT(lost > 200 && lost < 300);
+    gwtf_shaper_destroy(shaper);
+}
+
 static void a_link_without_latency_or_limit_adds_nothing(void) {
     gwtf_shaper *shaper = make(1, 8, (struct gwtf_shaper_link){0});
     gwtf_time_us now_us = 77;
@@ -229,6 +249,7 @@ static void what_goes_to_a_lost_peer_is_dropped(void) {
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(a_message_goes_after_its_bytes_over_the_rate_and_the_latency),
+        GWTF_TEST(what_is_lost_comes_later_and_in_order),
         GWTF_TEST(a_link_without_latency_or_limit_adds_nothing),
         GWTF_TEST(tensors_take_the_line_one_after_the_other),
         GWTF_TEST(a_message_does_not_wait_for_a_tensor),

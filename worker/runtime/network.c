@@ -9,11 +9,17 @@
 
 #define FILE_MAX_BYTES ((size_t)64 << 20)
 
+/* Where links have faults and no network is emulated: they cost nothing else. */
+static const char plain_topology[] =
+    "topology = { regions = [ \"Here\" ]; links = ();"
+    " within_region = { latency_ms = 0; bandwidth_mbit = 1e9; }; };";
+
 struct fault {
     const struct gwtf_config_link_fault *config;
     bool begun;
     bool healed;
     uint32_t heals_before; /* this iteration; 0: never */
+    double heals_us;       /* of training; 0: never */
 };
 
 struct gwtf_network {
@@ -81,6 +87,10 @@ static bool concerns(const gwtf_network *network, const struct gwtf_config_link_
 static struct gwtf_shaper_link worsen(struct gwtf_shaper_link link,
                                       const struct gwtf_config_link_fault *fault) {
     link.cut = link.cut || fault->kind == GWTF_CONFIG_LINK_CUT;
+    if (fault->kind == GWTF_CONFIG_LINK_LOSSY)
+        link.loss = fault->loss;
+    if (fault->kind != GWTF_CONFIG_LINK_SLOW && fault->latency_ms < 0 && fault->bandwidth_mbit <= 0)
+        return link;
     link.latency_us = fault->latency_ms >= 0 ? (int64_t)(fault->latency_ms * 1e3 + 0.5)
                                              : (int64_t)((double)link.latency_us * fault->factor);
     double rate = fault->bandwidth_mbit > 0 ? fault->bandwidth_mbit * 125e3
@@ -148,11 +158,15 @@ gwtf_status gwtf_network_read(const struct gwtf_setup *setup, char **text,
     char *read = NULL;
     size_t size = 0;
     *text = NULL;
-    if (path[0] == '\0')
+    if (path[0] == '\0' && setup->config.link_faults_count == 0)
         return GWTF_OK;
     struct gwtf_error reason = {""};
-    if (gwtf_file_read(path, FILE_MAX_BYTES, &read, &size, &reason) != GWTF_OK)
+    if (path[0] == '\0')
+        read = strdup(plain_topology);
+    else if (gwtf_file_read(path, FILE_MAX_BYTES, &read, &size, &reason) != GWTF_OK)
         return gwtf_error_set(error, GWTF_ERROR_USAGE, "network.emulate: %.900s", reason.text);
+    if (read == NULL)
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     gwtf_network *network = NULL;
     gwtf_status status = gwtf_network_create(setup, read, 0, &network, error);
     gwtf_network_destroy(network);
@@ -186,6 +200,8 @@ static void describe(const struct fault *fault, char text[GWTF_NETWORK_TEXT_MAX]
         snprintf(how, sizeof how, "healed");
     else if (config->kind == GWTF_CONFIG_LINK_CUT)
         snprintf(how, sizeof how, "cut");
+    else if (config->kind == GWTF_CONFIG_LINK_LOSSY)
+        snprintf(how, sizeof how, "%g %% is lost", config->loss * 100);
     else if (config->latency_ms >= 0 || config->bandwidth_mbit > 0)
         snprintf(how, sizeof how, "changed");
     else
@@ -200,14 +216,17 @@ bool gwtf_network_change(gwtf_network *network, uint32_t iteration, int64_t trai
         const struct gwtf_config_link_fault *config = fault->config;
         bool begins = !fault->begun && iteration >= config->iteration &&
                       (double)trained_us >= config->seconds * 1e6;
-        bool heals = fault->begun && !fault->healed && fault->heals_before != 0 &&
-                     iteration >= fault->heals_before;
+        bool heals = fault->begun && !fault->healed &&
+                     ((fault->heals_before != 0 && iteration >= fault->heals_before) ||
+                      (fault->heals_us > 0 && (double)trained_us >= fault->heals_us));
         if (!begins && !heals)
             continue;
         /* One that the run's start finds over begins and heals at once. */
         if (begins && config->heal_after != 0)
             fault->heals_before =
                 (config->iteration != 0 ? config->iteration : iteration) + config->heal_after;
+        if (begins && config->heal_seconds > 0)
+            fault->heals_us = (double)trained_us + config->heal_seconds * 1e6;
         fault->begun = true;
         fault->healed = heals;
         describe(fault, text);

@@ -6,6 +6,7 @@
 #include "worker/protocol/protocol.h"
 #include "worker/runtime/clock.h"
 #include "worker/runtime/compute.h"
+#include "worker/runtime/crashes.h"
 #include "worker/runtime/heartbeat.h"
 #include "worker/runtime/network.h"
 #include "worker/runtime/transport.h"
@@ -61,6 +62,7 @@ struct node {
     gwtf_compute *compute;
     gwtf_writer *writer;
     gwtf_network *network; /* emulated; NULL: none */
+    gwtf_crashes *crashes; /* asked for; NULL: none */
     gwtf_transport *transport;
     gwtf_heartbeat *heartbeat;
     gwtf_protocol *protocol;
@@ -248,6 +250,36 @@ static void note_incident(struct node *node, const struct gwtf_incident *inciden
     }
 }
 
+/* The crashes that the configuration asks of this node now. */
+static void crash(struct node *node, enum gwtf_config_phase phase) {
+    struct gwtf_crash crash;
+    uint32_t iteration = (uint32_t)node->state.iteration + 1;
+    while (node->crashes != NULL &&
+           gwtf_crashes_next(node->crashes, iteration, phase, gwtf_clock_now_us() - node->began_us,
+                             &crash)) {
+        /* At once: the writer's thread ends or stands still too. */
+        gwtf_run_append_event(node->directory, "chaos", iteration, node->charter->self, crash.text,
+                              NULL);
+        gwtf_crash_now(&crash);
+    }
+}
+
+static void do_work(struct node *node, const struct gwtf_work *work) {
+    static const enum gwtf_config_phase phases[] = {
+        [GWTF_WORK_EMBED] = GWTF_CONFIG_PHASE_FORWARD,
+        [GWTF_WORK_FORWARD] = GWTF_CONFIG_PHASE_FORWARD,
+        [GWTF_WORK_LOSS] = GWTF_CONFIG_PHASE_FORWARD,
+        [GWTF_WORK_BACKWARD] = GWTF_CONFIG_PHASE_BACKWARD,
+        [GWTF_WORK_EMBED_BACKWARD] = GWTF_CONFIG_PHASE_BACKWARD,
+        [GWTF_WORK_REDUCE] = GWTF_CONFIG_PHASE_AGGREGATION,
+        [GWTF_WORK_STEP] = GWTF_CONFIG_PHASE_AGGREGATION,
+        [GWTF_WORK_SNAPSHOT] = GWTF_CONFIG_PHASE_SNAPSHOT,
+    };
+    if (gwtf_compute_push(node->compute, work) != GWTF_OK)
+        fail(node, GWTF_ERROR_LIMIT, "too much work at one time: please report it");
+    crash(node, phases[work->kind]);
+}
+
 static void carry_out(struct node *node, const struct gwtf_event *event,
                       const struct gwtf_action *action) {
     switch (action->kind) {
@@ -259,8 +291,7 @@ static void carry_out(struct node *node, const struct gwtf_event *event,
         do_receive(node, event, action);
         break;
     case GWTF_ACTION_WORK:
-        if (gwtf_compute_push(node->compute, &action->work) != GWTF_OK)
-            fail(node, GWTF_ERROR_LIMIT, "too much work at one time: please report it");
+        do_work(node, &action->work);
         break;
     case GWTF_ACTION_REPORT:
         report(node, action->report);
@@ -422,6 +453,7 @@ static void handle_time(struct node *node) {
                  (double)(now_us - node->turned_us) * 1e-6);
     node->turned_us = now_us;
     change_links(node, now_us);
+    crash(node, GWTF_CONFIG_PHASE_ANY);
     if (now_us >= node->update.deadline_us) {
         struct gwtf_event event = {.kind = GWTF_EVENT_TIMER};
         feed(node, &event);
@@ -655,6 +687,21 @@ static gwtf_status make_transport(struct node *node, struct gwtf_error *error) {
     return GWTF_OK;
 }
 
+static gwtf_status make_crashes(struct node *node, struct gwtf_error *error) {
+    const struct gwtf_charter *charter = node->charter;
+    if (node->setup.config.crashes_count == 0)
+        return GWTF_OK;
+    uint32_t *stages = calloc(charter->members_count, sizeof *stages);
+    gwtf_status status = stages == NULL ? GWTF_ERROR_MEMORY : GWTF_OK;
+    for (uint32_t i = 0; status == GWTF_OK && i < charter->members_count; i++)
+        stages[charter->members[i].node] = charter->members[i].stage;
+    if (status == GWTF_OK)
+        status = gwtf_crashes_create(&node->setup.config, stages, charter->members_count,
+                                     charter->self, &node->crashes);
+    free(stages);
+    return status == GWTF_OK ? GWTF_OK : gwtf_error_set(error, status, "out of memory");
+}
+
 static gwtf_status make_protocol(struct node *node, int64_t compute_us, struct gwtf_error *error) {
     const struct gwtf_charter *charter = node->charter;
     const struct gwtf_config *config = &node->setup.config;
@@ -733,6 +780,8 @@ static gwtf_status make(struct node *node, struct gwtf_error *error) {
         gwtf_compute_create(node->memory, node->bell, &node->compute) != GWTF_OK)
         status = gwtf_error_set(error, GWTF_ERROR_MEMORY, "cannot start the compute thread");
     if (status == GWTF_OK)
+        status = make_crashes(node, error);
+    if (status == GWTF_OK)
         status = make_protocol(node, await_probe(node), error);
     return status;
 }
@@ -756,6 +805,7 @@ static void unmake(struct node *node) {
     free(node->lost);
     gwtf_heartbeat_destroy(node->heartbeat);
     gwtf_network_destroy(node->network);
+    gwtf_crashes_destroy(node->crashes);
     /* The transport's and the memory's buffers may still be with MPI: they go with the process. */
     gwtf_bell_destroy(node->bell);
     if (node->setup_open)

@@ -1,6 +1,7 @@
 #include "worker/runtime/shaper.h"
 
 #include "share/base/assert.h"
+#include "share/base/random.h"
 #include "worker/runtime/frame.h"
 
 #include <stdlib.h>
@@ -26,6 +27,7 @@ struct peer {
     struct fifo tensors;             /* the first one has the line */
     struct fifo pieces;              /* on their way */
     struct fifo waiting;             /* handed over since the link is cut */
+    uint64_t draws;                  /* of what is lost */
     int64_t cut_left_us;             /* what the piece on the line still needed then */
     gwtf_time_us messages_passed_us; /* the last one has passed the line */
     gwtf_time_us pieces_passed_us;
@@ -109,6 +111,13 @@ void gwtf_shaper_destroy(gwtf_shaper *shaper) {
     free(shaper);
 }
 
+/* How long after the line the next thing arrives. */
+static int64_t travel_us(struct peer *peer) {
+    const struct gwtf_shaper_link *link = &peer->link;
+    bool lost = link->loss > 0 && gwtf_random_unit_at(0, peer->draws++) < link->loss;
+    return link->latency_us + (lost ? GWTF_SHAPER_RESEND_US : 0);
+}
+
 /* The first tensor's next piece takes the line. */
 static void begin_piece(struct peer *peer) {
     const struct item *tensor = peer->tensors.first;
@@ -127,7 +136,7 @@ static bool end_piece(gwtf_shaper *shaper, struct peer *peer) {
     if (piece == NULL)
         return false;
     gwtf_time_us earliest_us = later(tensor->release_us, peer->piece_release_us);
-    peer->piece_release_us = later(peer->passes_us + peer->link.latency_us, earliest_us);
+    peer->piece_release_us = later(peer->passes_us + travel_us(peer), earliest_us);
     peer->pieces_passed_us = peer->passes_us;
     peer->on_line = false;
     tensor->bytes_left -= peer->piece_bytes;
@@ -190,7 +199,7 @@ static void pass_message(struct peer *peer, struct item *item, gwtf_time_us now_
     if (peer->on_line)
         peer->passes_us += takes_us;
     peer->message_release_us =
-        later(peer->messages_passed_us + peer->link.latency_us, peer->message_release_us);
+        later(peer->messages_passed_us + travel_us(peer), peer->message_release_us);
     item->release_us = peer->message_release_us;
     append(&peer->messages, item);
 }

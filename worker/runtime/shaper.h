@@ -7,7 +7,8 @@
  * piece of one that is on the line is done that much later, as packets of two connections get
  * between each other. Tensors take the line one after the other, in pieces of GWTF_PIECE_BYTES.
  * Messages keep their order, and so do pieces; a tensor's pieces come after every message that was
- * handed over before it.
+ * handed over before it. What is lost comes GWTF_SHAPER_RESEND_US later, as TCP would send it
+ * again, and what follows waits for it.
  */
 #ifndef GWTF_WORKER_RUNTIME_SHAPER_H
 #define GWTF_WORKER_RUNTIME_SHAPER_H
@@ -19,10 +20,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define GWTF_SHAPER_RESEND_US 200000
+
 struct gwtf_shaper_link {
     int64_t latency_us;       /* at least 0 */
     int64_t bytes_per_second; /* 0: no limit */
     bool cut;                 /* what is handed over waits until the link is set otherwise */
+    double loss;              /* probability that a message or piece is lost and sent again */
 };
 
 struct gwtf_shaper_config {

@@ -1,0 +1,125 @@
+/* Eight nodes: 0 is the data node, 1 to 3 hold stage 1, 4 and 5 stage 2, 6 and 7 stage 3. */
+#include "tests/support/suite.h"
+#include "worker/runtime/crashes.h"
+
+#include <string.h>
+
+#define NODES 8
+static const uint32_t stages[NODES] = {0, 1, 1, 1, 2, 2, 3, 3};
+static struct gwtf_config config;
+static gwtf_crashes *crashes[NODES];
+static struct gwtf_crash crash;
+
+static void make(size_t count) {
+    config.crashes_count = count;
+    for (gwtf_node_id i = 0; i < NODES; i++)
+        CU_ASSERT_EQUAL_FATAL(gwtf_crashes_create(&config, stages, NODES, i, &crashes[i]), GWTF_OK);
+}
+
+static void unmake(void) {
+    for (gwtf_node_id i = 0; i < NODES; i++)
+        gwtf_crashes_destroy(crashes[i]);
+    memset(&config, 0, sizeof config);
+}
+
+static bool next(gwtf_node_id node, uint32_t iteration, enum gwtf_config_phase phase,
+                 double seconds) {
+    return gwtf_crashes_next(crashes[node], iteration, phase, (int64_t)(seconds * 1e6), &crash);
+}
+
+static void a_named_node_dies_in_its_phase_and_not_before(void) {
+    config.crashes[0] = (struct gwtf_config_crash){
+        .node = 4, .iteration = 3, .seconds = 2, .phase = GWTF_CONFIG_PHASE_BACKWARD};
+    make(1);
+    CU_ASSERT(!next(4, 2, GWTF_CONFIG_PHASE_BACKWARD, 5));
+    CU_ASSERT(!next(4, 3, GWTF_CONFIG_PHASE_FORWARD, 5));
+    CU_ASSERT(!next(4, 3, GWTF_CONFIG_PHASE_ANY, 5));
+    CU_ASSERT(!next(5, 3, GWTF_CONFIG_PHASE_BACKWARD, 5));
+    CU_ASSERT(next(4, 3, GWTF_CONFIG_PHASE_BACKWARD, 5));
+    CU_ASSERT(!crash.stop);
+    CU_ASSERT_STRING_EQUAL(crash.text, "kill -9 in backward of iteration 3");
+    CU_ASSERT(!next(4, 4, GWTF_CONFIG_PHASE_BACKWARD, 9));
+    unmake();
+}
+
+static void nothing_happens_before_its_time(void) {
+    config.crashes[0] = (struct gwtf_config_crash){.node = 2, .seconds = 2};
+    make(1);
+    CU_ASSERT(!next(2, 1, GWTF_CONFIG_PHASE_ANY, 1.9));
+    CU_ASSERT(next(2, 1, GWTF_CONFIG_PHASE_FORWARD, 2));
+    unmake();
+}
+
+static void a_stop_comes_again_and_says_how_long(void) {
+    config.crashes[0] = (struct gwtf_config_crash){.kind = GWTF_CONFIG_CRASH_STOP,
+                                                   .node = 0,
+                                                   .seconds = 1,
+                                                   .every = 10,
+                                                   .stopped_seconds = 2.5};
+    make(1);
+    for (uint32_t turn = 0; turn < 3; turn++) {
+        CU_ASSERT(!next(0, 7, GWTF_CONFIG_PHASE_ANY, 10 * turn + 0.5));
+        CU_ASSERT(next(0, 7, GWTF_CONFIG_PHASE_ANY, 10 * turn + 1.5));
+        CU_ASSERT(crash.stop && crash.stopped_seconds == 2.5);
+        CU_ASSERT_STRING_EQUAL(crash.text, "stopped for 2.5 s in iteration 7");
+        CU_ASSERT(!next(0, 7, GWTF_CONFIG_PHASE_ANY, 10 * turn + 1.5));
+    }
+    unmake();
+}
+
+/* Who dies in each of 20 seconds, at random; each node asks at moments of its own. */
+static uint32_t run_random(uint64_t seed, gwtf_node_id victims[20]) {
+    bool dead[NODES] = {false};
+    uint32_t count = 0;
+    config.crashes[0] =
+        (struct gwtf_config_crash){.node = GWTF_CONFIG_ANY_NODE, .every = 1, .seed = seed};
+    make(1);
+    for (uint32_t second = 0; second < 20; second++)
+        for (gwtf_node_id i = 0; i < NODES; i++)
+            if (!dead[i] && (second % (i + 1) == 0 || second == 19) &&
+                next(i, second, GWTF_CONFIG_PHASE_ANY, second + 0.1 * i)) {
+                dead[i] = true;
+                victims[count++] = i;
+            }
+    unmake();
+    return count;
+}
+
+static void random_kills_leave_a_relay_in_each_stage(void) {
+    gwtf_node_id victims[20], again[20];
+    bool differ = false;
+    for (uint64_t seed = 1; seed <= 50; seed++) {
+        uint32_t left[4] = {1, 3, 2, 2};
+        CU_ASSERT_EQUAL(run_random(seed, victims), 4);
+        CU_ASSERT_EQUAL(run_random(seed, again), 4);
+        CU_ASSERT_EQUAL(memcmp(victims, again, 4 * sizeof *victims), 0);
+        for (uint32_t i = 0; i < 4; i++)
+            left[stages[victims[i]]]--;
+        CU_ASSERT(left[0] == 1 && left[1] == 1 && left[2] == 1 && left[3] == 1);
+        run_random(seed + 1, again);
+        differ = differ || memcmp(victims, again, 4 * sizeof *victims) != 0;
+    }
+    CU_ASSERT(differ);
+}
+
+static void who_is_to_die_by_name_is_nobodys_spare(void) {
+    config.crashes[0] = (struct gwtf_config_crash){.node = GWTF_CONFIG_ANY_NODE, .every = 1};
+    config.crashes[1] = (struct gwtf_config_crash){.node = 5, .seconds = 100};
+    make(2);
+    for (uint32_t second = 0; second < 20; second++)
+        CU_ASSERT(!next(4, 1, GWTF_CONFIG_PHASE_ANY, second));
+    CU_ASSERT(next(5, 1, GWTF_CONFIG_PHASE_ANY, 100));
+    unmake();
+}
+
+int main(int argc, char **argv) {
+    static const struct gwtf_test tests[] = {
+        GWTF_TEST(a_named_node_dies_in_its_phase_and_not_before),
+        GWTF_TEST(nothing_happens_before_its_time),
+        GWTF_TEST(a_stop_comes_again_and_says_how_long),
+        GWTF_TEST(random_kills_leave_a_relay_in_each_stage),
+        GWTF_TEST(who_is_to_die_by_name_is_nobodys_spare),
+    };
+    return gwtf_suite_main(argc, argv, "crashes", tests, sizeof tests / sizeof tests[0], NULL,
+                           NULL);
+}
