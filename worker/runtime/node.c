@@ -3,18 +3,10 @@
 #include "io/config.h"
 #include "share/base/assert.h"
 #include "share/base/log.h"
-#include "worker/protocol/protocol.h"
 #include "worker/runtime/clock.h"
-#include "worker/runtime/compute.h"
-#include "worker/runtime/crashes.h"
-#include "worker/runtime/heartbeat.h"
-#include "worker/runtime/network.h"
-#include "worker/runtime/transport.h"
-#include "worker/runtime/writer.h"
+#include "worker/runtime/node_state.h"
 
 #include <math.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,62 +17,17 @@
 #define SLEEP_MIN_US 20
 #define SLEEP_MAX_US 1000
 
-#define HEARTBEAT_INTERVAL_US 250000
-#define HEARTBEAT_SILENCE_LEAST_US 1500000
-#define HEARTBEAT_SILENCE_MOST_US 15000000
-#define HEARTBEAT_FIRST_SILENCE_US 120000000
 /* The loop turns at least every SLEEP_MAX_US, unless the system or MPI holds it. */
 #define STOOD_STILL_US 2000000
-#define READY_LOOK_US 20000 /* while threads get ready */
 /* Messages that a turn of the loop takes before it looks at work, files and the clock again. */
 #define ARRIVALS_A_TURN 64
 #define STATE_INTERVAL_US 1000000
-#define PROBES_MAX 8 /* of links, under way */
 #define LOOK_INTERVAL_US 300000
 
 /* At the end: to deliver the last messages, and to read what peers still sent, so that closing
  * loses nothing of ours. */
 #define FLUSH_MAX_US 5000000
 #define LINGER_US 300000
-
-struct lost_peer {
-    bool is_declared;  /* by the protocol */
-    bool is_forgotten; /* by transport and heartbeat, once it has been told */
-};
-
-struct node {
-    const struct gwtf_charter *charter;
-    struct gwtf_setup setup;
-    bool setup_open;
-    char directory[GWTF_CONFIG_PATH_MAX]; /* of the run; "": not known yet */
-    uint32_t stage;
-    uint32_t replicas;
-    uint32_t capacity;
-    uint32_t retained; /* finished microbatches whose tensors are kept until the step */
-    gwtf_bell *bell;
-    gwtf_memory *memory;
-    gwtf_compute *compute;
-    gwtf_writer *writer;
-    gwtf_network *network; /* emulated; NULL: none */
-    gwtf_crashes *crashes; /* asked for; NULL: none */
-    gwtf_transport *transport;
-    gwtf_heartbeat *heartbeat;
-    gwtf_protocol *protocol;
-    struct gwtf_update update;
-    struct gwtf_node_state state;
-    gwtf_time_us state_written_us;
-    gwtf_time_us looked_us;
-    gwtf_time_us began_us;  /* training */
-    gwtf_time_us turned_us; /* last turn of the loop */
-    bool state_under_way;   /* one state file and one look at a time wait for the disk */
-    bool look_under_way;
-    bool stop_told;
-    struct lost_peer *lost; /* by peer */
-    const char *found_by;   /* why a peer is down */
-    bool finished;
-    gwtf_status status;
-    struct gwtf_error *error;
-};
 
 static void write_state(struct node *node, gwtf_time_us now_us) {
     struct gwtf_writer_job job = {.kind = GWTF_WRITER_NODE, .node = node->state};
@@ -438,7 +385,7 @@ static void change_links(struct node *node, gwtf_time_us now_us) {
     }
 }
 
-static void send_heartbeats(struct node *node, gwtf_time_us now_us) {
+void node_send_heartbeats(struct node *node, gwtf_time_us now_us) {
     if (!gwtf_heartbeat_due(node->heartbeat, now_us))
         return;
     for (gwtf_node_id peer = 0; peer < node->charter->members_count; peer++)
@@ -458,7 +405,7 @@ static void handle_time(struct node *node) {
         struct gwtf_event event = {.kind = GWTF_EVENT_TIMER};
         feed(node, &event);
     }
-    send_heartbeats(node, now_us);
+    node_send_heartbeats(node, now_us);
     size_t silent;
     while (!node->finished && gwtf_heartbeat_next_silent(node->heartbeat, now_us, &silent)) {
         char found_by[64];
@@ -524,294 +471,6 @@ static void flush(struct node *node) {
     }
 }
 
-static void find_replicas(struct node *node) {
-    const struct gwtf_charter *charter = node->charter;
-    for (uint32_t i = 0; i < charter->members_count; i++)
-        if (charter->members[i].node == charter->self)
-            node->stage = charter->members[i].stage;
-    for (uint32_t i = 0; i < charter->members_count; i++)
-        if (charter->members[i].stage == node->stage) {
-            node->replicas++;
-        }
-}
-
-static gwtf_status open_setup(struct node *node, struct gwtf_error *error) {
-    struct gwtf_config *config = calloc(1, sizeof *config);
-    if (config == NULL)
-        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
-    gwtf_status status =
-        gwtf_config_parse(node->charter->config, "charter", NULL, 0, config, error);
-    if (status == GWTF_OK) {
-        /* From now on whoever watches the run knows of this process. */
-        snprintf(node->directory, sizeof node->directory, "%s", config->run.directory);
-        gwtf_run_write_node(node->directory, &node->state, NULL);
-        status = node->stage == 0 ? gwtf_setup_open(config, &node->setup, error)
-                                  : gwtf_setup_open_relay(config, &node->setup, error);
-    }
-    node->setup_open = status == GWTF_OK;
-    free(config);
-    return status;
-}
-
-/* Every microbatch that can pass this node in an iteration. */
-static uint32_t useful_to_retain(const struct node *node) {
-    uint64_t all = node->setup.config.batch.microbatches;
-    if (node->stage > 0)
-        all *= node->setup.data_nodes;
-    return all < GWTF_RETAINED_MAX ? (uint32_t)all : GWTF_RETAINED_MAX;
-}
-
-/* As many slots as the configuration says, or as are useful and fit into this worker's part of the
- * free memory; and what a loss is repaired from, as far as it fits: it gets what slots leave, and a
- * quarter where they would leave less, unless the configuration says how many slots there are. */
-static gwtf_status choose_capacity(struct node *node, const struct gwtf_memory_options *options,
-                                   struct gwtf_error *error) {
-    uint64_t fixed, slot, kept = 2 * gwtf_memory_boundary_bytes(&node->setup);
-    gwtf_status status = gwtf_memory_predict(options, &fixed, &slot, error);
-    if (status != GWTF_OK)
-        return status;
-    uint64_t mine = node->charter->memory_bytes / 5 * 4;
-    uint64_t room = mine > fixed ? mine - fixed : 0;
-    bool is_given = node->charter->capacity != 0;
-    uint32_t wanted = is_given ? node->charter->capacity : node->charter->capacity_useful;
-    if (room / slot < (is_given ? wanted : 1))
-        return gwtf_error_set(
-            error, GWTF_ERROR_MEMORY,
-            "this worker needs %llu MiB for %u microbatch(es), %llu MiB are free for it: set a "
-            "smaller capacity, batch.microbatch or model, or fewer nodes on this machine",
-            (unsigned long long)((fixed + slot * wanted) >> 20), wanted,
-            (unsigned long long)(mine >> 20));
-    uint64_t useful = useful_to_retain(node);
-    uint64_t retained = room > slot * wanted ? (room - slot * wanted) / kept : 0;
-    if (!is_given && retained < room / 4 / kept)
-        retained = room - slot > room / 4 ? room / 4 / kept : (room - slot) / kept;
-    node->retained = (uint32_t)(retained < useful ? retained : useful);
-    uint64_t fitting = (room - node->retained * kept) / slot;
-    node->capacity = fitting < wanted ? (uint32_t)fitting : wanted;
-    return GWTF_OK;
-}
-
-/* The node's memory, made and filled beside the thread that owns MPI, which has its heartbeats to
- * send meanwhile. */
-struct loading {
-    struct gwtf_memory_options options;
-    gwtf_memory *memory;
-    gwtf_bell *bell;
-    struct gwtf_error error;
-    gwtf_status status;
-    atomic_bool done;
-};
-
-static void *load(void *argument) {
-    struct loading *loading = argument;
-    loading->status = gwtf_memory_create(&loading->options, &loading->memory, &loading->error);
-    atomic_store(&loading->done, true);
-    gwtf_bell_ring(loading->bell);
-    return NULL;
-}
-
-/* What the thread that owns MPI does while others get ready: it is heard, and hears nothing yet. */
-static void keep_beating(struct node *node) {
-    gwtf_transport_push_on(node->transport);
-    send_heartbeats(node, gwtf_clock_now_us());
-    gwtf_bell_wait(node->bell, READY_LOOK_US);
-}
-
-static gwtf_status make_memory(struct node *node, const struct gwtf_memory_options *options,
-                               struct gwtf_error *error) {
-    struct loading loading = {.options = *options, .bell = node->bell};
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, load, &loading) != 0)
-        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "cannot start a thread");
-    while (!atomic_load(&loading.done))
-        keep_beating(node);
-    pthread_join(thread, NULL);
-    node->memory = loading.memory;
-    if (loading.status != GWTF_OK)
-        *error = loading.error;
-    return loading.status;
-}
-
-static struct gwtf_memory_options memory_options(const struct node *node) {
-    return (struct gwtf_memory_options){
-        .setup = &node->setup,
-        .stage = node->stage,
-        .slots = 1,
-        .threads = node->charter->threads,
-        .replicas = node->replicas,
-        .snapshot = node->charter->snapshot,
-    };
-}
-
-static gwtf_status make_transport(struct node *node, struct gwtf_error *error) {
-    const struct gwtf_charter *charter = node->charter;
-    if (charter->topology[0] != '\0') {
-        gwtf_status read = gwtf_network_create(&node->setup, charter->topology, charter->self,
-                                               &node->network, error);
-        if (read != GWTF_OK)
-            return read;
-    }
-    int *ranks = calloc(charter->members_count, sizeof *ranks);
-    node->lost = calloc(charter->members_count, sizeof *node->lost);
-    gwtf_status status = ranks == NULL || node->lost == NULL ? GWTF_ERROR_MEMORY : GWTF_OK;
-    for (uint32_t i = 0; status == GWTF_OK && i < charter->members_count; i++)
-        ranks[charter->members[i].node] = charter->members[i].rank;
-    struct gwtf_transport_config transport = {
-        .nodes = charter->members_count,
-        .self = charter->self,
-        .rank_of_node = ranks,
-        /* A slot's input or gradient, and up to four sends of its output and of its input's
-         * gradient: what was refused or lost may still be leaving. To and from each replica:
-         * contributions and shares. */
-        .payloads_max =
-            (size_t)9 * (node->capacity + node->retained) + (size_t)4 * node->replicas + PROBES_MAX,
-        .incarnation = charter->incarnation,
-        .links = node->network != NULL ? gwtf_network_links(node->network) : NULL,
-    };
-    if (status == GWTF_OK)
-        status = gwtf_transport_create(&transport, &node->transport);
-    free(ranks);
-    struct gwtf_heartbeat_config heartbeat = {
-        .peers = charter->members_count,
-        .interval_us = HEARTBEAT_INTERVAL_US,
-        .silence_least_us = HEARTBEAT_SILENCE_LEAST_US,
-        .silence_most_us = HEARTBEAT_SILENCE_MOST_US,
-        .first_silence_us = HEARTBEAT_FIRST_SILENCE_US,
-    };
-    if (status == GWTF_OK)
-        status = gwtf_heartbeat_create(&heartbeat, gwtf_clock_now_us(), &node->heartbeat);
-    if (status != GWTF_OK)
-        return gwtf_error_set(error, status, "cannot start the transport: %s",
-                              gwtf_status_name(status));
-    gwtf_heartbeat_forget(node->heartbeat, charter->self);
-    return GWTF_OK;
-}
-
-static gwtf_status make_crashes(struct node *node, struct gwtf_error *error) {
-    const struct gwtf_charter *charter = node->charter;
-    if (node->setup.config.crashes_count == 0)
-        return GWTF_OK;
-    uint32_t *stages = calloc(charter->members_count, sizeof *stages);
-    gwtf_status status = stages == NULL ? GWTF_ERROR_MEMORY : GWTF_OK;
-    for (uint32_t i = 0; status == GWTF_OK && i < charter->members_count; i++)
-        stages[charter->members[i].node] = charter->members[i].stage;
-    if (status == GWTF_OK)
-        status = gwtf_crashes_create(&node->setup.config, stages, charter->members_count,
-                                     charter->self, &node->crashes);
-    free(stages);
-    return status == GWTF_OK ? GWTF_OK : gwtf_error_set(error, status, "out of memory");
-}
-
-static gwtf_status make_protocol(struct node *node, int64_t compute_us, struct gwtf_error *error) {
-    const struct gwtf_charter *charter = node->charter;
-    const struct gwtf_config *config = &node->setup.config;
-    struct gwtf_member *members = calloc(charter->members_count, sizeof *members);
-    if (members == NULL)
-        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
-    for (uint32_t i = 0; i < charter->members_count; i++)
-        members[i] = (struct gwtf_member){.node = charter->members[i].node,
-                                          .stage = charter->members[i].stage};
-    struct gwtf_protocol_config protocol = {
-        .self = charter->self,
-        .members = members,
-        .members_count = charter->members_count,
-        .stages = config->pipeline.stages,
-        .capacity = node->capacity,
-        .compute_us = compute_us,
-        .first_iteration = charter->first_iteration,
-        .last_iteration = config->run.iterations,
-        .microbatches = config->batch.microbatches,
-        .validation_microbatches =
-            node->stage == 0 ? gwtf_setup_validation_share(&node->setup, charter->self) : 0,
-        .validates = config->data.validation[0] != '\0',
-        .validate_every = config->data.validate_every,
-        .snapshot_every = config->snapshot.every,
-        .boundary_bytes = gwtf_memory_boundary_bytes(&node->setup),
-        .gradient_floats = gwtf_memory_gradient_floats(node->memory),
-        .policy = config->flow.policy,
-        .objective = config->flow.objective,
-        .recovery = config->faults.repair == GWTF_CONFIG_REPAIR_DROP ? GWTF_RECOVERY_DROP
-                                                                     : GWTF_RECOVERY_EXACT,
-        .retained = node->retained,
-        .seed = config->run.seed,
-    };
-    gwtf_status status = gwtf_protocol_create(&protocol, &node->protocol);
-    node->update.actions_max = gwtf_protocol_actions_max(&protocol);
-    node->update.deadline_us = GWTF_TIME_NEVER;
-    if (status == GWTF_OK) {
-        node->update.actions = calloc(node->update.actions_max, sizeof *node->update.actions);
-        if (node->update.actions == NULL)
-            status = GWTF_ERROR_MEMORY;
-    }
-    free(members);
-    if (status != GWTF_OK)
-        gwtf_error_set(error, status, "cannot start the protocol: %s", gwtf_status_name(status));
-    return status;
-}
-
-/* The compute thread's first deed is to measure itself. */
-static int64_t await_probe(struct node *node) {
-    int64_t probed_us;
-    while ((probed_us = gwtf_compute_probed_us(node->compute)) == 0)
-        keep_beating(node);
-    return probed_us;
-}
-
-static gwtf_status make(struct node *node, struct gwtf_error *error) {
-    find_replicas(node);
-    node->state.stage = node->stage;
-    gwtf_status status = open_setup(node, error);
-    if (status == GWTF_OK)
-        status = gwtf_bell_create(&node->bell);
-    struct gwtf_memory_options options = memory_options(node);
-    if (status == GWTF_OK)
-        status = choose_capacity(node, &options, error);
-    options.slots = node->capacity;
-    options.retained = node->retained;
-    node->state.capacity = node->capacity;
-    if (status == GWTF_OK)
-        status = make_transport(node, error);
-    if (status == GWTF_OK)
-        status = make_memory(node, &options, error);
-    if (status == GWTF_OK &&
-        gwtf_writer_create(&node->setup, node->memory, node->bell, &node->writer) != GWTF_OK)
-        status = gwtf_error_set(error, GWTF_ERROR_MEMORY, "cannot start the snapshot thread");
-    if (status == GWTF_OK &&
-        gwtf_compute_create(node->memory, node->bell, &node->compute) != GWTF_OK)
-        status = gwtf_error_set(error, GWTF_ERROR_MEMORY, "cannot start the compute thread");
-    if (status == GWTF_OK)
-        status = make_crashes(node, error);
-    if (status == GWTF_OK)
-        status = make_protocol(node, await_probe(node), error);
-    return status;
-}
-
-/* Says the end in the state file, directly: the writer has ended. */
-static void write_last_state(struct node *node) {
-    bool good = node->status == GWTF_OK || node->status == GWTF_ERROR_INTERRUPTED;
-    node->state.phase = good ? GWTF_NODE_FINISHED : GWTF_NODE_FAILED;
-    if (!good)
-        snprintf(node->state.error, sizeof node->state.error, "%s", node->error->text);
-    if (node->directory[0] != '\0')
-        gwtf_run_write_node(node->directory, &node->state, NULL);
-}
-
-static void unmake(struct node *node) {
-    gwtf_compute_destroy(node->compute);
-    gwtf_writer_destroy(node->writer);
-    write_last_state(node);
-    gwtf_protocol_destroy(node->protocol);
-    free(node->update.actions);
-    free(node->lost);
-    gwtf_heartbeat_destroy(node->heartbeat);
-    gwtf_network_destroy(node->network);
-    gwtf_crashes_destroy(node->crashes);
-    /* The transport's and the memory's buffers may still be with MPI: they go with the process. */
-    gwtf_bell_destroy(node->bell);
-    if (node->setup_open)
-        gwtf_setup_close(&node->setup);
-}
-
 static const char *ending(gwtf_status status) {
     return status == GWTF_OK ? "finished" : status == GWTF_ERROR_INTERRUPTED ? "stopped" : "failed";
 }
@@ -829,7 +488,7 @@ gwtf_status gwtf_node_live(const struct gwtf_charter *charter, const char *host,
                                            .pid = getpid(),
                                            .iteration = charter->first_iteration - 1};
     snprintf(node->state.host, sizeof node->state.host, "%s", host);
-    node->status = make(node, error);
+    node->status = node_make(node, error);
     if (node->status == GWTF_OK) {
         struct gwtf_event start = {.kind = GWTF_EVENT_START};
         node->state.phase = GWTF_NODE_TRAINING;
@@ -843,7 +502,7 @@ gwtf_status gwtf_node_live(const struct gwtf_charter *charter, const char *host,
                         error->text);
     }
     gwtf_status status = node->status;
-    unmake(node);
+    node_unmake(node);
     free(node);
     return status;
 }

@@ -1,0 +1,62 @@
+/* One node of the run, private to node.c and node_make.c. */
+#ifndef GWTF_WORKER_RUNTIME_NODE_STATE_H
+#define GWTF_WORKER_RUNTIME_NODE_STATE_H
+
+#include "worker/protocol/protocol.h"
+#include "worker/runtime/charter.h"
+#include "worker/runtime/compute.h"
+#include "worker/runtime/crashes.h"
+#include "worker/runtime/heartbeat.h"
+#include "worker/runtime/network.h"
+#include "worker/runtime/transport.h"
+#include "worker/runtime/writer.h"
+
+struct lost_peer {
+    bool is_declared;  /* by the protocol */
+    bool is_forgotten; /* by transport and heartbeat, once it has been told */
+};
+
+struct node {
+    const struct gwtf_charter *charter;
+    struct gwtf_setup setup;
+    bool setup_open;
+    char directory[GWTF_CONFIG_PATH_MAX]; /* of the run; "": not known yet */
+    uint32_t stage;
+    uint32_t replicas;
+    uint32_t capacity;
+    uint32_t retained; /* finished microbatches whose tensors are kept until the step */
+    gwtf_bell *bell;
+    gwtf_memory *memory;
+    gwtf_compute *compute;
+    gwtf_writer *writer;
+    gwtf_network *network; /* emulated; NULL: none */
+    gwtf_crashes *crashes; /* asked for; NULL: none */
+    gwtf_transport *transport;
+    gwtf_heartbeat *heartbeat;
+    gwtf_protocol *protocol;
+    struct gwtf_update update;
+    struct gwtf_node_state state;
+    gwtf_time_us state_written_us;
+    gwtf_time_us looked_us;
+    gwtf_time_us began_us;  /* training */
+    gwtf_time_us turned_us; /* last turn of the loop */
+    bool state_under_way;   /* one state file and one look at a time wait for the disk */
+    bool look_under_way;
+    bool stop_told;
+    struct lost_peer *lost; /* by peer */
+    const char *found_by;   /* why a peer is down */
+    bool finished;
+    gwtf_status status;
+    struct gwtf_error *error;
+};
+
+/* Sends those that are due. */
+void node_send_heartbeats(struct node *node, gwtf_time_us now_us);
+
+/* What a node needs before it can train, heard by its peers meanwhile. NODE's charter, error and
+ * state are set. After an error node_unmake frees what there is. */
+gwtf_status node_make(struct node *node, struct gwtf_error *error);
+/* Says the end in the state file too. */
+void node_unmake(struct node *node);
+
+#endif
