@@ -290,6 +290,15 @@ static gwtf_status send_charter(const struct bootstrap *bootstrap,
     return done == 1 ? GWTF_OK : GWTF_ERROR_PEER;
 }
 
+/* Workers of one host watch each other's processes. */
+static void name_neighbours(const struct bootstrap *bootstrap, struct gwtf_charter_member *members,
+                            const char *host) {
+    for (uint32_t i = 0; i < bootstrap->count; i++) {
+        const struct gwtf_arrived *arrived = &bootstrap->arrived[members[i].rank];
+        members[i].pid = strcmp(arrived->host, host) == 0 ? arrived->pid : 0;
+    }
+}
+
 static gwtf_status send_charters(struct bootstrap *bootstrap, struct gwtf_error *error) {
     const struct gwtf_config *config = &bootstrap->setup.config;
     struct gwtf_charter charter = {
@@ -314,6 +323,7 @@ static gwtf_status send_charters(struct bootstrap *bootstrap, struct gwtf_error 
         const struct gwtf_arrived *arrived = &bootstrap->arrived[charter.members[i].rank];
         uint32_t workers = workers_on(bootstrap, arrived->host), threads = arrived->cores / workers;
         charter.self = charter.members[i].node;
+        name_neighbours(bootstrap, charter.members, arrived->host);
         charter.memory_bytes = arrived->free_bytes / workers;
         charter.threads = config->backend.threads != 0 ? config->backend.threads
                           : threads > 0                ? threads

@@ -59,7 +59,7 @@ static void pieces_cover_a_tensor_once(void) {
 }
 
 static struct gwtf_charter make_charter(void) {
-    static struct gwtf_charter_member members[3] = {{0, 0, 2}, {1, 1, 0}, {2, 1, 1}};
+    static struct gwtf_charter_member members[3] = {{0, 0, 2, 0}, {1, 1, 0, 77}, {2, 1, 1, 0}};
     static char config[] = "run = { iterations = 3; };";
     static char topology[] = "topology = { };";
     struct gwtf_charter charter = {.self = 1,

@@ -29,6 +29,7 @@ struct gwtf_charter_member {
     gwtf_node_id node;
     uint32_t stage;
     int32_t rank; /* in the workers' world */
+    int64_t pid;  /* 0: on another host than whom the charter is for */
 };
 
 struct gwtf_charter {

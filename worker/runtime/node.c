@@ -24,6 +24,11 @@
 #define STATE_INTERVAL_US 1000000
 #define LOOK_INTERVAL_US 300000
 
+/* How often the system is asked for processes that have ended; and what they sent before may be on
+ * its way for so long. */
+#define PIDS_INTERVAL_US 5000
+#define LAST_WORDS_US 60000
+
 /* At the end: to deliver the last messages, and to read what peers still sent, so that closing
  * loses nothing of ours. */
 #define FLUSH_MAX_US 5000000
@@ -393,6 +398,24 @@ void node_send_heartbeats(struct node *node, gwtf_time_us now_us) {
             gwtf_transport_send_heartbeat(node->transport, peer);
 }
 
+/* Peers whose process has ended, as soon as what they have sent before can be here. */
+static void watch_processes(struct node *node, gwtf_time_us now_us) {
+    size_t ended;
+    if (now_us - node->pids_looked_us < PIDS_INTERVAL_US)
+        return;
+    node->pids_looked_us = now_us;
+    while (gwtf_pidwatch_next(node->pidwatch, &ended))
+        node->lost[ended].ended_us = now_us;
+    for (gwtf_node_id peer = 0; peer < node->charter->members_count && !node->finished; peer++) {
+        struct lost_peer *lost = &node->lost[peer];
+        if (lost->ended_us == 0 || now_us - lost->ended_us < LAST_WORDS_US)
+            continue;
+        lost->ended_us = 0;
+        if (!lost->is_forgotten)
+            peer_down(node, peer, "its process ended");
+    }
+}
+
 static void handle_time(struct node *node) {
     gwtf_time_us now_us = gwtf_clock_now_us();
     if (node->turned_us != 0 && now_us - node->turned_us > STOOD_STILL_US)
@@ -406,6 +429,7 @@ static void handle_time(struct node *node) {
         feed(node, &event);
     }
     node_send_heartbeats(node, now_us);
+    watch_processes(node, now_us);
     size_t silent;
     while (!node->finished && gwtf_heartbeat_next_silent(node->heartbeat, now_us, &silent)) {
         char found_by[64];

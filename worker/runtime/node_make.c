@@ -178,6 +178,13 @@ static gwtf_status make_transport(struct node *node, struct gwtf_error *error) {
         return gwtf_error_set(error, status, "cannot start the transport: %s",
                               gwtf_status_name(status));
     gwtf_heartbeat_forget(node->heartbeat, charter->self);
+    status = gwtf_pidwatch_create(charter->members_count, &node->pidwatch);
+    for (uint32_t i = 0; status == GWTF_OK && i < charter->members_count; i++)
+        if (charter->members[i].pid != 0 && charter->members[i].node != charter->self)
+            gwtf_pidwatch_add(node->pidwatch, charter->members[i].node,
+                              (pid_t)charter->members[i].pid);
+    if (status != GWTF_OK)
+        return gwtf_error_set(error, status, "out of memory");
     return GWTF_OK;
 }
 
@@ -298,6 +305,7 @@ void node_unmake(struct node *node) {
     free(node->update.actions);
     free(node->lost);
     gwtf_heartbeat_destroy(node->heartbeat);
+    gwtf_pidwatch_destroy(node->pidwatch);
     gwtf_network_destroy(node->network);
     gwtf_crashes_destroy(node->crashes);
     /* The transport's and the memory's buffers may still be with MPI: they go with the process. */

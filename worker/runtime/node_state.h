@@ -8,12 +8,14 @@
 #include "worker/runtime/crashes.h"
 #include "worker/runtime/heartbeat.h"
 #include "worker/runtime/network.h"
+#include "worker/runtime/pidwatch.h"
 #include "worker/runtime/transport.h"
 #include "worker/runtime/writer.h"
 
 struct lost_peer {
-    bool is_declared;  /* by the protocol */
-    bool is_forgotten; /* by transport and heartbeat, once it has been told */
+    bool is_declared;      /* by the protocol */
+    bool is_forgotten;     /* by transport and heartbeat, once it has been told */
+    gwtf_time_us ended_us; /* its process; 0: not known to have */
 };
 
 struct node {
@@ -33,6 +35,8 @@ struct node {
     gwtf_crashes *crashes; /* asked for; NULL: none */
     gwtf_transport *transport;
     gwtf_heartbeat *heartbeat;
+    gwtf_pidwatch *pidwatch; /* peers on this machine */
+    gwtf_time_us pids_looked_us;
     gwtf_protocol *protocol;
     struct gwtf_update update;
     struct gwtf_node_state state;
