@@ -29,6 +29,8 @@ const char *gwtf_status_name(gwtf_status status) {
         return "peer";
     case GWTF_ERROR_STAGE:
         return "stage";
+    case GWTF_ERROR_DISAGREEMENT:
+        return "disagreement";
     case GWTF_ERROR_RUN:
         return "run";
     case GWTF_ERROR_INTERRUPTED:

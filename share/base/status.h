@@ -22,8 +22,9 @@ typedef enum gwtf_status {
     GWTF_ERROR_PEER = 30,
     GWTF_ERROR_FENCED, /* this node was declared down by the others, who go on without it */
 
-    /* A stage is lost: its last replica is gone, or replicas disagree. */
+    /* A stage is lost: its last replica is gone. */
     GWTF_ERROR_STAGE = 40,
+    GWTF_ERROR_DISAGREEMENT, /* its replicas hold different weights */
 
     /* The run is lost, or was told to end before its last iteration. */
     GWTF_ERROR_RUN = 50,

@@ -105,7 +105,8 @@ topology=$(dirname "$0")/../../share/topologies/ten-regions.cfg
 refused_with 'emulate.*missing.cfg' "\$ a network = { emulate = \"$scratch/missing.cfg\"; };"
 refused_with "unknown region 'Orgeon': did you mean 'Oregon'" \
     "s/count = 6;/count = 6; region = \"Orgeon\";/; \$ a network = { emulate = \"$topology\"; };"
-refused_with 'config.cfg:10:.*link_faults.*emulate' '$ a link_faults = ( { node = 1; } );'
+refused_with 'config.cfg:10:.*link_faults.*emulate' '$ a link_faults = ( { region = "Tokyo"; } );'
+refused_with 'config.cfg:10:.*crashes.0.node is 70' '$ a crashes = ( { node = 70; } );'
 
 # The command line
 cp "$scratch/good.cfg" "$scratch/config.cfg"

@@ -418,7 +418,7 @@ static void replicas_that_disagree_end_the_run_without_a_manifest(void) {
     story_message(&story, 21, &hash);
     const struct gwtf_action *finish = story_action(&story, GWTF_ACTION_FINISH, 0);
     CU_ASSERT_PTR_NOT_NULL_FATAL(finish);
-    CU_ASSERT_EQUAL(finish->status, GWTF_ERROR_STAGE);
+    CU_ASSERT_EQUAL(finish->status, GWTF_ERROR_DISAGREEMENT);
     CU_ASSERT_PTR_NOT_NULL(story_sends(&story, GWTF_MESSAGE_CLOSE, 0));
     CU_ASSERT_EQUAL(story_count(&story, GWTF_ACTION_MANIFEST), 0);
     story_end(&story);

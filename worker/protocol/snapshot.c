@@ -118,7 +118,7 @@ static void note_hash(gwtf_protocol *p, uint32_t member, uint32_t iteration, uin
         notes->hash_here[stage] = true;
         notes->hashes[stage] = hash;
     } else if (notes->hashes[stage] != hash) {
-        protocol_close(p, GWTF_ERROR_STAGE, p->members[member].node);
+        protocol_close(p, GWTF_ERROR_DISAGREEMENT, p->members[member].node);
     }
 }
 

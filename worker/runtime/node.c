@@ -139,9 +139,7 @@ static void do_manifest(struct node *node, const struct gwtf_action *action) {
 static void do_finish(struct node *node, const struct gwtf_action *action) {
     node->finished = true;
     node->status = action->status;
-    bool is_lost =
-        action->culprit < node->charter->members_count && node->lost[action->culprit].is_declared;
-    if (action->status == GWTF_ERROR_STAGE && is_lost)
+    if (action->status == GWTF_ERROR_STAGE)
         gwtf_error_set(node->error, action->status,
                        "node %u was lost, the last one of its stage: the run ends; go on from the "
                        "newest snapshot with --resume",
@@ -157,7 +155,7 @@ static void do_finish(struct node *node, const struct gwtf_action *action) {
     else if (action->status == GWTF_ERROR_IO)
         gwtf_error_set(node->error, action->status,
                        "a snapshot could not be written: see the nodes' messages in the run's log");
-    else if (action->status == GWTF_ERROR_STAGE)
+    else if (action->status == GWTF_ERROR_DISAGREEMENT)
         gwtf_error_set(
             node->error, action->status,
             "replicas of a stage do not agree: go on from the newest snapshot with --resume, and "
@@ -171,7 +169,7 @@ static void do_finish(struct node *node, const struct gwtf_action *action) {
 static void forget_peer(struct node *node, gwtf_node_id peer, const char *found_by) {
     if (node->lost[peer].is_forgotten)
         return;
-    node->lost[peer] = (struct lost_peer){.is_declared = true, .is_forgotten = true};
+    node->lost[peer] = (struct lost_peer){.is_forgotten = true};
     gwtf_log(GWTF_LOG_WARNING, "node %u is down (%s)", peer, found_by);
     gwtf_heartbeat_forget(node->heartbeat, peer);
     gwtf_transport_forget(node->transport, peer);
@@ -184,8 +182,7 @@ static void note_incident(struct node *node, const struct gwtf_incident *inciden
     char text[128];
     switch (incident->kind) {
     case GWTF_INCIDENT_DOWN:
-        node->lost[incident->node].is_declared = true;
-        break;
+        break; /* done before the other actions */
     case GWTF_INCIDENT_REPAIRED:
         snprintf(text, sizeof text, "%u microbatches are with others, %.3f s after the loss",
                  incident->microbatches, (double)incident->duration_us * 1e-6);

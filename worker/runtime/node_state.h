@@ -13,7 +13,6 @@
 #include "worker/runtime/writer.h"
 
 struct lost_peer {
-    bool is_declared;      /* by the protocol */
     bool is_forgotten;     /* by transport and heartbeat, once it has been told */
     gwtf_time_us ended_us; /* its process; 0: not known to have */
 };
