@@ -20,6 +20,9 @@ wait_until 30 grep -q '"lost"' "$scratch/run/events.jsonl" ||
     fail 'no event says that a node was lost'
 reached=$(($(last_iteration run) + 20))
 wait_until 60 has_reached run "$reached" || fail 'the run does not go on without node 3'
+[ "$(values run lost | awk '{ sum += $2 } END { print sum }')" -eq 1 ] ||
+    fail 'metrics.jsonl does not say that one node was lost'
+[ "$(grep -c '"lost"' "$scratch/run/events.jsonl")" -eq 1 ] || fail 'the loss is not told once'
 
 # Node 6 is the other one of node 3's stage.
 kill_node 6

@@ -453,6 +453,7 @@ struct gwtf_protocol_view gwtf_protocol_get_view(const gwtf_protocol *p) {
                                       .phase = p->phase,
                                       .slots_used = p->slots_used,
                                       .capacity = p->config.capacity,
+                                      .recorder = p->recorder,
                                       .nodes = p->living_count,
                                       .microbatches_trained = p->microbatches_trained,
                                       .refusals = p->refusals,

@@ -330,6 +330,7 @@ struct gwtf_protocol_view {
     enum gwtf_phase phase;
     uint32_t slots_used;
     uint32_t capacity;
+    gwtf_node_id recorder;  /* GWTF_NODE_NONE: no data node is left */
     uint32_t nodes;         /* not known to be lost */
     uint32_t generation;    /* how often the iteration began */
     uint32_t retained;      /* kept slots in use */

@@ -84,6 +84,8 @@ void protocol_view_down(gwtf_protocol *p, gwtf_node_id node, bool found_here) {
     p->living[member->stage]--;
     p->living_count--;
     p->lost_unreported++;
+    gwtf_node_id before = p->recorder;
+    p->recorder = first_living_data_node(p);
     protocol_incident(p, GWTF_INCIDENT_DOWN, node);
     protocol_send(p, node, GWTF_MESSAGE_FENCED, GWTF_PHASE_TRAIN, p->iteration);
     if (p->living[member->stage] == 0) {
@@ -94,8 +96,6 @@ void protocol_view_down(gwtf_protocol *p, gwtf_node_id node, bool found_here) {
         protocol_finish(p, GWTF_ERROR_LINK, node);
         return;
     }
-    gwtf_node_id before = p->recorder;
-    p->recorder = first_living_data_node(p);
     spread(p, node, found_here, before);
     if (before != p->recorder)
         protocol_iteration_recorder_lost(p, member->rank);

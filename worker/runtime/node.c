@@ -64,8 +64,10 @@ static void write_rerouted(struct node *node, const struct gwtf_action *action) 
         gwtf_log(GWTF_LOG_WARNING, "the disk is too slow: an event (rerouted) is lost");
 }
 
+/* What concerns all is written by one; when no data node is left, by all. */
 static bool is_recorder(const struct node *node) {
-    return node->charter->self == 0;
+    gwtf_node_id recorder = gwtf_protocol_get_view(node->protocol).recorder;
+    return recorder == node->charter->self || recorder == GWTF_NODE_NONE;
 }
 
 /* Ends the node's life with an error of its own. */
@@ -88,6 +90,10 @@ static void report(struct node *node, const struct gwtf_report *of) {
         .tokens_per_second = seconds > 0 ? (double)of->tokens / seconds : 0,
         .microbatches = of->microbatches,
         .nodes = of->nodes,
+        .joined = of->joined,
+        .lost = of->lost,
+        .repaired = of->repaired,
+        .wasted_seconds = (double)of->wasted_us * 1e-6,
         .stages = node->setup.config.pipeline.stages,
         .gradient_norm = of->gradient_norm,
         .learning_rate = gwtf_schedule_at(&node->setup.schedule, of->iteration),
@@ -173,11 +179,10 @@ static void forget_peer(struct node *node, gwtf_node_id peer, const char *found_
     gwtf_log(GWTF_LOG_WARNING, "node %u is down (%s)", peer, found_by);
     gwtf_heartbeat_forget(node->heartbeat, peer);
     gwtf_transport_forget(node->transport, peer);
-    if (is_recorder(node) || peer == 0)
+    if (is_recorder(node))
         write_event(node, "lost", (uint32_t)node->state.iteration, peer, found_by);
 }
 
-/* What all see is written by the first node, or about it. */
 static void note_incident(struct node *node, const struct gwtf_incident *incident) {
     char text[128];
     switch (incident->kind) {
@@ -518,7 +523,7 @@ gwtf_status gwtf_node_live(const struct gwtf_charter *charter, const char *host,
         feed(node, &start);
         drive(node);
         flush(node);
-        if (is_recorder(node))
+        if (is_recorder(node) && node->status != GWTF_ERROR_FENCED)
             write_event(node, ending(node->status), (uint32_t)node->state.iteration, GWTF_NODE_NONE,
                         error->text);
     }
