@@ -22,6 +22,9 @@ static int free_cluster(void) {
     return 0;
 }
 
+/* A cluster whose slowest links, of half a MB/s, have a queue of tensors that are void by now. */
+#define STALL_US 1000000000
+
 static uint32_t pick(struct gwtf_random *random, uint32_t low, uint32_t high) {
     return low + (uint32_t)gwtf_random_below(random, high - low + 1);
 }
@@ -93,11 +96,15 @@ static void add_crashes(gwtf_simulation *simulation, struct gwtf_random *random,
     }
 }
 
-static bool survives(uint64_t seed) {
+/* POLICY: GWTF_FLOW_POLICIES is the random cluster's own. */
+static bool survives(uint64_t seed, enum gwtf_flow_policy policy) {
     struct gwtf_random random;
     bool gone[CLUSTER_NODES_MAX] = {false};
     cluster_init_random(cluster, seed);
     cluster->config.last_iteration += 2;
+    if (policy != GWTF_FLOW_POLICIES)
+        cluster->config.policy = policy;
+    cluster->config.stall_us = STALL_US;
     gwtf_time_us duration_us = undisturbed_us(seed);
     gwtf_random_init(&random, gwtf_random_key(seed, 5));
     gwtf_simulation *simulation = cluster_start(cluster);
@@ -117,6 +124,7 @@ static bool survives_suspicions(uint64_t seed) {
     struct gwtf_random random;
     bool gone[CLUSTER_NODES_MAX] = {false};
     cluster_init_random(cluster, seed);
+    cluster->config.stall_us = STALL_US;
     gwtf_time_us duration_us = undisturbed_us(seed);
     gwtf_random_init(&random, gwtf_random_key(seed, 6));
     gwtf_simulation *simulation = cluster_start(cluster);
@@ -156,8 +164,74 @@ static void random_losses_leave_every_microbatch_counted_once(void) {
     uint64_t first = number_from("SEED", 1), count = number_from("COUNT", 40);
     uint32_t wrong = 0;
     for (uint64_t seed = first; seed < first + count && wrong < 5; seed++)
-        wrong += !survives(seed);
+        wrong += !survives(seed, GWTF_FLOW_POLICIES);
     CU_ASSERT_EQUAL(wrong, 0);
+}
+
+/* Seed 5658 held the last stage's one slot with what a lost data node had sent. */
+static void validation_ends_without_microbatches_of_a_lost_data_node(void) {
+    CU_ASSERT_TRUE(survives(5658, GWTF_FLOW_POLICIES));
+}
+
+static void a_repeated_pipeline_adds_every_microbatch_once(void) {
+    uint64_t first = number_from("SEED", 1), count = number_from("COUNT", 40);
+    uint32_t wrong = 0;
+    for (uint64_t seed = first; seed < first + count && wrong < 5; seed++)
+        wrong += !survives(seed, GWTF_FLOW_POLICY_SWARM_GREEDY);
+    CU_ASSERT_EQUAL(wrong, 0);
+}
+
+/* The first relay of stage 2 that runs a backward pass crashes in it. */
+struct backward_crash {
+    bool crashed;
+    uint32_t forwards;
+    uint32_t backwards;
+};
+
+static void crash_in_backward(void *context, gwtf_simulation *simulation,
+                              const struct gwtf_simulation_notice *notice) {
+    struct backward_crash *seen = context;
+    const struct gwtf_work *work = notice->work;
+    if (notice->kind == GWTF_SIMULATION_WORK_ENDED) {
+        seen->forwards += work->kind == GWTF_WORK_FORWARD;
+        seen->backwards += work->kind == GWTF_WORK_BACKWARD;
+    }
+    if (notice->kind != GWTF_SIMULATION_WORK_BEGINS || work->kind != GWTF_WORK_BACKWARD ||
+        cluster->nodes[notice->index].stage != 2 || seen->crashed)
+        return;
+    seen->crashed = true;
+    struct gwtf_simulation_fault crash = {.kind = GWTF_SIMULATION_CRASH,
+                                          .at_us = notice->now_us + 1,
+                                          .node = cluster->nodes[notice->index].node,
+                                          .notice_us = 1000};
+    CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &crash), GWTF_OK);
+}
+
+static struct backward_crash works_after_crash(enum gwtf_flow_policy policy) {
+    struct backward_crash seen = {0};
+    cluster_init(cluster, 1, 4, 2, 2);
+    cluster->config.last_iteration = 1;
+    cluster->config.microbatches = 1;
+    cluster->config.policy = policy;
+    cluster->config.observe = crash_in_backward;
+    cluster->config.observe_context = &seen;
+    gwtf_simulation *simulation = cluster_start(cluster);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    CU_ASSERT_EQUAL(gwtf_simulation_run(simulation, GWTF_TIME_NEVER), GWTF_OK);
+    CU_ASSERT_TRUE(seen.crashed);
+    CU_ASSERT_EQUAL(gwtf_simulation_get_totals(simulation).iterations, 1);
+    gwtf_simulation_destroy(simulation);
+    return seen;
+}
+
+/* Four stages: stage 2 runs forward again; or all do, and the two behind it backward again. */
+static void a_crash_in_backward_repeats_one_stage_or_the_pipeline(void) {
+    struct backward_crash stage = works_after_crash(GWTF_FLOW_POLICY_SWARM);
+    CU_ASSERT_EQUAL(stage.forwards, 4 + 1);
+    CU_ASSERT_EQUAL(stage.backwards, 4);
+    struct backward_crash pipeline = works_after_crash(GWTF_FLOW_POLICY_SWARM_GREEDY);
+    CU_ASSERT_EQUAL(pipeline.forwards, 4 + 4);
+    CU_ASSERT_EQUAL(pipeline.backwards, 4 + 2);
 }
 
 static void a_false_suspicion_costs_the_suspected_node_alone(void) {
@@ -171,6 +245,9 @@ static void a_false_suspicion_costs_the_suspected_node_alone(void) {
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(random_losses_leave_every_microbatch_counted_once),
+        GWTF_TEST(validation_ends_without_microbatches_of_a_lost_data_node),
+        GWTF_TEST(a_repeated_pipeline_adds_every_microbatch_once),
+        GWTF_TEST(a_crash_in_backward_repeats_one_stage_or_the_pipeline),
         GWTF_TEST(a_false_suspicion_costs_the_suspected_node_alone),
     };
     return gwtf_suite_main(argc, argv, "faults", tests, sizeof tests / sizeof tests[0],

@@ -38,6 +38,11 @@ enum gwtf_message_kind {
     GWTF_MESSAGE_NOT_HELD,
     /* microbatch: it was here and is counted, but its tensors are gone */
     GWTF_MESSAGE_FORGOTTEN,
+    /* microbatch, from a substitute to the microbatch's data node, where the policy repeats the
+     * pipeline: run it through all stages again if its backward pass has begun */
+    GWTF_MESSAGE_AGAIN,
+    /* microbatch: it has not begun; repair the one stage. Answers AGAIN */
+    GWTF_MESSAGE_PROCEED,
     /* done: a data node has all its microbatches of this iteration and phase back */
     GWTF_MESSAGE_DONE,
     /* view: who of the stage is down as the sender sees it, and how far the sender is */
@@ -75,12 +80,14 @@ enum gwtf_message_kind {
     GWTF_MESSAGE_PROBE
 };
 
-/* Of a FORWARD. */
+/* Of a FORWARD, and PEEK of an ASK. */
 enum gwtf_microbatch_flags {
     /* A node that had it is lost: before it is passed on, the next stage is asked for it. */
     GWTF_MICROBATCH_REPAIR = 1,
     /* The sender has its gradient: this stage's weights alone need it again. */
-    GWTF_MICROBATCH_LOCAL = 2
+    GWTF_MICROBATCH_LOCAL = 2,
+    /* Nothing changes for whoever holds it. */
+    GWTF_MICROBATCH_PEEK = 4
 };
 
 enum gwtf_phase { GWTF_PHASE_TRAIN, GWTF_PHASE_VALIDATE };
@@ -123,6 +130,7 @@ struct gwtf_message {
             /* of the sender of the FORWARD to pass it on; REFUSED and ACCEPTED return it, so that
              * one that comes twice does not answer a later attempt */
             uint32_t attempt;
+            uint32_t pass;         /* how often the pipeline was repeated; of HELD: the holder's */
             uint32_t flags;        /* enum gwtf_microbatch_flags */
             gwtf_node_id replaces; /* REPAIR and ASK: the lost node whose place the receiver, or the
                                     * sender, takes */

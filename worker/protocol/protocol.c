@@ -277,6 +277,8 @@ static void (*const message_handlers[])(gwtf_protocol *, gwtf_node_id,
     [GWTF_MESSAGE_HELD] = protocol_repair_message,
     [GWTF_MESSAGE_NOT_HELD] = protocol_repair_message,
     [GWTF_MESSAGE_FORGOTTEN] = protocol_repair_message,
+    [GWTF_MESSAGE_AGAIN] = protocol_repair_message,
+    [GWTF_MESSAGE_PROCEED] = protocol_repair_message,
     [GWTF_MESSAGE_DONE] = handle_done,
     [GWTF_MESSAGE_VIEW] = protocol_aggregation_message,
     [GWTF_MESSAGE_IRREPARABLE] = protocol_repair_message,
@@ -312,6 +314,8 @@ static bool has_generation(const struct gwtf_message *message) {
     case GWTF_MESSAGE_HELD:
     case GWTF_MESSAGE_NOT_HELD:
     case GWTF_MESSAGE_FORGOTTEN:
+    case GWTF_MESSAGE_AGAIN:
+    case GWTF_MESSAGE_PROCEED:
     case GWTF_MESSAGE_DONE:
     case GWTF_MESSAGE_IRREPARABLE:
     case GWTF_MESSAGE_RESTART:

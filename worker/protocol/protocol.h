@@ -132,7 +132,7 @@ enum gwtf_work_kind {
     GWTF_WORK_FORWARD,
     /* data: INPUT -> loss_sum, tokens; in train also INPUT_GRADIENT */
     GWTF_WORK_LOSS,
-    /* relay: OUTPUT_GRADIENT -> INPUT_GRADIENT, adds to the gradients */
+    /* relay: OUTPUT_GRADIENT -> INPUT_GRADIENT, adds to the gradients (see `again`) */
     GWTF_WORK_BACKWARD,
     /* data: OUTPUT_GRADIENT, adds to the gradients */
     GWTF_WORK_EMBED_BACKWARD,
@@ -159,6 +159,8 @@ struct gwtf_work {
     double scale;                                 /* REDUCE: of the sum; 1 but with DROP */
     double gradient_norm;
     bool writes;
+    bool again; /* LOSS, BACKWARD: the gradients hold it already, nothing is added; INPUT_GRADIENT
+                 * still holds the result */
 };
 
 /* What comes back from work. */

@@ -9,6 +9,11 @@
  * neighbours lost at one time repair each other, stage after stage, and no other stage computes
  * anything again.
  *
+ * Where the policy repeats the pipeline, a substitute only peeks. When somebody holds the
+ * microbatch, its data node is asked, and if the backward pass had begun, runs it through all
+ * stages again, in a new pass: from node to node where it was, the substitute in place of the lost
+ * one. Who had added it to its gradients does its work again, but adds nothing.
+ *
  * For this a node keeps both tensors that it sent for each finished microbatch, until the iteration
  * is committed. Where something is missing that nobody keeps, the stage is irreparable in this
  * generation, and the iteration begins anew.
@@ -130,6 +135,16 @@ static void lost_hop(gwtf_protocol *p, struct protocol_slot *slot) {
     protocol_repair_take_back(p, slot, true);
 }
 
+/* Nobody waits for what DATA_NODE validates, and nobody takes it from the last stage. */
+static void give_up_validation(gwtf_protocol *p, gwtf_node_id data_node) {
+    for (uint32_t i = 0; i < p->config.capacity; i++) {
+        struct protocol_slot *slot = &p->slots[i];
+        if (slot->state != SLOT_FREE && slot->phase == GWTF_PHASE_VALIDATE &&
+            slot->microbatch.data_node == data_node)
+            protocol_slot_give_up(p, slot);
+    }
+}
+
 void protocol_repair_lost(gwtf_protocol *p, gwtf_node_id node) {
     for (uint32_t i = 0; i < p->slots_count && !p->finished; i++) {
         struct protocol_slot *slot = &p->slots[i];
@@ -141,6 +156,8 @@ void protocol_repair_lost(gwtf_protocol *p, gwtf_node_id node) {
             lost_hop(p, slot);
     }
     const struct protocol_member *member = &p->members[protocol_member_find(p, node)];
+    if (member->stage == 0)
+        give_up_validation(p, node);
     if (member->stage == protocol_next_stage(p, p->stage) && p->forgotten[member->rank] &&
         p->config.recovery == GWTF_RECOVERY_EXACT)
         protocol_repair_irreparable(p, member->stage);
@@ -152,8 +169,13 @@ static bool may_hold(const gwtf_protocol *p, const struct protocol_slot *slot, g
            (p->stage < p->config.stages || node == slot->microbatch.data_node);
 }
 
+static bool peeks(const gwtf_protocol *p, const struct protocol_slot *slot) {
+    return gwtf_flow_repeats_pipeline(p->config.policy) && !slot->local && !slot->proceeds;
+}
+
 void protocol_repair_ask(gwtf_protocol *p, struct protocol_slot *slot) {
     slot->state = SLOT_ASKING;
+    slot->retry_us = GWTF_TIME_NEVER;
     slot->attempt++;
     memset(slot->tried, 0, sizeof slot->tried);
     uint32_t stage = protocol_next_stage(p, p->stage);
@@ -166,6 +188,8 @@ void protocol_repair_ask(gwtf_protocol *p, struct protocol_slot *slot) {
         message->generation = slot->generation;
         message->body.microbatch.id = slot->microbatch;
         message->body.microbatch.attempt = slot->attempt;
+        message->body.microbatch.pass = slot->pass;
+        message->body.microbatch.flags = peeks(p, slot) ? GWTF_MICROBATCH_PEEK : 0;
         message->body.microbatch.replaces = slot->replaces;
     }
 }
@@ -205,13 +229,35 @@ static void take_ask(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_mess
         protocol_send(p, peer, kind, GWTF_PHASE_TRAIN, message->iteration);
     answer->generation = message->generation;
     answer->body.microbatch = message->body.microbatch;
-    if (!slot)
+    if (slot)
+        answer->body.microbatch.pass = slot->pass;
+    if (!slot || (message->body.microbatch.flags & GWTF_MICROBATCH_PEEK))
         return;
     slot->previous = peer;
     slot->input_attempt = message->body.microbatch.attempt;
     slot->local = false;
     if (has_input_gradient(p, slot))
         protocol_slot_send_back(p, slot);
+}
+
+/* A pass may need a slot that one of the pass before holds, which waits for it here: after four
+ * times as long as a pass takes without queues, the one stage is repaired all the same. */
+static gwtf_time_us patience_us(const gwtf_protocol *p) {
+    int64_t round_trip_us = 0;
+    for (uint32_t i = 0; i < p->neighbours_count; i++)
+        if (p->neighbours[i].round_trip_us > round_trip_us)
+            round_trip_us = p->neighbours[i].round_trip_us;
+    return 4 * (int64_t)(p->config.stages + 1) * (p->compute_us + round_trip_us);
+}
+
+static void tell_source(gwtf_protocol *p, struct protocol_slot *slot) {
+    slot->retry_us = p->now_us + patience_us(p);
+    struct gwtf_message *message = protocol_send(p, slot->microbatch.data_node, GWTF_MESSAGE_AGAIN,
+                                                 GWTF_PHASE_TRAIN, slot->iteration);
+    message->generation = slot->generation;
+    message->body.microbatch.id = slot->microbatch;
+    message->body.microbatch.attempt = slot->attempt;
+    message->body.microbatch.pass = slot->pass;
 }
 
 static void take_answer(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message) {
@@ -227,9 +273,49 @@ static void take_answer(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_m
         slot->tried[member->rank / 8] =
             (uint8_t)(slot->tried[member->rank / 8] | 1u << (member->rank % 8));
     } else {
-        slot->state = SLOT_AWAY;
         slot->next = peer;
+        if (!peeks(p, slot)) {
+            slot->state = SLOT_AWAY;
+            slot->pass = message->body.microbatch.pass;
+        } else if (slot->pass > message->body.microbatch.pass) {
+            slot->state = SLOT_ROUTING; /* the newer pass goes on */
+            slot->retry_us = p->now_us;
+            memset(slot->tried, 0, sizeof slot->tried);
+        } else {
+            tell_source(p, slot);
+        }
     }
+}
+
+/* A substitute wants to know how far SLOT's microbatch is. */
+static void take_again(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message) {
+    struct protocol_slot *slot =
+        protocol_slot_find(p, GWTF_PHASE_TRAIN, message->iteration, message->body.microbatch.id);
+    if (p->stage > 0 || !slot || slot->pass != message->body.microbatch.pass)
+        return;
+    bool has_room = slot->sends - slot->output_sends + 2 <= PROTOCOL_GRADIENT_SENDS_MAX;
+    if (slot->state != SLOT_RETURNING || !has_room) {
+        struct gwtf_message *answer =
+            protocol_send(p, peer, GWTF_MESSAGE_PROCEED, GWTF_PHASE_TRAIN, message->iteration);
+        answer->generation = message->generation;
+        answer->body.microbatch = message->body.microbatch;
+        return;
+    }
+    slot->pass++;
+    slot->state = SLOT_AWAY;
+    slot->resend = true;
+    slot->retry_us = p->now_us;
+    memset(slot->tried, 0, sizeof slot->tried);
+}
+
+static void take_proceed(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message) {
+    struct protocol_slot *slot =
+        protocol_slot_find(p, GWTF_PHASE_TRAIN, message->iteration, message->body.microbatch.id);
+    if (!slot || slot->state != SLOT_ASKING || slot->attempt != message->body.microbatch.attempt ||
+        slot->microbatch.data_node != peer)
+        return;
+    slot->proceeds = true;
+    protocol_repair_ask(p, slot);
 }
 
 static void take_irreparable(gwtf_protocol *p, const struct gwtf_message *message) {
@@ -246,6 +332,10 @@ void protocol_repair_message(gwtf_protocol *p, gwtf_node_id peer,
                              const struct gwtf_message *message) {
     if (message->kind == GWTF_MESSAGE_ASK)
         take_ask(p, peer, message);
+    else if (message->kind == GWTF_MESSAGE_AGAIN)
+        take_again(p, peer, message);
+    else if (message->kind == GWTF_MESSAGE_PROCEED)
+        take_proceed(p, peer, message);
     else if (message->kind == GWTF_MESSAGE_IRREPARABLE)
         take_irreparable(p, message);
     else
@@ -308,6 +398,10 @@ static bool all_have_answered(const gwtf_protocol *p, const struct protocol_slot
 void protocol_repair_advance(gwtf_protocol *p) {
     for (uint32_t i = 0; i < p->config.capacity; i++) {
         struct protocol_slot *slot = &p->slots[i];
+        if (slot->state == SLOT_ASKING && slot->retry_us <= p->now_us) {
+            slot->proceeds = true;
+            protocol_repair_ask(p, slot);
+        }
         if (slot->state != SLOT_ASKING || !all_have_answered(p, slot))
             continue;
         slot->state = SLOT_ROUTING;

@@ -45,10 +45,17 @@ static gwtf_node_id flow_hop(gwtf_protocol *p, const struct protocol_slot *slot,
     return GWTF_NODE_NONE;
 }
 
+/* A repetition goes where the microbatch was: a node that has added it does not do so again. */
+static bool goes_same_way(const gwtf_protocol *p, const struct protocol_slot *slot) {
+    return slot->pass > 0 && slot->next != GWTF_NODE_NONE && !protocol_is_down(p, slot->next);
+}
+
 /* NEXT_FLOW: the id that the hop knows the flow by; GWTF_FLOW_NONE beside a flow's path. */
 static gwtf_node_id choose_hop(gwtf_protocol *p, const struct protocol_slot *slot,
                                gwtf_flow_id *next_flow) {
     *next_flow = GWTF_FLOW_NONE;
+    if (goes_same_way(p, slot))
+        return is_open_hop(p, slot, slot->next) ? slot->next : GWTF_NODE_NONE;
     if (p->stage == p->config.stages)
         return is_open_hop(p, slot, slot->microbatch.data_node) ? slot->microbatch.data_node
                                                                 : GWTF_NODE_NONE;
@@ -107,8 +114,20 @@ static uint32_t flags_of(const struct protocol_slot *slot) {
                                               : GWTF_MICROBATCH_REPAIR;
 }
 
+/* Whoever held it when it was to go there again may have passed it on. */
+static void note_lost_way(const gwtf_protocol *p, struct protocol_slot *slot) {
+    if (slot->phase == GWTF_PHASE_TRAIN && slot->next != GWTF_NODE_NONE &&
+        slot->next != slot->lost_next && protocol_is_down(p, slot->next) &&
+        gwtf_flow_repeats_pipeline(p->config.policy)) {
+        slot->repaired = true;
+        slot->lost_next = slot->next;
+        slot->lost_us = p->now_us;
+    }
+}
+
 static void pass_on(gwtf_protocol *p, struct protocol_slot *slot) {
     gwtf_flow_id next_flow;
+    note_lost_way(p, slot);
     gwtf_node_id hop = choose_hop(p, slot, &next_flow);
     if (hop == GWTF_NODE_NONE) {
         pause_slot(p, slot);
@@ -124,6 +143,7 @@ static void pass_on(gwtf_protocol *p, struct protocol_slot *slot) {
     action->message.body.microbatch.id = slot->microbatch;
     action->message.body.microbatch.flow = next_flow;
     action->message.body.microbatch.attempt = slot->attempt;
+    action->message.body.microbatch.pass = slot->pass;
     action->message.body.microbatch.flags = flags_of(slot);
     action->message.body.microbatch.replaces = slot->lost_next;
     action->message.generation = slot->generation;
@@ -251,7 +271,8 @@ void protocol_routing_advance(gwtf_protocol *p) {
 gwtf_time_us protocol_routing_deadline(const gwtf_protocol *p) {
     gwtf_time_us deadline_us = GWTF_TIME_NEVER;
     for (uint32_t i = 0; i < slots_to_pass_on(p); i++)
-        if (can_pass_on(&p->slots[i]) && p->slots[i].retry_us < deadline_us)
+        if ((can_pass_on(&p->slots[i]) || p->slots[i].state == SLOT_ASKING) &&
+            p->slots[i].retry_us < deadline_us)
             deadline_us = p->slots[i].retry_us;
     if (p->stage == 0 && p->source.routeless_us != GWTF_TIME_NEVER &&
         p->source.started < p->source.total) {

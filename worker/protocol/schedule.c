@@ -75,10 +75,12 @@ static void begin_slot_work(gwtf_protocol *p, struct protocol_slot *slot, struct
         break;
     case SLOT_LOSS_READY:
         work->kind = GWTF_WORK_LOSS;
+        work->again = slot->has_loss;
         slot->state = SLOT_LOSS_RUNNING;
         break;
     case SLOT_BACKWARD_READY:
         work->kind = data_node ? GWTF_WORK_EMBED_BACKWARD : GWTF_WORK_BACKWARD;
+        work->again = slot->shadow && slot->pass > 0;
         slot->state = SLOT_BACKWARD_RUNNING;
         break;
     default:

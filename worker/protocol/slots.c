@@ -102,6 +102,8 @@ static bool is_sound_forward(const gwtf_protocol *p, gwtf_node_id peer,
         return false;
     if (message->phase == GWTF_PHASE_TRAIN && id.index >= p->config.microbatches)
         return false;
+    if (message->phase == GWTF_PHASE_VALIDATE && p->members[source].down)
+        return false; /* its sender will give it up */
     return message->payload_bytes == p->config.boundary_bytes &&
            is_open(p, (enum gwtf_phase)message->phase, message->iteration);
 }
@@ -152,6 +154,64 @@ static void receive_boundary(gwtf_protocol *p, gwtf_node_id peer,
     protocol_transfer_receive(p, peer, message, payload);
 }
 
+static void receive_input(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message,
+                          struct protocol_slot *slot) {
+    slot->previous = peer;
+    slot->input_attempt = message->body.microbatch.attempt;
+    slot->pass = message->body.microbatch.pass;
+    slot->state = SLOT_RECEIVING_INPUT;
+    receive_boundary(p, peer, message, slot, GWTF_BOUNDARY_INPUT);
+}
+
+/* A slot to train again what KEPT has trained, with its tensors; NULL: there is none now. */
+static struct protocol_slot *take_out_kept(gwtf_protocol *p, struct protocol_slot *kept) {
+    struct protocol_slot *slot = protocol_slot_unused(p);
+    if (!slot || !protocol_aggregation_is_open(p) ||
+        kept->sends - kept->output_sends + 2 > PROTOCOL_GRADIENT_SENDS_MAX)
+        return NULL;
+    uint32_t from = protocol_slot_index(p, kept), to = protocol_slot_index(p, slot);
+    *slot = *kept;
+    slot->shadow = true;
+    p->slots_used++;
+    protocol_transfers_move(p, from, to);
+    struct gwtf_action *action = protocol_emit(p, GWTF_ACTION_KEEP);
+    action->slot = to;
+    action->kept = from;
+    kept->sends = 0;
+    kept->output_sends = 0;
+    protocol_slot_give_up(p, kept);
+    return slot;
+}
+
+/* A newer pass of a microbatch that SLOT holds. */
+static void repeat(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message,
+                   struct protocol_slot *slot) {
+    if (slot->state == SLOT_KEPT)
+        slot = take_out_kept(p, slot);
+    else if (slot->running || slot->receiving)
+        slot = NULL;
+    if (!slot) {
+        refuse(p, peer, message);
+        return;
+    }
+    /* A substitute has waited for this with its output. */
+    bool has_output = slot->state == SLOT_ASKING && slot->next != GWTF_NODE_NONE;
+    slot->asks = slot->next == GWTF_NODE_NONE && slot->asks;
+    slot->proceeds = false;
+    slot->local = false;
+    slot->resend = false;
+    slot->retry_us = p->now_us;
+    memset(slot->tried, 0, sizeof slot->tried);
+    if (!has_output) {
+        receive_input(p, peer, message, slot);
+        return;
+    }
+    slot->previous = peer;
+    slot->input_attempt = message->body.microbatch.attempt;
+    slot->pass = message->body.microbatch.pass;
+    slot->state = SLOT_ROUTING;
+}
+
 void protocol_slots_forward(gwtf_protocol *p, gwtf_node_id peer,
                             const struct gwtf_message *message) {
     if (!is_sound_forward(p, peer, message))
@@ -159,9 +219,13 @@ void protocol_slots_forward(gwtf_protocol *p, gwtf_node_id peer,
     enum gwtf_phase phase = (enum gwtf_phase)message->phase;
     struct gwtf_microbatch id = message->body.microbatch.id;
     struct protocol_slot *slot = protocol_slot_find(p, phase, message->iteration, id);
+    if (p->stage > 0 && slot && message->body.microbatch.pass > slot->pass) {
+        repeat(p, peer, message, slot);
+        return;
+    }
     if (p->stage == 0) {
         /* It left from a slot here, which has waited for it. */
-        if (!slot || slot->state != SLOT_AWAY) {
+        if (!slot || slot->state != SLOT_AWAY || slot->pass != message->body.microbatch.pass) {
             /* In validation it may come once more than it is missed: nobody need keep it. */
             if (phase == GWTF_PHASE_VALIDATE)
                 reply(p, peer, GWTF_MESSAGE_ACCEPTED, message);
@@ -185,12 +249,11 @@ void protocol_slots_forward(gwtf_protocol *p, gwtf_node_id peer,
         slot->local = flags & GWTF_MICROBATCH_LOCAL;
         slot->replaces = message->body.microbatch.replaces;
         slot->shadow = durable;
+        if (message->body.microbatch.pass > 0 && protocol_slot_counted(p, id))
+            slot->shadow = slot->asks = true; /* its tensors are gone */
         p->repaired += slot->asks;
     }
-    slot->previous = peer;
-    slot->input_attempt = message->body.microbatch.attempt;
-    slot->state = SLOT_RECEIVING_INPUT;
-    receive_boundary(p, peer, message, slot, GWTF_BOUNDARY_INPUT);
+    receive_input(p, peer, message, slot);
 }
 
 void protocol_slots_backward(gwtf_protocol *p, gwtf_node_id peer,
@@ -199,6 +262,7 @@ void protocol_slots_backward(gwtf_protocol *p, gwtf_node_id peer,
         protocol_slot_find(p, GWTF_PHASE_TRAIN, message->iteration, message->body.microbatch.id);
     enum protocol_slot_state awaits = p->stage == 0 ? SLOT_RETURNING : SLOT_AWAY;
     if (!slot || slot->state != awaits || slot->next != peer ||
+        slot->pass != message->body.microbatch.pass ||
         message->payload_bytes != p->config.boundary_bytes)
         return;
     slot->state = SLOT_RECEIVING_GRADIENT;
@@ -282,6 +346,7 @@ void protocol_slot_send_back(gwtf_protocol *p, struct protocol_slot *slot) {
                                slot->iteration, p->config.boundary_bytes, payload);
     action->message.body.microbatch.id = slot->microbatch;
     action->message.body.microbatch.flow = slot->flow;
+    action->message.body.microbatch.pass = slot->pass;
     action->message.generation = slot->generation;
     slot->sends++;
 }
@@ -313,8 +378,11 @@ static void count_trained(gwtf_protocol *p, const struct protocol_slot *slot) {
 
 static void worked_loss(gwtf_protocol *p, struct protocol_slot *slot,
                         const struct gwtf_work_result *result) {
-    p->source.losses[slot->microbatch.index] = result->loss_sum;
-    p->source.tokens += result->tokens;
+    if (!slot->has_loss) {
+        p->source.losses[slot->microbatch.index] = result->loss_sum;
+        p->source.tokens += result->tokens;
+    }
+    slot->has_loss = true;
     if (slot->phase == GWTF_PHASE_TRAIN) {
         slot->state = SLOT_RETURNING;
         protocol_slot_send_back(p, slot);
@@ -329,7 +397,8 @@ void protocol_slots_worked(gwtf_protocol *p, const struct gwtf_work *work,
                            const struct gwtf_work_result *result) {
     struct protocol_slot *slot = &p->slots[work->slot];
     slot->running = false;
-    if (slot->state == SLOT_LEAVING || slot->asks)
+    bool repeats = slot->pass > 0 && (slot->shadow || work->kind < GWTF_WORK_BACKWARD);
+    if (slot->state == SLOT_LEAVING || slot->asks || repeats)
         p->wasted_us += result->compute_us;
     if (slot->state == SLOT_LEAVING) {
         protocol_slot_settle(p, slot);

@@ -97,10 +97,13 @@ struct protocol_slot {
     bool receiving;          /* a tensor comes in */
     bool running;            /* a work is under way */
     bool repaired;           /* a lost node had it: who gets OUTPUT must ask the next stage first */
-    bool resend; /* where OUTPUT went is lost: it must go to another, whatever the state */
-    bool local;  /* the gradient is wanted by nobody: the previous hop has it */
-    bool shadow; /* the stage's sum has it already: for its gradient alone */
-    bool asks;   /* the next stage must be asked before OUTPUT is passed on */
+    bool resend;   /* where OUTPUT went is lost: it must go to another, whatever the state */
+    bool local;    /* the gradient is wanted by nobody: the previous hop has it */
+    bool shadow;   /* the stage's sum has it already: for its gradient alone */
+    bool asks;     /* the next stage must be asked before OUTPUT is passed on */
+    bool proceeds; /* ASKING: the data node does not repeat the pipeline */
+    bool has_loss; /* data node: LOSS is in the gradients */
+    uint32_t pass; /* repetition of the pipeline: it takes the way of the one before */
     gwtf_node_id lost_next;               /* the lost node that had OUTPUT */
     gwtf_node_id replaces;                /* the lost node whose place this one took */
     gwtf_time_us lost_us;                 /* repaired: since when the loss has been known */

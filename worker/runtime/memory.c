@@ -253,6 +253,8 @@ static void do_forward(struct gwtf_memory *memory, const struct gwtf_work *work,
 
 static void do_loss(struct gwtf_memory *memory, const struct gwtf_work *work,
                     struct gwtf_work_result *result) {
+    if (work->again)
+        return;
     bool trains = work->phase == GWTF_PHASE_TRAIN;
     gwtf_stage_loss(memory->stage, boundary(memory, work->slot, GWTF_BOUNDARY_INPUT),
                     memory->labels, gwtf_setup_loss_scale(memory->setup), &result->loss_sum,
@@ -265,6 +267,8 @@ static void do_loss(struct gwtf_memory *memory, const struct gwtf_work *work,
 static void do_backward(struct gwtf_memory *memory, const struct gwtf_work *work,
                         struct gwtf_work_result *result) {
     (void)result;
+    if (work->again)
+        return;
     gwtf_stage_backward(memory->stage, work->slot,
                         boundary(memory, work->slot, GWTF_BOUNDARY_INPUT),
                         boundary(memory, work->slot, GWTF_BOUNDARY_OUTPUT_GRADIENT),

@@ -445,7 +445,8 @@ void simulation_work(gwtf_simulation *simulation, uint32_t index, const struct g
         gradient = use(simulation, index, work, GWTF_BOUNDARY_OUTPUT_GRADIENT);
         make(simulation, index, work, GWTF_BOUNDARY_INPUT_GRADIENT,
              backward(gradient, input, weights));
-        node->gradient += simulation_mix(gradient, input);
+        if (!work->again)
+            node->gradient += simulation_mix(gradient, input);
         break;
     case GWTF_WORK_EMBED_BACKWARD:
         work_embed_backward(simulation, index, work);
