@@ -9,6 +9,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
 static struct cluster *cluster;
 
@@ -96,60 +98,70 @@ static void add_crashes(gwtf_simulation *simulation, struct gwtf_random *random,
     }
 }
 
-/* POLICY: GWTF_FLOW_POLICIES is the random cluster's own. */
-static bool survives(uint64_t seed, enum gwtf_flow_policy policy) {
-    struct gwtf_random random;
-    bool gone[CLUSTER_NODES_MAX] = {false};
-    cluster_init_random(cluster, seed);
-    cluster->config.last_iteration += 2;
-    if (policy != GWTF_FLOW_POLICIES)
-        cluster->config.policy = policy;
-    cluster->config.stall_us = STALL_US;
-    gwtf_time_us duration_us = undisturbed_us(seed);
-    gwtf_random_init(&random, gwtf_random_key(seed, 5));
-    gwtf_simulation *simulation = cluster_start(cluster);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
-    add_crashes(simulation, &random, gone, duration_us);
-    bool good = run_to_end(simulation, gone, seed);
-    struct gwtf_simulation_totals totals = gwtf_simulation_get_totals(simulation);
-    uint32_t iterations = cluster->config.last_iteration - cluster->config.first_iteration + 1;
-    if (good && totals.iterations > iterations)
-        good = false;
-    gwtf_simulation_destroy(simulation);
-    return good;
-}
-
-/* Nodes that live, but somebody takes them for lost: they end as fenced, and the others go on. */
-static bool survives_suspicions(uint64_t seed) {
-    struct gwtf_random random;
-    bool gone[CLUSTER_NODES_MAX] = {false};
-    cluster_init_random(cluster, seed);
-    cluster->config.stall_us = STALL_US;
-    gwtf_time_us duration_us = undisturbed_us(seed);
-    gwtf_random_init(&random, gwtf_random_key(seed, 6));
-    gwtf_simulation *simulation = cluster_start(cluster);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
-    uint32_t nodes = (uint32_t)cluster->config.nodes_count;
-    uint32_t wanted = pick(&random, 1, nodes > 2 ? (nodes - 1) / 2 : 1);
+/* Nodes that live, but somebody takes them for lost. */
+static void add_suspicions(gwtf_simulation *simulation, struct gwtf_random *random, bool *gone,
+                           gwtf_time_us duration_us) {
+    uint32_t nodes = (uint32_t)cluster->config.nodes_count, away = 0;
+    for (uint32_t i = 0; i < nodes; i++)
+        away += gone[i];
+    uint32_t most = nodes > 2 ? (nodes - 1) / 2 : 1;
+    if (away >= most)
+        return;
+    uint32_t wanted = pick(random, 1, most - away);
     for (uint32_t i = 0, tries = 0; i < wanted && tries < 8 * nodes; tries++) {
-        size_t victim = pick(&random, 0, nodes - 1), by = pick(&random, 0, nodes - 1);
+        size_t victim = pick(random, 0, nodes - 1), by = pick(random, 0, nodes - 1);
         if (gone[victim] || gone[by] || by == victim || !may_go(gone, victim))
             continue;
         gone[victim] = true;
         i++;
         struct gwtf_simulation_fault suspect = {
             .kind = GWTF_SIMULATION_SUSPECT,
-            .at_us = 1 + (gwtf_time_us)gwtf_random_below(&random, (uint64_t)duration_us),
+            .at_us = 1 + (gwtf_time_us)gwtf_random_below(random, (uint64_t)duration_us),
             .node = cluster->nodes[victim].node,
             .by = cluster->nodes[by].node};
         CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &suspect), GWTF_OK);
     }
+}
+
+static void keep_little(struct gwtf_random *random) {
+    for (size_t i = 0; i < cluster->config.nodes_count; i++)
+        if (pick(random, 0, 1))
+            cluster->nodes[i].retained =
+                pick(random, 0, 2) ? pick(random, 1, 4) : GWTF_SIMULATION_RETAINED_NONE;
+}
+
+/* What a schedule is drawn from. */
+struct mix {
+    bool crashes;
+    bool suspicions;
+    bool keeps_little;            /* some nodes keep few tensors of what is done, or none */
+    bool has_policy;              /* else the random cluster's own */
+    enum gwtf_flow_policy policy; /* has_policy */
+    enum gwtf_recovery recovery;
+};
+
+static bool survives(uint64_t seed, const struct mix *mix) {
+    struct gwtf_random random;
+    bool gone[CLUSTER_NODES_MAX] = {false};
+    cluster_init_random(cluster, seed);
+    cluster->config.last_iteration += 2;
+    cluster->config.stall_us = STALL_US;
+    if (mix->has_policy)
+        cluster->config.policy = mix->policy;
+    cluster->config.recovery = mix->recovery;
+    gwtf_time_us duration_us = undisturbed_us(seed);
+    gwtf_random_init(&random, gwtf_random_key(seed, 5));
+    if (mix->keeps_little)
+        keep_little(&random);
+    gwtf_simulation *simulation = cluster_start(cluster);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    if (mix->crashes)
+        add_crashes(simulation, &random, gone, duration_us);
+    if (mix->suspicions)
+        add_suspicions(simulation, &random, gone, duration_us);
     bool good = run_to_end(simulation, gone, seed);
-    for (size_t i = 0; i < nodes && good; i++) {
-        gwtf_status ended = GWTF_OK;
-        bool finished = gwtf_simulation_finished(simulation, cluster->nodes[i].node, &ended, NULL);
-        good = finished && (ended == GWTF_OK || (gone[i] && ended == GWTF_ERROR_FENCED));
-    }
+    uint32_t iterations = cluster->config.last_iteration - cluster->config.first_iteration + 1;
+    good = good && gwtf_simulation_get_totals(simulation).iterations <= iterations;
     gwtf_simulation_destroy(simulation);
     return good;
 }
@@ -159,26 +171,58 @@ static uint64_t number_from(const char *name, uint64_t otherwise) {
     return text ? strtoull(text, NULL, 10) : otherwise;
 }
 
-/* Another slice: SEED=12345 COUNT=100000 test_faults random. */
-static void random_losses_leave_every_microbatch_counted_once(void) {
-    uint64_t first = number_from("SEED", 1), count = number_from("COUNT", 40);
+static uint64_t first_seed(void) {
+    static uint64_t fresh;
+    const char *text = getenv("SEED");
+    if (text == NULL || strcmp(text, "fresh") != 0)
+        return number_from("SEED", 1);
+    if (fresh == 0) {
+        fresh = (uint64_t)time(NULL) * 1000;
+        fprintf(stderr, "seeds from %llu\n", (unsigned long long)fresh);
+    }
+    return fresh;
+}
+
+/* Another slice: SEED=12345 COUNT=100000 test_faults random; SEED=fresh takes seeds that were never
+ * tried. */
+static void expect(bool (*holds)(uint64_t seed, const struct mix *mix), const struct mix *mix) {
+    uint64_t first = first_seed(), count = number_from("COUNT", 15);
     uint32_t wrong = 0;
-    for (uint64_t seed = first; seed < first + count && wrong < 5; seed++)
-        wrong += !survives(seed, GWTF_FLOW_POLICIES);
+    for (uint64_t seed = first; seed < first + count && wrong < 5; seed++) {
+        bool good = holds(seed, mix);
+        if (!good)
+            fprintf(stderr, "SEED=%llu COUNT=1 repeats it\n", (unsigned long long)seed);
+        wrong += !good;
+    }
     CU_ASSERT_EQUAL(wrong, 0);
+}
+
+static void random_losses_leave_every_microbatch_counted_once(void) {
+    expect(survives, &(struct mix){.crashes = true});
+}
+
+static void random_losses_and_suspicions_leave_every_microbatch_counted_once(void) {
+    expect(survives, &(struct mix){.crashes = true, .suspicions = true});
+}
+
+static void a_random_loss_of_what_nobody_keeps_begins_the_iteration_anew(void) {
+    expect(survives, &(struct mix){.crashes = true, .suspicions = true, .keeps_little = true});
+}
+
+/* The simulator cannot tell what the sum should be, but holds replicas' against each other. */
+static void replicas_agree_where_random_losses_are_dropped(void) {
+    expect(survives, &(struct mix){.crashes = true, .recovery = GWTF_RECOVERY_DROP});
 }
 
 /* Seed 5658 held the last stage's one slot with what a lost data node had sent. */
 static void validation_ends_without_microbatches_of_a_lost_data_node(void) {
-    CU_ASSERT_TRUE(survives(5658, GWTF_FLOW_POLICIES));
+    CU_ASSERT_TRUE(survives(5658, &(struct mix){.crashes = true}));
 }
 
 static void a_repeated_pipeline_adds_every_microbatch_once(void) {
-    uint64_t first = number_from("SEED", 1), count = number_from("COUNT", 40);
-    uint32_t wrong = 0;
-    for (uint64_t seed = first; seed < first + count && wrong < 5; seed++)
-        wrong += !survives(seed, GWTF_FLOW_POLICY_SWARM_GREEDY);
-    CU_ASSERT_EQUAL(wrong, 0);
+    expect(survives, &(struct mix){.crashes = true,
+                                   .has_policy = true,
+                                   .policy = GWTF_FLOW_POLICY_SWARM_GREEDY});
 }
 
 /* The first relay of stage 2 that runs a backward pass crashes in it. */
@@ -234,21 +278,103 @@ static void a_crash_in_backward_repeats_one_stage_or_the_pipeline(void) {
     CU_ASSERT_EQUAL(pipeline.backwards, 4 + 2);
 }
 
-static void a_false_suspicion_costs_the_suspected_node_alone(void) {
-    uint64_t first = number_from("SEED", 1), count = number_from("COUNT", 40);
-    uint32_t wrong = 0;
-    for (uint64_t seed = first; seed < first + count && wrong < 5; seed++)
-        wrong += !survives_suspicions(seed);
-    CU_ASSERT_EQUAL(wrong, 0);
+/* Whether the nodes whose APART is SIDE may go on: they hold all stages, and where the others do,
+ * too, they are more, or as many with the recorder. */
+static bool has_right(const bool *apart, bool side) {
+    bool here[GWTF_STAGES_MAX + 1] = {false}, there[GWTF_STAGES_MAX + 1] = {false};
+    uint32_t mine = 0, others = 0;
+    size_t recorder = SIZE_MAX;
+    for (size_t i = 0; i < cluster->config.nodes_count; i++) {
+        uint32_t stage = cluster->nodes[i].stage;
+        (apart[i] == side ? here : there)[stage] = true;
+        mine += apart[i] == side;
+        others += apart[i] != side;
+        if (stage == 0 && recorder == SIZE_MAX)
+            recorder = i;
+    }
+    bool whole = true, others_whole = true;
+    for (uint32_t stage = 0; stage <= cluster->config.stages; stage++) {
+        whole = whole && here[stage];
+        others_whole = others_whole && there[stage];
+    }
+    if (!whole || !others_whole)
+        return whole;
+    return mine > others || (mine == others && apart[recorder] == side);
+}
+
+/* A cut through the middle, at any moment. */
+static bool one_side_goes_on(uint64_t seed, const struct mix *mix) {
+    struct gwtf_random random;
+    bool apart[CLUSTER_NODES_MAX] = {false};
+    (void)mix;
+    cluster_init_random(cluster, seed);
+    cluster->config.last_iteration += 2;
+    cluster->config.stall_us = STALL_US;
+    gwtf_time_us duration_us = undisturbed_us(seed);
+    gwtf_random_init(&random, gwtf_random_key(seed, 7));
+    gwtf_simulation *simulation = cluster_start(cluster);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    uint32_t share = pick(&random, 1, 3);
+    struct gwtf_simulation_fault cut = {
+        .kind = GWTF_SIMULATION_CUT,
+        .at_us = 1 + (gwtf_time_us)gwtf_random_below(&random, (uint64_t)duration_us),
+        .notice_us = pick(&random, 100000, 2000000),
+        .spread_us = pick(&random, 0, 1000000)};
+    for (size_t i = 0; i < cluster->config.nodes_count; i++) {
+        cut.node = cluster->nodes[i].node;
+        apart[i] = pick(&random, 0, 3) < share;
+        if (apart[i])
+            CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &cut), GWTF_OK);
+    }
+    bool gone[CLUSTER_NODES_MAX];
+    for (size_t i = 0; i < cluster->config.nodes_count; i++)
+        gone[i] = !has_right(apart, apart[i]);
+    bool good = run_to_end(simulation, gone, seed);
+    gwtf_simulation_destroy(simulation);
+    return good;
+}
+
+static void at_most_one_side_of_a_random_cut_goes_on(void) {
+    expect(one_side_goes_on, NULL);
+}
+
+/* Nobody but those that are suspected ends, and they know why. */
+static bool fences_the_suspected(uint64_t seed, const struct mix *mix) {
+    struct gwtf_random random;
+    bool gone[CLUSTER_NODES_MAX] = {false};
+    (void)mix;
+    cluster_init_random(cluster, seed);
+    cluster->config.stall_us = STALL_US;
+    gwtf_time_us duration_us = undisturbed_us(seed);
+    gwtf_random_init(&random, gwtf_random_key(seed, 6));
+    gwtf_simulation *simulation = cluster_start(cluster);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    add_suspicions(simulation, &random, gone, duration_us);
+    bool good = run_to_end(simulation, gone, seed);
+    for (size_t i = 0; i < cluster->config.nodes_count && good; i++) {
+        gwtf_status ended = GWTF_OK;
+        bool finished = gwtf_simulation_finished(simulation, cluster->nodes[i].node, &ended, NULL);
+        good = finished && (ended == GWTF_OK || (gone[i] && ended == GWTF_ERROR_FENCED));
+    }
+    gwtf_simulation_destroy(simulation);
+    return good;
+}
+
+static void a_random_suspicion_costs_the_suspected_node_alone(void) {
+    expect(fences_the_suspected, NULL);
 }
 
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(random_losses_leave_every_microbatch_counted_once),
+        GWTF_TEST(random_losses_and_suspicions_leave_every_microbatch_counted_once),
+        GWTF_TEST(a_random_loss_of_what_nobody_keeps_begins_the_iteration_anew),
+        GWTF_TEST(replicas_agree_where_random_losses_are_dropped),
         GWTF_TEST(validation_ends_without_microbatches_of_a_lost_data_node),
         GWTF_TEST(a_repeated_pipeline_adds_every_microbatch_once),
         GWTF_TEST(a_crash_in_backward_repeats_one_stage_or_the_pipeline),
-        GWTF_TEST(a_false_suspicion_costs_the_suspected_node_alone),
+        GWTF_TEST(at_most_one_side_of_a_random_cut_goes_on),
+        GWTF_TEST(a_random_suspicion_costs_the_suspected_node_alone),
     };
     return gwtf_suite_main(argc, argv, "faults", tests, sizeof tests / sizeof tests[0],
                            make_cluster, free_cluster);

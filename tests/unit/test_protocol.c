@@ -240,6 +240,27 @@ static void a_validating_relay_keeps_its_slot_until_the_next_hop_has_the_tensor(
     story_end(&story);
 }
 
+/* Node 10, of six, misses LOST and nodes 11 and 21; how it ends, GWTF_OK: it goes on. */
+static gwtf_status end_of_half(gwtf_node_id lost) {
+    struct story story;
+    story_init(&story, 10, false);
+    story_start(&story);
+    story_event(&story, GWTF_EVENT_PEER_DOWN, 11);
+    CU_ASSERT_PTR_NULL(story_action(&story, GWTF_ACTION_FINISH, 0));
+    story_event(&story, GWTF_EVENT_PEER_DOWN, 21);
+    CU_ASSERT_PTR_NULL(story_action(&story, GWTF_ACTION_FINISH, 0));
+    story_event(&story, GWTF_EVENT_PEER_DOWN, lost);
+    const struct gwtf_action *finish = story_action(&story, GWTF_ACTION_FINISH, 0);
+    gwtf_status status = finish ? finish->status : GWTF_OK;
+    story_end(&story);
+    return status;
+}
+
+static void of_two_equal_sides_the_one_with_the_recorder_goes_on(void) {
+    CU_ASSERT_EQUAL(end_of_half(1), GWTF_OK);
+    CU_ASSERT_EQUAL(end_of_half(0), GWTF_ERROR_LINK);
+}
+
 static void a_lost_peer_is_fenced_and_told_of(void) {
     struct story story;
     story_init(&story, 10, false);
@@ -360,6 +381,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_damaged_input_is_refused_so_that_its_sender_goes_elsewhere),
         GWTF_TEST(a_damaged_gradient_ends_the_run),
         GWTF_TEST(a_validating_relay_keeps_its_slot_until_the_next_hop_has_the_tensor),
+        GWTF_TEST(of_two_equal_sides_the_one_with_the_recorder_goes_on),
         GWTF_TEST(a_lost_peer_is_fenced_and_told_of),
         GWTF_TEST(a_fenced_node_ends_alone),
         GWTF_TEST(the_last_replica_s_loss_ends_the_run_of_all_once),

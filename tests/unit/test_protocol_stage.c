@@ -438,6 +438,23 @@ static void a_stage_file_that_cannot_be_written_ends_the_run(void) {
     story_end(&story);
 }
 
+/* Relay 10 has one of two microbatches, and 11 had the other. */
+static void what_is_dropped_counts_as_the_average_of_the_rest(void) {
+    struct story story;
+    story_init(&story, 10, true);
+    story.config.recovery = GWTF_RECOVERY_DROP;
+    story_start(&story);
+    struct gwtf_action output = story_pass_forward(&story, 0, 1, 0, 0);
+    story_pass_backward(&story, output.to, 1, 0, 0);
+    story_event(&story, GWTF_EVENT_PEER_DOWN, 11);
+    struct gwtf_message done = story_done(1, 2);
+    story_message(&story, 0, &done);
+    struct gwtf_work work = begun(&story, GWTF_WORK_REDUCE);
+    CU_ASSERT_EQUAL(work.count, STORY_FLOATS);
+    CU_ASSERT_EQUAL(work.scale, 2.0);
+    story_end(&story);
+}
+
 static void shares_cover_the_gradients_in_whole_lines(void) {
     for (uint64_t floats = 0; floats <= 16 * 40; floats += 16) {
         for (uint32_t replicas = 1; replicas <= 9; replicas++) {
@@ -471,6 +488,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(stop_ends_the_run_with_a_snapshot),
         GWTF_TEST(replicas_that_disagree_end_the_run_without_a_manifest),
         GWTF_TEST(a_stage_file_that_cannot_be_written_ends_the_run),
+        GWTF_TEST(what_is_dropped_counts_as_the_average_of_the_rest),
         GWTF_TEST(shares_cover_the_gradients_in_whole_lines),
     };
     return gwtf_suite_main(argc, argv, "protocol_stage", tests, sizeof tests / sizeof tests[0],

@@ -114,6 +114,9 @@ static void reducing_adds_the_parts_that_are_there(void) {
     struct gwtf_compute_done done = do_work(&worker, &reduce);
     /* Own gradients are zero. */
     CU_ASSERT_DOUBLE_EQUAL(done.result.sum_of_squares, 4.0 * (double)count, 1e-9);
+    reduce.scale = 3;
+    done = do_work(&worker, &reduce);
+    CU_ASSERT_DOUBLE_EQUAL(done.result.sum_of_squares, 36.0 * (double)count, 1e-9);
     reduce.parts_present[0] = 0;
     done = do_work(&worker, &reduce);
     CU_ASSERT_EQUAL(done.result.sum_of_squares, 0);

@@ -18,8 +18,36 @@ void simulation_leave(gwtf_simulation *simulation, uint32_t index, int64_t notic
     }
 }
 
+static void notice_cut(gwtf_simulation *simulation, const struct simulation_event *event,
+                       uint32_t node, uint32_t peer) {
+    struct simulation_event down = {.at_us = simulation->now_us + event->fault.notice_us,
+                                    .kind = SIMULATION_PEER_DOWN,
+                                    .node = node,
+                                    .peer = peer,
+                                    .fault = event->fault};
+    down.at_us +=
+        (int64_t)gwtf_random_below(&simulation->random, (uint64_t)event->fault.spread_us + 1);
+    simulation_push(simulation, &down);
+}
+
+static void cut(gwtf_simulation *simulation, const struct simulation_event *event) {
+    simulation->nodes[event->node].apart = true;
+    for (uint32_t i = 0; i < simulation->config.nodes_count; i++) {
+        if (i == event->node)
+            continue;
+        notice_cut(simulation, event, i, event->node);
+        notice_cut(simulation, event, event->node, i);
+    }
+}
+
+bool simulation_is_cut(const gwtf_simulation *simulation, uint32_t peer, uint32_t index) {
+    return simulation->nodes[peer].apart != simulation->nodes[index].apart;
+}
+
 bool simulation_reaches(const gwtf_simulation *simulation, uint32_t peer, uint32_t index) {
     const struct simulation_node *sender = &simulation->nodes[peer];
+    if (simulation_is_cut(simulation, peer, index))
+        return false;
     if (!sender->dead)
         return true;
     /* Up to as long as it takes to notice, from the moment of its death on. */
@@ -56,6 +84,9 @@ void simulation_bring_fault(gwtf_simulation *simulation, const struct simulation
         break;
     case GWTF_SIMULATION_SUSPECT:
         suspect(simulation, event);
+        break;
+    case GWTF_SIMULATION_CUT:
+        cut(simulation, event);
         break;
     case GWTF_SIMULATION_WRITE:
         simulation->nodes[event->node].cannot_write = true;

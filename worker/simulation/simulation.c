@@ -269,7 +269,8 @@ static void bring_received(gwtf_simulation *simulation, const struct simulation_
     const struct simulation_node *node = &simulation->nodes[event->node];
     const struct simulation_node *sender = &simulation->nodes[transfer->from];
     transfer->arrived = true;
-    bool is_cut = sender->dead && sender->died_us < transfer->left_us;
+    bool is_cut = (sender->dead && sender->died_us < transfer->left_us) ||
+                  simulation_is_cut(simulation, transfer->from, transfer->to);
     if (transfer->wanted && !is_cut && !node->down[transfer->from] && !node->dead &&
         !node->finished) {
         simulation_write(simulation, event->node, &transfer->target, &transfer->content);
@@ -362,6 +363,9 @@ static void bring(gwtf_simulation *simulation, const struct simulation_event *ev
         simulation_bring_fault(simulation, event);
         break;
     case SIMULATION_PEER_DOWN:
+        if (event->fault.kind == GWTF_SIMULATION_CUT &&
+            !simulation_is_cut(simulation, event->peer, event->node))
+            break; /* both are on the same side by now */
         simulation_step(simulation, event->node, &down, SIMULATION_NONE);
         break;
     }

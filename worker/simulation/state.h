@@ -116,6 +116,7 @@ struct simulation_node {
     gwtf_time_us deadline_us; /* what the protocol wants */
     bool cannot_write;
     bool dead;
+    bool apart;    /* cut off, with all others that are */
     bool declared; /* somebody takes it for lost */
     gwtf_time_us died_us;
     int64_t notice_us;
@@ -200,6 +201,8 @@ void simulation_bring_fault(gwtf_simulation *simulation, const struct simulation
 /* The others notice that NODE is gone. */
 void simulation_leave(gwtf_simulation *simulation, uint32_t node, int64_t notice_us,
                       int64_t spread_us);
+/* Nothing passes between the two. */
+bool simulation_is_cut(const gwtf_simulation *simulation, uint32_t peer, uint32_t node);
 /* Whether what PEER has sent still reaches NODE. */
 bool simulation_reaches(const gwtf_simulation *simulation, uint32_t peer, uint32_t node);
 
