@@ -4,6 +4,7 @@
 #include "worker/runtime/clock.h"
 #include "worker/runtime/machine.h"
 #include "worker/runtime/node.h"
+#include "worker/runtime/strays.h"
 
 #include <mpi.h>
 #include <signal.h>
@@ -74,6 +75,7 @@ int main(int argc, char **argv) {
     int provided;
     MPI_Comm parent = MPI_COMM_NULL;
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+    gwtf_strays_bound_loop();
     MPI_Comm_get_parent(&parent);
     if (parent == MPI_COMM_NULL) {
         gwtf_log(GWTF_LOG_ERROR, "gwtf-worker is started by `gwtf train`: run that");

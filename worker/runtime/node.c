@@ -5,6 +5,7 @@
 #include "share/base/log.h"
 #include "worker/runtime/clock.h"
 #include "worker/runtime/node_state.h"
+#include "worker/runtime/strays.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -28,6 +29,10 @@
  * its way for so long. */
 #define PIDS_INTERVAL_US 5000
 #define LAST_WORDS_US 60000
+/* How often sockets of dead peers are looked for: after a loss for so long, and else. */
+#define STRAYS_INTERVAL_US 5000
+#define STRAYS_SEARCH_US 2000000
+#define STRAYS_CALM_INTERVAL_US 200000
 
 /* At the end: to deliver the last messages, and to read what peers still sent, so that closing
  * loses nothing of ours. */
@@ -175,6 +180,7 @@ static void do_finish(struct node *node, const struct gwtf_action *action) {
 static void forget_peer(struct node *node, gwtf_node_id peer, const char *found_by) {
     if (node->lost[peer].is_forgotten)
         return;
+    node->lost_us = gwtf_clock_now_us();
     node->lost[peer] = (struct lost_peer){.is_forgotten = true};
     gwtf_log(GWTF_LOG_WARNING, "node %u is down (%s)", peer, found_by);
     gwtf_heartbeat_forget(node->heartbeat, peer);
@@ -400,6 +406,14 @@ void node_send_heartbeats(struct node *node, gwtf_time_us now_us) {
             gwtf_transport_send_heartbeat(node->transport, peer);
 }
 
+static void remove_strays(struct node *node, gwtf_time_us now_us) {
+    bool lost = node->lost_us != 0 && now_us - node->lost_us < STRAYS_SEARCH_US;
+    if (now_us - node->strays_looked_us < (lost ? STRAYS_INTERVAL_US : STRAYS_CALM_INTERVAL_US))
+        return;
+    node->strays_looked_us = now_us;
+    gwtf_strays_remove(lost);
+}
+
 /* Peers whose process has ended, as soon as what they have sent before can be here. */
 static void watch_processes(struct node *node, gwtf_time_us now_us) {
     size_t ended;
@@ -432,6 +446,7 @@ static void handle_time(struct node *node) {
     }
     node_send_heartbeats(node, now_us);
     watch_processes(node, now_us);
+    remove_strays(node, now_us);
     size_t silent;
     while (!node->finished && gwtf_heartbeat_next_silent(node->heartbeat, now_us, &silent)) {
         char found_by[64];

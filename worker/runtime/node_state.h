@@ -36,6 +36,8 @@ struct node {
     gwtf_heartbeat *heartbeat;
     gwtf_pidwatch *pidwatch; /* peers on this machine */
     gwtf_time_us pids_looked_us;
+    gwtf_time_us strays_looked_us;
+    gwtf_time_us lost_us; /* the last peer */
     gwtf_protocol *protocol;
     struct gwtf_update update;
     struct gwtf_node_state state;
