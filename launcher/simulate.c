@@ -3,6 +3,7 @@
 #include "io/nearest.h"
 #include "launcher/commands.h"
 #include "launcher/options.h"
+#include "share/base/log.h"
 #include "worker/runtime/machine.h"
 #include "worker/simulation/scenario.h"
 
@@ -364,6 +365,28 @@ static void limit_memory(void) {
     (void)setrlimit(RLIMIT_DATA, &limit);
 }
 
+/* What the scenario asks for and does not get. */
+static void warn_of_returns(const struct gwtf_scenario *scenario) {
+    const char *key = NULL;
+    if (scenario->churn.probability > 0 && scenario->churn.return_after > 0)
+        key = "churn.return_after";
+    for (size_t i = 0; i < scenario->crashes_count; i++)
+        if (scenario->crashes[i].return_after > 0)
+            key = "crashes.return_after";
+    if (scenario->links.probability > 0 && scenario->links.cut > 0 &&
+        scenario->links.heal_after > 0)
+        key = "links.heal_after";
+    for (size_t i = 0; i < scenario->link_faults_count; i++)
+        if (scenario->link_faults[i].kind == GWTF_SCENARIO_LINK_CUT &&
+            scenario->link_faults[i].heal_after > 0)
+            key = "link_faults.heal_after";
+    if (key != NULL)
+        gwtf_log(GWTF_LOG_WARNING,
+                 "%s brings no node back: who is lost in a simulated run stays away: count on "
+                 "fewer nodes from then on",
+                 key);
+}
+
 /* Nobody hands a simulated run's nodes their hops. */
 static int refuse_static(const struct command *command) {
     for (size_t i = 0; i < command->policies_count; i++)
@@ -389,6 +412,7 @@ static int simulate(struct command *command, const char *name) {
     code = refuse_static(command);
     if (code != 0)
         return code;
+    warn_of_returns(command->scenario);
     limit_memory();
     code = run_policies(command, &error);
     if (code != 0)

@@ -174,6 +174,26 @@ static void the_same_scenario_gives_the_same_run(void) {
     gwtf_scenario_destroy(scenario);
 }
 
+static void churn_costs_time_and_no_microbatch(void) {
+    struct gwtf_scenario *scenario = ten_regions("run.iterations=4", "churn.probability=0.15");
+    for (int policy = 0; policy < GWTF_FLOW_POLICY_STATIC; policy++) {
+        struct gwtf_scenario_result result = run(scenario, (enum gwtf_flow_policy)policy);
+        CU_ASSERT_EQUAL(result.status, GWTF_OK);
+        CU_ASSERT_EQUAL(result.iterations, 4);
+        CU_ASSERT_EQUAL(result.completed, result.asked);
+        CU_ASSERT_EQUAL(result.lost, 0);
+        CU_ASSERT(result.crashes > 0 && result.recoveries > 0);
+        /* What crashed nodes had done is lost with them, and is a part of all that is. */
+        CU_ASSERT(result.wasted_by_crashed > 0);
+        CU_ASSERT(result.wasted_by_crashed <= result.wasted_compute + 1e-12);
+        CU_ASSERT(result.wasted_compute < 0.5);
+        /* The others know after a second. */
+        CU_ASSERT(result.recovery_seconds_max >= 1);
+        gwtf_scenario_result_deinit(&result);
+    }
+    gwtf_scenario_destroy(scenario);
+}
+
 static struct gwtf_churn_event *draw(const struct gwtf_scenario *scenario, size_t *count) {
     struct gwtf_scenario_place places[18];
     struct gwtf_churn_event *events = NULL;
@@ -253,6 +273,7 @@ static const struct gwtf_test tests[] = {
     GWTF_TEST(a_pipeline_takes_its_slowest_node_s_time),
     GWTF_TEST(a_slow_link_slows_the_iterations_in_which_it_is),
     GWTF_TEST(the_same_scenario_gives_the_same_run),
+    GWTF_TEST(churn_costs_time_and_no_microbatch),
     GWTF_TEST(churn_is_as_frequent_as_its_probability),
     GWTF_TEST(drawn_churn_leaves_each_stage_a_relay),
     GWTF_TEST(who_is_cut_off_is_gone),

@@ -22,6 +22,31 @@ for scenario in university university-cloud ten-regions-100; do
     good 'compute wasted' simulate $scenario --iterations 1
 done
 
+# Each kind of trouble, planned for iteration 2, shows there and costs no microbatch.
+trouble() {
+    good '"ended": "whole"' simulate ten-regions-18 --iterations 3 --json "$@"
+    json 'j["completed"] == j["asked"] == 48'
+}
+for phase in forward backward aggregation any; do
+    trouble --set "crashes=({ iteration = 2; node = 5; phase = \"$phase\"; })"
+    json 'j["crashes"] == 1 and j["recoveries"] > 0 and j["wasted_by_crashed"] > 0'
+done
+trouble --set 'link_faults=({ iteration = 2; node = 5; kind = "cut"; })'
+json 'j["crashes"] == j["link_faults"] == 1'
+trouble --set 'link_faults=({ iteration = 2; node = 5; factor = 10.0; heal_after = 1; })'
+json 'j["crashes"] == 0 and j["link_faults"] == 1'
+# Its gradients go through those links too, ten times as slowly; then they do not.
+json 'j["seconds"][1] > 3 * j["seconds"][0] and j["seconds"][2] < j["seconds"][0]'
+trouble --set 'links={ probability = 1.0; factor = 2.0; }'
+json 'j["link_faults"] > 18 and j["crashes"] == 0'
+
+# Who is lost does not come back, which is said.
+run simulate ten-regions-18 --iterations 1 --set churn.return_after=1 --churn 0.1
+[ "$code" -eq 0 ] || fail "churn.return_after: exit code $code"
+[ "$(wc -l <err)" -eq 1 ] || fail 'churn.return_after: not one line on stderr'
+grep -q '^gwtf: warning: churn.return_after brings no node back' err ||
+    fail 'churn.return_after has no effect, and nothing is said'
+
 bad 2 "there is no scenario 'univercity': did you mean 'university'?" simulate univercity
 bad 2 "there is no scenario 'no/such.cfg'" simulate no/such.cfg
 bad 2 "unknown key 'churn.probabilty': did you mean 'churn.probability'?" \
@@ -40,4 +65,9 @@ bad 2 'nodes.0: 0.0001 GB do not hold one microbatch' simulate laptop \
     --set nodes.0.capacity=0 --set nodes.0.memory_gb=0.0001
 bad 2 'has more nodes than the 1024' simulate laptop --set nodes.1.count=4000
 
-finish 20
+bad 2 "crashes" simulate laptop --set 'crashes=({ iteration = 1; node = 99; })'
+bad 2 "crashes" simulate laptop --set 'crashes=({ iteration = 1; node = 2; phase = "sleep"; })'
+bad 2 "link_faults" simulate laptop --set 'link_faults=({ iteration = 1; node = 2; kind = "bent"; })'
+bad 2 "links.factor" simulate laptop --set links.factor=0.5
+
+finish 32
