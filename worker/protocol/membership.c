@@ -93,7 +93,11 @@ gwtf_status protocol_membership_create(gwtf_protocol *p) {
     for (uint32_t stage = 0; stage <= p->config.stages; stage++)
         p->living[stage] = protocol_stage_size(p, stage);
 
-    p->neighbours = calloc(count, sizeof *p->neighbours);
+    uint32_t neighbours_max = p->replicas;
+    for (uint32_t stage = 0; stage <= p->config.stages; stage++)
+        if (is_hop_stage(p, stage))
+            neighbours_max += protocol_stage_size(p, stage);
+    p->neighbours = calloc(neighbours_max, sizeof *p->neighbours);
     if (!p->neighbours)
         return GWTF_ERROR_MEMORY;
     for (uint32_t i = 0; i < count; i++) {

@@ -13,6 +13,10 @@
 #define WRITE_BYTES_PER_SECOND 1e9 /* of a snapshot, at the end */
 #define SNAPSHOT_BYTES 12          /* of a parameter */
 
+/* A relay keeps the boundary tensors of so many times the microbatches that fall to it when all
+ * relays of its stage share them evenly: others' come to it when they are lost. */
+#define RETAINED_SHARES 16
+
 /* The protocol has no way to take a node in that comes during a run. */
 #define CAN_RETURN false
 
@@ -240,6 +244,26 @@ static gwtf_status fill_nodes(struct run *run, struct gwtf_error *error) {
     return GWTF_OK;
 }
 
+/* Room for the tensors that a repair may ask for. */
+static void fill_retained(const struct run *run) {
+    const struct gwtf_scenario *scenario = run->scenario;
+    uint64_t all = (uint64_t)scenario->batch.microbatches *
+                   gwtf_scenario_count(scenario, GWTF_CONFIG_ROLE_DATA);
+    uint64_t replicas[GWTF_STAGES_MAX + 1] = {0};
+    for (uint32_t i = 0; i < run->count; i++)
+        replicas[run->places[i].stage]++;
+    for (uint32_t i = 0; i < run->count; i++) {
+        uint32_t stage = run->places[i].stage;
+        if (stage == 0)
+            continue; /* 0: all of its own */
+        uint64_t share = (all + replicas[stage] - 1) / replicas[stage];
+        uint64_t retained = RETAINED_SHARES * share;
+        retained = retained < all ? retained : all;
+        run->nodes[i].retained =
+            (uint32_t)(retained < GWTF_RETAINED_MAX ? retained : GWTF_RETAINED_MAX);
+    }
+}
+
 static gwtf_status no_memory(struct gwtf_error *error) {
     return gwtf_error_set(error, GWTF_ERROR_MEMORY,
                           "no memory for the simulation: free some, or simulate fewer nodes");
@@ -261,6 +285,7 @@ static gwtf_status open_run(struct run *run, struct gwtf_error *error) {
     gwtf_status status = fill_nodes(run, error);
     if (status != GWTF_OK)
         return status;
+    fill_retained(run);
     run->measure = measure_create(run->nodes, run->count, scenario->pipeline.stages,
                                   scenario->batch.microbatches);
     status = gwtf_churn_draw(scenario, run->places, CAN_RETURN, &run->events, &run->events_count);
