@@ -214,6 +214,8 @@ static bool all_have_view(const gwtf_protocol *p) {
 
 /* A replica was lost, or the iteration began anew. */
 static void follow_view(gwtf_protocol *p) {
+    if (p->attempt == p->view && p->replica[p->rank].view == p->view)
+        return;
     bool stands = protocol_aggregation_is_durable(p) || somebody_stepped(p);
     if (p->attempt != p->view && !stands && p->aggregation < AGGREGATION_COMPLETE)
         forget_attempt(p);

@@ -14,6 +14,9 @@
 
 uint32_t protocol_member_find(const gwtf_protocol *p, gwtf_node_id node) {
     size_t low = 0, high = p->config.members_count;
+    /* Mostly ids count up from 0. */
+    if (node < high && p->members[node].node == node)
+        return node;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         if (p->members[middle].node < node)

@@ -26,6 +26,9 @@ bool simulation_failed(const gwtf_simulation *simulation) {
 
 uint32_t simulation_find(const gwtf_simulation *simulation, gwtf_node_id node) {
     size_t low = 0, high = simulation->config.nodes_count;
+    /* Mostly ids count up from 0. */
+    if (node < high && simulation->nodes[node].config.node == node)
+        return node;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         if (simulation->nodes[middle].config.node < node)
