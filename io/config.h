@@ -138,6 +138,7 @@ struct gwtf_config {
     struct {
         enum gwtf_flow_policy policy;       /* default "gwtf" */
         enum gwtf_flow_objective objective; /* default "sum" */
+        uint32_t view;                      /* of a neighbouring stage; default 32 */
     } flow;
     struct {
         enum gwtf_config_repair repair; /* default "exact" */

@@ -88,6 +88,8 @@ const struct gwtf_config_key gwtf_config_keys[] = {
      .fallback = "gwtf", .help = "how microbatches find their way"},
     {"flow", "objective", GWTF_CONFIG_WORD, IN(flow.objective), .words = objective_words,
      .fallback = "sum", .help = "the cost made small: of all flows, or of the dearest"},
+    {"flow", "view", GWTF_CONFIG_COUNT, IN(flow.view), .least = 1, .most = 100000, .fallback = "32",
+     .help = "nodes of a neighbouring stage that one is in touch with"},
 
     {"faults", "repair", GWTF_CONFIG_WORD, IN(faults.repair), .words = repair_words,
      .fallback = "exact", .help = "of what lost nodes had added up; drop: it is lost"},

@@ -360,7 +360,8 @@ static void the_written_text_reads_back_equal(void) {
                                      "run.iterations=4294967295",
                                      "optimizer.weight_decay=3",
                                      "nodes.1.host=uni1",
-                                     "flow.policy=gwtf-paper"};
+                                     "flow.policy=gwtf-paper",
+                                     "flow.view=7"};
     CU_ASSERT_EQUAL_FATAL(gwtf_config_parse(small, "small.cfg", overrides,
                                             sizeof overrides / sizeof overrides[0], &config,
                                             &error),
@@ -377,6 +378,7 @@ static void the_written_text_reads_back_equal(void) {
     CU_ASSERT_EQUAL(other.optimizer.learning_rate, config.optimizer.learning_rate);
     CU_ASSERT_STRING_EQUAL(other.nodes[1].host, "uni1");
     CU_ASSERT_EQUAL(other.flow.policy, GWTF_FLOW_POLICY_GWTF_PAPER);
+    CU_ASSERT_EQUAL(other.flow.view, 7);
     free(text);
 }
 

@@ -14,6 +14,7 @@ static struct gwtf_flow_config flow_config(const struct gwtf_protocol_config *co
     struct gwtf_flow_config flow = {.policy = config->policy,
                                     .objective = config->objective,
                                     .negotiation = config->negotiation,
+                                    .view = config->view,
                                     .self = config->self,
                                     .stages = config->stages,
                                     .capacity = config->capacity,

@@ -78,7 +78,7 @@ struct gwtf_protocol_config {
     uint64_t gradient_floats;         /* of this stage's flat array, a multiple of 16 */
     enum gwtf_flow_policy policy;
     enum gwtf_flow_objective objective;
-    uint32_t negotiation; /* as in struct gwtf_flow_config */
+    uint32_t negotiation, view; /* as in struct gwtf_flow_config */
     enum gwtf_recovery recovery;
     /* Slots from `capacity` on that keep what finished microbatches sent, OUTPUT and
      * INPUT_GRADIENT, until the iteration is committed. As many as microbatches pass this node in

@@ -231,6 +231,7 @@ static gwtf_status make_protocol(struct node *node, int64_t compute_us, struct g
         .gradient_floats = gwtf_memory_gradient_floats(node->memory),
         .policy = config->flow.policy,
         .objective = config->flow.objective,
+        .view = config->flow.view,
         .recovery = config->faults.repair == GWTF_CONFIG_REPAIR_DROP ? GWTF_RECOVERY_DROP
                                                                      : GWTF_RECOVERY_EXACT,
         .retained = node->retained,
