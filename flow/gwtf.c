@@ -130,7 +130,7 @@ static void advance(gwtf_flow *flow) {
         flow_advertise(flow);
     flow_plan_advance(flow);
     if (!flow_plan_is_admitting(flow) && ((flow->stirs & searches) != 0 || due)) {
-        flow_relax(flow);
+        flow_relax(flow, due || (flow->stirs & FLOW_STIR_SLOTS) != 0);
         flow_search(flow);
         flow_refine(flow);
         flow_tell_potentials(flow);

@@ -179,12 +179,14 @@ static void relax_sink(gwtf_flow *flow, uint32_t sink) {
         lower(flow, sink, in, out->value_us, FLOW_ARC_INSIDE, GWTF_NODE_NONE, &out->trail);
 }
 
-void flow_relax(gwtf_flow *flow) {
+void flow_relax(gwtf_flow *flow, bool all) {
     if (flow->now_us < flow->calm_at_us)
         return;
-    for (uint32_t sink = 0; sink < flow->sinks_count; sink++)
-        if (is_own(flow, sink))
+    for (uint32_t sink = 0; sink < flow->sinks_count; sink++) {
+        if (is_own(flow, sink) && (all || flow->potentials[sink].stirred))
             relax_sink(flow, sink);
+        flow->potentials[sink].stirred = false;
+    }
 }
 
 static bool tell(gwtf_flow *flow, struct flow_peer *peer, uint32_t sink,
@@ -255,6 +257,7 @@ void flow_take_potential(gwtf_flow *flow, struct flow_peer *peer,
     uint32_t sink = flow_sink_index(flow, message->sink);
     if (sink == flow->config.sinks_max || !is_own(flow, sink))
         return;
+    flow->potentials[sink].stirred = true;
     if (message->kind == FLOW_MESSAGE_POTENTIAL_DOWN && flow_is_previous(flow, peer)) {
         struct flow_figures *figures = &peer->figures[sink];
         figures->potential_down_us = message->other_cost_us;

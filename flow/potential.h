@@ -27,8 +27,9 @@ void flow_note_unrest(gwtf_flow *flow);
 /* A flow or a link has changed: neighbours may have to hear of potentials again. */
 void flow_schedule_tell(gwtf_flow *flow);
 
-/* Lowers this node's potentials by what is known, forgets arcs that are gone. */
-void flow_relax(gwtf_flow *flow);
+/* Lowers this node's potentials by what is known, forgets arcs that are gone: ALL, or those that
+ * peers have spoken of. */
+void flow_relax(gwtf_flow *flow, bool all);
 
 /* What is told is rounded at first: the coarse differences, which matter most, are settled with few
  * messages before the fine ones. Makes the grain finer when there has been no news for a while. */

@@ -178,6 +178,7 @@ struct flow_vertex {
 struct flow_potential {
     struct flow_vertex in, out;
     bool looped;                   /* a value seems to have come from here; no scan since */
+    bool stirred;                  /* a peer has told another one since it was relaxed */
     gwtf_time_us search_from_us;   /* no scan before */
     gwtf_time_us begin_from_us;    /* no search before */
     uint32_t failures;             /* of searches from here, since the last success */
