@@ -103,7 +103,7 @@ enum flow_message_kind {
     FLOW_MESSAGE_PLAN_DROP,
     /* FLOW to SINK is planned no longer, but made. */
     FLOW_MESSAGE_PLAN_ADMIT,
-    /* The negotiation was over before you came. */
+    /* The negotiation was over before you came, or there is none. */
     FLOW_MESSAGE_PLAN_OVER,
     FLOW_MESSAGE_KINDS
 };

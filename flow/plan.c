@@ -29,6 +29,12 @@ const struct plan_unit plan_no_unit = {.in = {GWTF_NODE_NONE, GWTF_FLOW_NONE},
 const struct plan_figures plan_no_figures = {FLOW_COST_NONE, FLOW_COST_NONE, FLOW_COST_NONE,
                                              FLOW_COST_NONE};
 
+static void end_plan(struct flow_plan *plan) {
+    plan->on = plan->begun = true;
+    plan->age = plan->end + AGE_REST;
+    plan->sweep_at_us = plan->tell_at_us = GWTF_TIME_NEVER;
+}
+
 bool flow_plan_create(gwtf_flow *flow) {
     const struct gwtf_flow_config *config = &flow->config;
     struct flow_plan *plan = flow->plan = calloc(1, sizeof *plan);
@@ -45,10 +51,10 @@ bool flow_plan_create(gwtf_flow *flow) {
     plan->sweep_at_us = plan->tell_at_us = GWTF_TIME_NEVER;
     plan->step = 1000 * STEP_START;
     plan->end = config->negotiation > 0 ? config->negotiation : AGE_END;
-    if (config->negotiation == 0 && data && config->capacity > CAPACITY_SHORT)
-        plan->end = AGE_END_SHORT;
     if (plan->end > AGE_MASK)
         plan->end = AGE_MASK;
+    if (config->negotiation == 0 && data && config->capacity > CAPACITY_PLANNED)
+        end_plan(plan);
     plan->press = 1000 * PRESS_START;
     if (!plan->units || !plan->drops || !plan->peers || !plan->figures)
         return false;
@@ -234,13 +240,14 @@ struct plan_unit *plan_find_in(const gwtf_flow *flow, gwtf_node_id peer, gwtf_fl
 }
 
 static void take_over(gwtf_flow *flow) {
-    struct flow_plan *plan = flow->plan;
-    if (plan_is_over(plan))
+    if (plan_is_over(flow->plan))
         return;
-    plan->on = plan->begun = true;
-    plan->age = plan->end + AGE_REST;
-    plan->sweep_at_us = plan->tell_at_us = GWTF_TIME_NEVER;
+    end_plan(flow->plan);
     forget(flow);
+    /* Next hops that have nothing to say would not hear of it. */
+    for (size_t i = 0; i < flow->peers_count; i++)
+        if (flow_is_usable(flow, &flow->peers[i]))
+            plan_send_over(flow, &flow->peers[i]);
 }
 
 static void answer(gwtf_flow *flow, struct flow_peer *peer, enum flow_message_kind kind,

@@ -226,8 +226,7 @@ void plan_take_price(gwtf_flow *flow, const struct flow_peer *peer,
     known->room = (int32_t)message->count;
 }
 
-/* For one that has come after the negotiation. */
-static void send_over(gwtf_flow *flow, struct flow_peer *peer) {
+void plan_send_over(gwtf_flow *flow, struct flow_peer *peer) {
     struct gwtf_flow_message body = {.kind = FLOW_MESSAGE_PLAN_OVER};
     if (flow_link_has_room_for_answer(peer))
         flow_link_send(flow, peer, &body);
@@ -241,7 +240,7 @@ void plan_take_figures(gwtf_flow *flow, struct flow_peer *peer,
         (plan_is_data(flow) && sink != 0))
         return;
     if (plan_is_over(plan))
-        send_over(flow, peer);
+        plan_send_over(flow, peer);
     if ((plan->on && plan->age >= plan->end) || message->flow > LIMIT_MOST ||
         message->token > LIMIT_MOST)
         return;

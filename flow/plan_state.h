@@ -6,13 +6,13 @@
 
 /* The clock of the negotiation is its age in sweeps, which a node takes over from who is ahead.
  * Limits are raised until RAMP; prices move less from a part of the END on; at the end flows are
- * admitted, REST sweeps later the plan is forgotten. A data node with many flows ends earlier: the
- * more there are, the less each of them matters, and 0.1 of the optimum's cost is soon gained. */
+ * admitted, REST sweeps later the plan is forgotten. A data node with a larger capacity than
+ * PLANNED tells all that the negotiation is over: the more flows there are, the less each of them
+ * matters, and searches get as far with a seventh of the messages. */
 #define AGE_START 3
 #define AGE_RAMP 60
 #define AGE_END 600
-#define AGE_END_SHORT 120
-#define CAPACITY_SHORT 200
+#define CAPACITY_PLANNED 200
 #define FINE_PARTS 6
 /* In a message: the age in the low bits, the end above. */
 #define AGE_BITS 16
@@ -108,6 +108,8 @@ void plan_raise_limit(gwtf_flow *flow, bool waits);
 /* What a peer says of itself in every message about plans. */
 void plan_take_price(gwtf_flow *flow, const struct flow_peer *peer,
                      const struct gwtf_flow_message *message);
+/* For one that has come after the negotiation, or is not to have one. */
+void plan_send_over(gwtf_flow *flow, struct flow_peer *peer);
 void plan_take_figures(gwtf_flow *flow, struct flow_peer *peer,
                        const struct gwtf_flow_message *message);
 

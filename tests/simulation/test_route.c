@@ -101,6 +101,34 @@ static void several_data_nodes_come_near_the_optimum(void) {
     CU_ASSERT(near >= 5);
 }
 
+/* A negotiation takes 300 rounds. */
+static void data_nodes_with_many_flows_do_not_negotiate(void) {
+    double worst = 0, rounds = 0;
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        struct gwtf_flow_recipe recipe = gwtf_flow_recipe_default();
+        struct gwtf_flow_optimum optimum;
+        gwtf_flow_instance *instance = NULL;
+        recipe.relays = 40;
+        recipe.stages = 2;
+        recipe.data_nodes = 2;
+        recipe.capacity = (struct gwtf_flow_range){10, 20};
+        recipe.data_capacity = (struct gwtf_flow_range){201, 210};
+        recipe.seed = seed;
+        CU_ASSERT_EQUAL_FATAL(gwtf_flow_generate(&recipe, &instance), GWTF_OK);
+        CU_ASSERT_EQUAL(gwtf_flow_solve(instance, &optimum, NULL), GWTF_OK);
+        struct gwtf_route_config config = {.seed = seed};
+        struct gwtf_route_totals totals = run(instance, &config, NULL, 0);
+        double ratio = (double)totals.cost / (double)optimum.cost_bound;
+        worst = ratio > worst ? ratio : worst;
+        rounds = totals.rounds > rounds ? totals.rounds : rounds;
+        CU_ASSERT_EQUAL(totals.flow, optimum.flow_bound);
+        gwtf_flow_instance_destroy(instance);
+    }
+    printf("\n    at most %.1f rounds, and %.4f of the bound of the cost\n  ", rounds, worst);
+    CU_ASSERT(rounds < 200);
+    CU_ASSERT(worst <= 1.10);
+}
+
 static void flows_are_found_again_after_deaths_arrivals_and_cuts(void) {
     for (uint64_t seed = 1; seed <= 5; seed++) {
         gwtf_flow_instance *instance = make(24, 3, 1, seed);
@@ -282,6 +310,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(the_same_seed_gives_the_same_trace),
         GWTF_TEST(every_policy_settles_without_breaking_a_promise),
         GWTF_TEST(several_data_nodes_come_near_the_optimum),
+        GWTF_TEST(data_nodes_with_many_flows_do_not_negotiate),
         GWTF_TEST(flows_are_found_again_after_deaths_arrivals_and_cuts),
         GWTF_TEST(a_dead_node_carries_nothing),
         GWTF_TEST(flows_find_better_ways_when_nodes_hear_of_each_other),
