@@ -3,7 +3,8 @@
  * tensors, in a seeded mix; receivers take some tensors and throw others away. Each rank says
  * "whole" when everything came once, in order and unchanged: mpirun's exit code is none to trust.
  * With the argument "emulate" all of it goes over an emulated network, and must not be there before
- * that lets it through.
+ * that lets it through. With "forget" rank 0 takes the others for lost while a tensor of each is
+ * coming, and finds that they do not write into its memory any more.
  */
 #include "worker/runtime/transport.h"
 #include "share/base/log.h"
@@ -168,6 +169,70 @@ static int complete(const struct state *state) {
            state->heard == (uint32_t)state->ranks - 1 && gwtf_transport_all_sent(state->transport);
 }
 
+#define FORGET_AFTER_US 300000
+#define SEND_ON_AFTER_US 1000000
+#define WRITES_UNTIL_US 2000000
+#define REUSED 0xa5
+
+static void poll_until(struct state *state, gwtf_time_us until_us) {
+    struct gwtf_arrival arrival;
+    while (gwtf_clock_now_us() < until_us)
+        while (gwtf_transport_poll(state->transport, &arrival)) {
+            state->heard += arrival.kind == GWTF_ARRIVAL_HEARD;
+            if (arrival.kind != GWTF_ARRIVAL_MESSAGE)
+                continue;
+            state->messages_got[arrival.peer]++;
+            state->tensors_due++;
+            gwtf_transport_receive(state->transport, arrival.peer, state->in[arrival.peer], 0);
+        }
+}
+
+/* Connections stand when all have been heard. */
+static void connect_all(struct state *state) {
+    for (int peer = 0; peer < state->ranks; peer++)
+        if (peer != state->self)
+            gwtf_transport_send_heartbeat(state->transport, (gwtf_node_id)peer);
+    while (state->heard < (uint32_t)state->ranks - 1)
+        poll_until(state, gwtf_clock_now_us() + 1000);
+}
+
+/* The others hand a tensor to MPI and pause, as a process that was stopped; when they go on, what
+ * is left of it comes to rank 0, which has taken them for lost. */
+static void forget_senders(struct state *state) {
+    struct gwtf_message message = {.kind = GWTF_MESSAGE_FORWARD, .payload_bytes = TENSOR_MAX};
+    for (int i = 0; i < state->ranks; i++)
+        state->in[i] = calloc(1, TENSOR_MAX);
+    connect_all(state);
+    gwtf_time_us start_us = gwtf_clock_now_us();
+    if (state->self > 0) {
+        gwtf_transport_send(state->transport, 0, &message, state->in[0], 0);
+        while (gwtf_clock_now_us() < start_us + SEND_ON_AFTER_US)
+            ;
+        poll_until(state, start_us + DEADLINE_US); /* rank 0 ends it */
+        return;
+    }
+    while (state->tensors_due < (uint32_t)state->ranks - 1)
+        poll_until(state, gwtf_clock_now_us() + 1000);
+    start_us = gwtf_clock_now_us();
+    poll_until(state, start_us + FORGET_AFTER_US);
+    for (int peer = 1; peer < state->ranks; peer++) {
+        gwtf_transport_forget(state->transport, (gwtf_node_id)peer);
+        memset(state->in[peer], REUSED, TENSOR_MAX);
+    }
+    poll_until(state, start_us + WRITES_UNTIL_US);
+    for (int peer = 1; peer < state->ranks; peer++) {
+        uint64_t wrong = 0;
+        for (uint64_t i = 0; i < TENSOR_MAX; i++)
+            wrong += state->in[peer][i] != REUSED;
+        expect(state, wrong == 0, "writes into memory that is used again", peer, 0);
+    }
+    if (state->failures == 0)
+        printf("rank %d: whole\n", state->self);
+    fflush(stdout);
+    /* Requests that MPI keeps would hold up its end. */
+    MPI_Abort(MPI_COMM_WORLD, state->failures == 0 ? 0 : 1);
+}
+
 int main(int argc, char **argv) {
     static struct state state;
     int ranks_of_nodes[RANKS_MAX], provided;
@@ -189,6 +254,10 @@ int main(int argc, char **argv) {
                                            .incarnation = 4};
     if (state.ranks > RANKS_MAX || gwtf_transport_create(&config, &state.transport) != GWTF_OK)
         return 1;
+    if (argc > 1 && strcmp(argv[1], "forget") == 0) {
+        forget_senders(&state);
+        return 1;
+    }
     for (int peer = 0; peer < state.ranks; peer++) {
         if (peer == state.self)
             continue;

@@ -317,7 +317,20 @@ static void unlink_transfer(struct transfer **first, struct transfer *transfer) 
     *first = transfer->next;
 }
 
-/* A frame that announces a piece has come: receive the piece where it belongs. */
+/* Memory for a piece, or NULL. */
+static void *take_stage(struct gwtf_transport *transport) {
+    if (transport->free_stages_count > 0)
+        return transport->free_stages[--transport->free_stages_count];
+    return malloc(GWTF_PIECE_BYTES);
+}
+
+/* A stage for each request fits, and there are no more. */
+static void give_stage(struct gwtf_transport *transport, void *stage) {
+    GWTF_ASSERT(transport->free_stages_count < transport->requests_max);
+    transport->free_stages[transport->free_stages_count++] = stage;
+}
+
+/* A frame that announces a piece has come: receive the piece. */
 static gwtf_status receive_piece(struct gwtf_transport *transport, gwtf_node_id from,
                                  const struct gwtf_frame *frame) {
     struct peer *peer = &transport->peers[from];
@@ -329,24 +342,23 @@ static gwtf_status receive_piece(struct gwtf_transport *transport, gwtf_node_id 
     gwtf_piece_range(transfer->size_bytes, frame->piece, &offset, &bytes);
     if (bytes != frame->piece_bytes)
         return GWTF_ERROR_CORRUPT;
-    void *memory = transfer->memory != NULL ? transfer->memory + offset : malloc(bytes);
-    if (memory == NULL)
+    void *stage = take_stage(transport);
+    if (stage == NULL)
         return GWTF_ERROR_MEMORY;
     size_t index = take_request(transport, &(struct request){.kind = PIECE_RECEIVE,
                                                              .peer = from,
                                                              .transfer = transfer,
-                                                             .memory = memory,
+                                                             .stage = stage,
+                                                             .offset = offset,
                                                              .piece_bytes = bytes,
                                                              .piece_hash = frame->piece_hash});
     if (index == SIZE_MAX) {
-        if (transfer->memory == NULL)
-            free(memory);
+        give_stage(transport, stage);
         return GWTF_ERROR_LIMIT;
     }
-    if (MPI_Irecv(memory, (int)bytes, MPI_BYTE, peer->rank, TAG_PIECE, MPI_COMM_WORLD,
+    if (MPI_Irecv(stage, (int)bytes, MPI_BYTE, peer->rank, TAG_PIECE, MPI_COMM_WORLD,
                   &transport->requests[index]) != MPI_SUCCESS) {
-        if (transfer->memory == NULL)
-            free(memory);
+        give_stage(transport, stage);
         give_request(transport, index);
         return GWTF_ERROR_PEER;
     }
@@ -399,10 +411,12 @@ static bool piece_received(struct gwtf_transport *transport, const struct reques
     struct transfer *transfer = about->transfer;
     struct peer *peer = &transport->peers[about->peer];
     transport->counters.bytes_received += about->piece_bytes;
-    if (transfer->memory == NULL)
-        free(about->memory);
-    else if (gwtf_hash(about->memory, about->piece_bytes) != about->piece_hash)
+    if (transfer->memory != NULL &&
+        gwtf_hash(about->stage, about->piece_bytes) == about->piece_hash)
+        memcpy(transfer->memory + about->offset, about->stage, about->piece_bytes);
+    else
         transfer->corrupt = true;
+    give_stage(transport, about->stage);
     if (++transfer->finished < transfer->pieces)
         return false;
     bool tells = transfer->memory != NULL;
@@ -449,8 +463,8 @@ static void end_lost(struct gwtf_transport *transport, struct transfer *transfer
 
 static void lost_piece_done(struct gwtf_transport *transport, const struct request *about) {
     struct transfer *transfer = about->transfer;
-    if (about->kind == PIECE_RECEIVE && transfer->memory == NULL)
-        free(about->memory);
+    if (about->kind == PIECE_RECEIVE)
+        give_stage(transport, about->stage);
     if (++transfer->finished == transfer->started)
         end_lost(transport, transfer, about->kind == PIECE_SEND);
 }

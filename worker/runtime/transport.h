@@ -2,8 +2,9 @@
  * Messages and tensors between the workers of one world, point to point over MPI.
  *
  * One receive per peer is posted for frames. A tensor travels as pieces of GWTF_PIECE_BYTES, each
- * announced by a frame and received where it belongs, without a copy; at most a few pieces to one
- * peer are under way at a time, so that messages and heartbeats get between. Nothing here ever
+ * announced by a frame and received into a stage, from which it is copied to where it belongs; at
+ * most a few pieces to one peer are under way at a time, so that messages and heartbeats get
+ * between. Nothing here ever
  * waits: poll it.
  *
  * Threads: all calls from the thread that initialised MPI.
@@ -93,7 +94,8 @@ gwtf_status gwtf_transport_receive(gwtf_transport *transport, gwtf_node_id from,
 gwtf_status gwtf_transport_discard(gwtf_transport *transport, gwtf_node_id from);
 
 /* No more is sent to PEER or expected from it. Of payloads to it, those get their SENT that MPI has
- * nothing of; the memory of the others, and of what was to come from it, stays with MPI. */
+ * nothing of; the memory of the others stays with MPI. Nothing is written any more into the memory
+ * of what was to come from it. */
 void gwtf_transport_forget(gwtf_transport *transport, gwtf_node_id peer);
 
 /* True when nothing that was sent is still under way to a peer that is not lost. */

@@ -19,6 +19,7 @@ static bool allocate_tables(struct gwtf_transport *transport) {
     transport->requests = calloc(transport->requests_max, sizeof(MPI_Request));
     transport->about = calloc(transport->requests_max, sizeof *transport->about);
     transport->free_requests = calloc(transport->requests_max, sizeof *transport->free_requests);
+    transport->free_stages = calloc(transport->requests_max, sizeof *transport->free_stages);
     transport->completed = calloc(transport->requests_max, sizeof *transport->completed);
     transport->statuses = calloc(transport->requests_max, sizeof(MPI_Status));
     transport->frames = calloc(transport->frames_max, sizeof *transport->frames);
@@ -26,8 +27,8 @@ static bool allocate_tables(struct gwtf_transport *transport) {
     transport->transfers = calloc(transfers, sizeof *transport->transfers);
     transport->pending = calloc(transport->pending_max, sizeof *transport->pending);
     if (transport->peers == NULL || transport->requests == NULL || transport->about == NULL ||
-        transport->free_requests == NULL || transport->completed == NULL ||
-        transport->statuses == NULL || transport->frames == NULL ||
+        transport->free_requests == NULL || transport->free_stages == NULL ||
+        transport->completed == NULL || transport->statuses == NULL || transport->frames == NULL ||
         transport->free_frames == NULL || transport->transfers == NULL ||
         transport->pending == NULL)
         return false;
@@ -93,6 +94,9 @@ void gwtf_transport_destroy(gwtf_transport *transport) {
         free(transport->frames);
         free(transport->peers);
     }
+    while (transport->free_stages_count > 0)
+        free(transport->free_stages[--transport->free_stages_count]);
+    free(transport->free_stages);
     gwtf_shaper_destroy(transport->shaper);
     free(transport->held);
     free(transport->free_held);

@@ -21,7 +21,8 @@ struct request {
     gwtf_node_id peer;
     size_t frame;              /* FRAME_SEND: index of the frame buffer */
     struct transfer *transfer; /* PIECE_*: what it belongs to */
-    void *memory;              /* PIECE_RECEIVE: where the piece goes */
+    void *stage;               /* PIECE_RECEIVE: what MPI writes into, of GWTF_PIECE_BYTES */
+    uint64_t offset;           /* PIECE_RECEIVE: of the piece in its tensor */
     uint32_t piece_bytes;
     uint64_t piece_hash;
 };
@@ -76,6 +77,11 @@ struct gwtf_transport {
 
     struct transfer *transfers;
     struct transfer *free_transfers;
+
+    /* Pieces are received into stages, and copied from there: MPI may still write into one long
+     * after its peer was taken for lost, when the tensor's memory is used for another. */
+    void **free_stages; /* [requests_max] */
+    size_t free_stages_count;
 
     gwtf_shaper *shaper;     /* NULL: no network is emulated */
     struct gwtf_frame *held; /* waiting in it; ticket: index */
