@@ -205,8 +205,10 @@ static void random_losses_and_suspicions_leave_every_microbatch_counted_once(voi
     expect(survives, &(struct mix){.crashes = true, .suspicions = true});
 }
 
+static const struct mix little_memory = {.crashes = true, .suspicions = true, .keeps_little = true};
+
 static void a_random_loss_of_what_nobody_keeps_begins_the_iteration_anew(void) {
-    expect(survives, &(struct mix){.crashes = true, .suspicions = true, .keeps_little = true});
+    expect(survives, &little_memory);
 }
 
 /* The simulator cannot tell what the sum should be, but holds replicas' against each other. */
@@ -217,6 +219,12 @@ static void replicas_agree_where_random_losses_are_dropped(void) {
 /* Seed 5658 held the last stage's one slot with what a lost data node had sent. */
 static void validation_ends_without_microbatches_of_a_lost_data_node(void) {
     CU_ASSERT_TRUE(survives(5658, &(struct mix){.crashes = true}));
+}
+
+/* Seed 20078 was refused by a substitute, and gave the tensor's memory away before it was sent
+ * again. */
+static void what_a_substitute_refuses_is_kept_until_it_takes_it(void) {
+    CU_ASSERT_TRUE(survives(20078, &little_memory));
 }
 
 static void a_repeated_pipeline_adds_every_microbatch_once(void) {
@@ -371,6 +379,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_random_loss_of_what_nobody_keeps_begins_the_iteration_anew),
         GWTF_TEST(replicas_agree_where_random_losses_are_dropped),
         GWTF_TEST(validation_ends_without_microbatches_of_a_lost_data_node),
+        GWTF_TEST(what_a_substitute_refuses_is_kept_until_it_takes_it),
         GWTF_TEST(a_repeated_pipeline_adds_every_microbatch_once),
         GWTF_TEST(a_crash_in_backward_repeats_one_stage_or_the_pipeline),
         GWTF_TEST(at_most_one_side_of_a_random_cut_goes_on),

@@ -29,13 +29,14 @@ static uint32_t rank_of(const gwtf_protocol *p, gwtf_node_id node) {
 static void forget(gwtf_protocol *p, const struct protocol_slot *slot) {
     if (slot->next == GWTF_NODE_NONE || p->config.recovery != GWTF_RECOVERY_EXACT)
         return;
-    if (protocol_is_down(p, slot->next))
+    if (protocol_is_down(p, slot->next) || slot->resend)
         protocol_repair_irreparable(p, protocol_next_stage(p, p->stage));
     else
         p->forgotten[rank_of(p, slot->next)] = true;
 }
 
-/* An unused kept slot; else that of the oldest microbatch, which is forgotten; else NULL. */
+/* An unused kept slot; else that of the oldest microbatch that is not to be sent again, which is
+ * forgotten; else NULL. */
 static struct protocol_slot *room(gwtf_protocol *p) {
     struct protocol_slot *oldest = NULL;
     for (uint32_t i = p->kept_next; i < p->slots_count; i++) {
@@ -48,7 +49,7 @@ static struct protocol_slot *room(gwtf_protocol *p) {
         struct protocol_slot *slot = &p->slots[i];
         if (slot->state == SLOT_FREE)
             return slot;
-        if (slot->state == SLOT_KEPT && slot->sends == 0 &&
+        if (slot->state == SLOT_KEPT && slot->sends == 0 && !slot->resend &&
             (!oldest || slot->arrival < oldest->arrival))
             oldest = slot;
     }

@@ -159,10 +159,19 @@ static void pass_on(gwtf_protocol *p, struct protocol_slot *slot) {
         tell_repaired(p, slot->lost_next, slot->lost_us);
 }
 
+/* What a substitute refuses may have given way to other tensors here meanwhile. */
+static bool is_refused_for_good(const gwtf_protocol *p, const struct gwtf_message *message) {
+    return message->kind == GWTF_MESSAGE_REFUSED && message->phase == GWTF_PHASE_TRAIN &&
+           message->iteration == p->iteration && p->config.recovery == GWTF_RECOVERY_EXACT &&
+           protocol_slot_counted(p, message->body.microbatch.id);
+}
+
 void protocol_routing_answer(gwtf_protocol *p, gwtf_node_id peer,
                              const struct gwtf_message *message) {
     struct protocol_slot *slot = protocol_slot_find(
         p, (enum gwtf_phase)message->phase, message->iteration, message->body.microbatch.id);
+    if (!slot && is_refused_for_good(p, message))
+        protocol_repair_irreparable(p, protocol_next_stage(p, p->stage));
     if (!slot || wants_hop(slot) || slot->state == SLOT_ASKING || slot->next != peer ||
         slot->attempt != message->body.microbatch.attempt)
         return;
