@@ -227,6 +227,11 @@ static void what_a_substitute_refuses_is_kept_until_it_takes_it(void) {
     CU_ASSERT_TRUE(survives(20078, &little_memory));
 }
 
+/* Seed 20194 lost nodes of stages 3 and 4 when stage 3 had its sum, and stage 4 not. */
+static void a_stage_with_its_sum_passes_on_that_the_next_is_irreparable(void) {
+    CU_ASSERT_TRUE(survives(20194, &little_memory));
+}
+
 static void a_repeated_pipeline_adds_every_microbatch_once(void) {
     expect(survives, &(struct mix){.crashes = true,
                                    .has_policy = true,
@@ -380,6 +385,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(replicas_agree_where_random_losses_are_dropped),
         GWTF_TEST(validation_ends_without_microbatches_of_a_lost_data_node),
         GWTF_TEST(what_a_substitute_refuses_is_kept_until_it_takes_it),
+        GWTF_TEST(a_stage_with_its_sum_passes_on_that_the_next_is_irreparable),
         GWTF_TEST(a_repeated_pipeline_adds_every_microbatch_once),
         GWTF_TEST(a_crash_in_backward_repeats_one_stage_or_the_pipeline),
         GWTF_TEST(at_most_one_side_of_a_random_cut_goes_on),

@@ -366,13 +366,25 @@ void protocol_repair_irreparable(gwtf_protocol *p, uint32_t stage) {
     }
 }
 
+/* This stage has its sum, but cannot make again what the next one had from a lost node of it. */
+static void pass_on_irreparable(gwtf_protocol *p, struct protocol_round *round) {
+    if (!round->irreparable || round->irreparable_passed || p->stage == p->config.stages ||
+        !protocol_is_output_wanted(p))
+        return;
+    round->irreparable_passed = true;
+    protocol_repair_irreparable(p, p->stage + 1);
+}
+
 /* A replica that has not got the sum together says so, and never says COMPLETE in this generation:
  * so nobody has stepped in it, nor will. */
 static void report_irreparable(gwtf_protocol *p) {
     struct protocol_round *round = protocol_round_of(p, p->iteration);
-    if (p->phase != GWTF_PHASE_TRAIN || p->ended || p->attempt != p->view ||
-        p->aggregation >= AGGREGATION_COMPLETE)
+    if (p->phase != GWTF_PHASE_TRAIN || p->ended || p->attempt != p->view)
         return;
+    if (p->aggregation >= AGGREGATION_COMPLETE) {
+        pass_on_irreparable(p, round);
+        return;
+    }
     if (p->stage > 0 && protocol_iteration_lacks_data_node(p))
         round->irreparable = true;
     if (!round->irreparable)

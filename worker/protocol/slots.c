@@ -108,8 +108,7 @@ static bool is_sound_forward(const gwtf_protocol *p, gwtf_node_id peer,
            is_open(p, (enum gwtf_phase)message->phase, message->iteration);
 }
 
-/* A later stage may still have to do again what it had by way of a lost node of this one. */
-static bool is_output_wanted(const gwtf_protocol *p) {
+bool protocol_is_output_wanted(const gwtf_protocol *p) {
     const struct protocol_round *round = &p->rounds[p->iteration & 1];
     for (uint32_t stage = p->stage + 1; stage <= p->config.stages; stage++)
         if (!round->norms[stage].here)
@@ -235,7 +234,7 @@ void protocol_slots_forward(gwtf_protocol *p, gwtf_node_id peer,
         slot = slot ? NULL : protocol_slot_unused(p);
         bool durable = is_of_this_iteration(p, message) && protocol_aggregation_is_durable(p);
         uint32_t flags = message->body.microbatch.flags;
-        if (durable && (flags & GWTF_MICROBATCH_LOCAL) && !is_output_wanted(p))
+        if (durable && (flags & GWTF_MICROBATCH_LOCAL) && !protocol_is_output_wanted(p))
             return; /* the stage's sum has it */
         if (!slot ||
             (is_of_this_iteration(p, message) && !durable && !protocol_aggregation_is_open(p))) {

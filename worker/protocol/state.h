@@ -182,6 +182,7 @@ struct protocol_round {
     bool restart_wanted; /* recorder: a stage cannot be repaired */
     bool irreparable;    /* this node's stage lacks what nobody can repair */
     gwtf_node_id irreparable_told; /* the recorder that knows */
+    bool irreparable_passed;       /* this stage has its sum; the next one knows */
     bool totals_here;              /* what every stage's sum must hold, from stage 0 */
     bool totals_stop;
     uint32_t totals_microbatches;
@@ -447,6 +448,8 @@ void protocol_slot_settle(gwtf_protocol *p, struct protocol_slot *slot); /* free
 void protocol_slot_give_up(gwtf_protocol *p, struct protocol_slot *slot);
 void protocol_slot_send_back(gwtf_protocol *p, struct protocol_slot *slot);
 bool protocol_slot_counted(const gwtf_protocol *p, struct gwtf_microbatch microbatch);
+/* A later stage may still have to do again what it had by way of a lost node of this one. */
+bool protocol_is_output_wanted(const gwtf_protocol *p);
 void protocol_slots_forward(gwtf_protocol *p, gwtf_node_id peer,
                             const struct gwtf_message *message);
 void protocol_slots_backward(gwtf_protocol *p, gwtf_node_id peer,
