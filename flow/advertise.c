@@ -1,6 +1,7 @@
 #include "flow/advertise.h"
 
 #include "flow/link.h"
+#include "flow/mend.h"
 #include "flow/policy.h"
 #include "flow/table.h"
 
@@ -58,7 +59,8 @@ struct flow_offer flow_get_offer(const gwtf_flow *flow, uint32_t sink) {
     for (size_t i = 0; i < flow->slots_count; i++) {
         const struct flow_slot *slot = &flow->slots[i];
         if (slot->sink != sink || flow_slot_is_locked(slot) || slot->in.state != FLOW_END_NONE ||
-            slot->out.state != FLOW_END_HELD || flow_slot_cost(slot) == FLOW_COST_NONE)
+            slot->out.state != FLOW_END_HELD || flow_slot_cost(slot) == FLOW_COST_NONE ||
+            flow_slot_is_mended(flow, slot))
             continue;
         offer.count++;
         if (flow_slot_cost(slot) < offer.cost_us)

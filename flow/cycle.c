@@ -156,7 +156,7 @@ static void attach(gwtf_flow *flow, struct flow_slot *slot, gwtf_node_id previou
         flow_set_patience(flow, slot);
         return;
     }
-    slot->in = (struct flow_end){FLOW_END_HELD, previous, flow_new_id(flow), false};
+    slot->in = (struct flow_end){FLOW_END_HELD, previous, flow_new_id(flow), false, false};
     slot->cost_due = false;
     struct gwtf_flow_message body = {.kind = FLOW_MESSAGE_ATTACH,
                                      .flow = slot->in.id,
@@ -277,7 +277,7 @@ void flow_take_abort(gwtf_flow *flow, struct flow_peer *peer,
 /* SLOT's outflow goes to PEER from now on. */
 static void set_out(gwtf_flow *flow, struct flow_slot *slot, const struct flow_peer *peer,
                     const struct gwtf_flow_message *message) {
-    slot->out = (struct flow_end){FLOW_END_HELD, peer->id, message->flow, false};
+    slot->out = (struct flow_end){FLOW_END_HELD, peer->id, message->flow, false, false};
     slot->link_us = peer->link_us;
     slot->rest_us = message->cost_us;
     slot->cost_due = slot->in.state == FLOW_END_HELD;

@@ -2,6 +2,7 @@
  * residual graph. */
 #include "flow/advertise.h"
 #include "flow/cycle.h"
+#include "flow/mend.h"
 #include "flow/plan.h"
 #include "flow/policy.h"
 #include "flow/potential.h"
@@ -20,7 +21,7 @@
 #define ADVERTISE_PARTS 3
 
 static bool create(gwtf_flow *flow) {
-    flow->tell_at_us = flow->refine_at_us = GWTF_TIME_NEVER;
+    flow->tell_at_us = flow->refine_at_us = flow->mend_ask_at_us = GWTF_TIME_NEVER;
     flow->potentials = calloc(flow->config.sinks_max, sizeof *flow->potentials);
     for (uint32_t sink = 0; flow->potentials != NULL && sink < flow->config.sinks_max; sink++)
         flow->potentials[sink].begin_at_us = GWTF_TIME_NEVER;
@@ -33,6 +34,7 @@ static void destroy(gwtf_flow *flow) {
 }
 
 static void lose_peer(gwtf_flow *flow, const struct flow_peer *peer) {
+    flow_mend_after(flow, peer);
     flow_lose_peer(flow, peer);
     flow_plan_lose_peer(flow, peer);
 }
@@ -72,6 +74,11 @@ static void take_message(gwtf_flow *flow, struct flow_peer *peer,
     case FLOW_MESSAGE_DROP:
         flow_take_commit(flow, peer, message);
         break;
+    case FLOW_MESSAGE_MEND_HEAD:
+    case FLOW_MESSAGE_MEND_TAIL:
+    case FLOW_MESSAGE_MEND_OFFER:
+        flow_take_mend(flow, peer, message);
+        break;
     case FLOW_MESSAGE_PLAN_FIGURES:
     case FLOW_MESSAGE_PLAN_ASK:
     case FLOW_MESSAGE_PLAN_TAKE:
@@ -107,15 +114,21 @@ static unsigned get_stir(uint32_t kind) {
     }
 }
 
+static gwtf_time_us get_slots_deadline(const gwtf_flow *flow) {
+    return flow_earlier(flow_repair_deadline(flow), flow_mend_deadline(flow));
+}
+
 /* The flows of this node: what they lack, and what is to be told of them. */
 static void tend_slots(gwtf_flow *flow) {
     flow_repair(flow);
+    flow_mend(flow);
     flow_request_repairs(flow);
     flow_reject_hopeless(flow);
-    if (flow->config.stage == 0)
+    flow_give_up_broken(flow);
+    if (flow->config.stage == 0 && !flow_is_mending(flow))
         flow_request_new(flow, SOURCE_ASKS);
     flow_tell(flow);
-    flow->repair_at_us = flow_repair_deadline(flow);
+    flow->repair_at_us = get_slots_deadline(flow);
     if (flow_waits(flow))
         flow->stirred |= FLOW_STIR_SLOTS;
 }
@@ -143,7 +156,7 @@ static gwtf_time_us get_deadline(const gwtf_flow *flow) {
     gwtf_time_us due_us =
         flow->advertise_at_us > flow->now_us ? flow->advertise_at_us : GWTF_TIME_NEVER;
     bool stirred = (flow->stirred & FLOW_STIR_SLOTS) != 0;
-    due_us = flow_earlier(due_us, stirred ? flow_repair_deadline(flow) : flow->repair_at_us);
+    due_us = flow_earlier(due_us, stirred ? get_slots_deadline(flow) : flow->repair_at_us);
     due_us = flow_earlier(due_us, flow_request_deadline(flow));
     due_us = flow_earlier(due_us, flow_plan_deadline(flow));
     if (flow_plan_is_admitting(flow))
@@ -184,8 +197,9 @@ const struct flow_policy flow_policy_gwtf = {
     .is_busy = flow_plan_is_active,
     .find_fault = find_fault,
     /* Short, since searches find a use for the capacity and build flows where they fit. */
-    .repair_ticks = 1,
-    .idle_ticks = 2,
+    .repair_ticks = 2,
+    .idle_ticks = 3,
+    .gives_up_whole = true,
     .release = flow_give_up,
     .note_change = flow_note_unrest,
     .add_offer = flow_offer_unused,

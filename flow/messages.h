@@ -14,13 +14,14 @@ enum flow_message_kind {
     /* To the previous stage. sink; cost_us: the offer's cost, count: how many; other_cost_us:
      * least cost from here to the sink if nothing were full. */
     FLOW_MESSAGE_ADVERTISE,
-    /* To the next stage: take my flow FLOW to SINK for cost_us. */
+    /* To the next stage: take my flow FLOW to SINK for cost_us. limit: 1 when that is to mend it.
+     */
     FLOW_MESSAGE_REQUEST,
     /* Answer: FLOW is taken at cost_us. other_cost_us, count: the offer that is left. */
     FLOW_MESSAGE_ACCEPT,
     /* Answer: FLOW is not taken. cost_us, count: the offer that there is. */
     FLOW_MESSAGE_REJECT,
-    /* FLOW is given up, by its sender or its receiver. */
+    /* FLOW is given up, by its sender or its receiver. limit: 1 when all of it is. */
     FLOW_MESSAGE_CANCEL,
     /* To the previous stage: FLOW now costs cost_us from here to the sink. */
     FLOW_MESSAGE_COST,
@@ -105,6 +106,12 @@ enum flow_message_kind {
     FLOW_MESSAGE_PLAN_ADMIT,
     /* The negotiation was over before you came, or there is none. */
     FLOW_MESSAGE_PLAN_OVER,
+    /* See flow/mend.h. To the next stage: `count` flows to SINK have lost a node of your stage. */
+    FLOW_MESSAGE_MEND_HEAD,
+    /* To the previous stage: I have the rest of `count` such flows, the cheapest for cost_us. */
+    FLOW_MESSAGE_MEND_TAIL,
+    /* Answer to a MEND_HEAD: by me, `count` of them find such a rest, one for cost_us. */
+    FLOW_MESSAGE_MEND_OFFER,
     FLOW_MESSAGE_KINDS
 };
 

@@ -132,7 +132,7 @@ bool paper_send(gwtf_flow *flow, gwtf_node_id to, const struct gwtf_flow_message
 
 void paper_move_out(gwtf_flow *flow, struct flow_slot *slot, struct flow_peer *peer,
                     gwtf_node_id owner, gwtf_flow_id id, int64_t rest_us) {
-    slot->out = (struct flow_end){FLOW_END_HELD, peer->id, flow_new_id(flow), false};
+    slot->out = (struct flow_end){FLOW_END_HELD, peer->id, flow_new_id(flow), false, false};
     slot->link_us = peer->link_us;
     slot->rest_us = rest_us;
     slot->cost_due = slot->in.state == FLOW_END_HELD;
@@ -155,7 +155,7 @@ void paper_take_move_message(gwtf_flow *flow, struct flow_peer *peer,
         (void)paper_send(flow, peer->id, &body);
         return;
     }
-    slot->in = (struct flow_end){FLOW_END_HELD, peer->id, message->token, false};
+    slot->in = (struct flow_end){FLOW_END_HELD, peer->id, message->token, false, false};
     slot->cost_due = flow_slot_cost(slot) != message->cost_us;
     flow->routes_changed = true;
 }

@@ -94,7 +94,7 @@ static void take_ask(gwtf_flow *flow, struct flow_peer *peer,
     /* The inflow counts from now on: what the previous hop says about it may come before what i
      * says. */
     slot->sink = sink;
-    slot->in = (struct flow_end){FLOW_END_HELD, previous->id, flow_new_id(flow), false};
+    slot->in = (struct flow_end){FLOW_END_HELD, previous->id, flow_new_id(flow), false, false};
     slot->answer_due = slot->cost_due = false;
     slot->patience_at_us = GWTF_TIME_NEVER;
     move->in_id = slot->in.id;
@@ -162,7 +162,7 @@ static void take_redirect(gwtf_flow *flow, struct flow_peer *peer,
         is_new_out_id(flow, message->token, next->id) && message->cost_us != FLOW_COST_NONE &&
         flow_link_has_room_for_answer(peer) &&
         slot->link_us - next->link_us + message->other_cost_us > 0) {
-        slot->out = (struct flow_end){FLOW_END_HELD, next->id, message->token, false};
+        slot->out = (struct flow_end){FLOW_END_HELD, next->id, message->token, false, false};
         slot->link_us = next->link_us;
         slot->rest_us = message->cost_us;
         slot->cost_due = slot->in.state == FLOW_END_HELD;

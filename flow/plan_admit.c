@@ -43,8 +43,8 @@ static bool admit(gwtf_flow *flow, struct plan_unit *unit) {
     if (slot == NULL)
         return false;
     if (unit->in.peer != GWTF_NODE_NONE)
-        slot->in = (struct flow_end){FLOW_END_HELD, unit->in.peer, unit->in.id, false};
-    slot->out = (struct flow_end){FLOW_END_HELD, unit->out.peer, unit->out.id, false};
+        slot->in = (struct flow_end){FLOW_END_HELD, unit->in.peer, unit->in.id, false, false};
+    slot->out = (struct flow_end){FLOW_END_HELD, unit->out.peer, unit->out.id, false, false};
     slot->link_us = out->link_us;
     if (unit->ask.peer != GWTF_NODE_NONE)
         plan_send_drop(flow, &unit->ask);
@@ -94,7 +94,7 @@ void plan_take_admit(gwtf_flow *flow, struct flow_peer *peer,
             send_cancel(flow, peer, message->flow);
             return;
         }
-        slot->in = (struct flow_end){FLOW_END_HELD, peer->id, message->flow, false};
+        slot->in = (struct flow_end){FLOW_END_HELD, peer->id, message->flow, false, false};
         slot->cost_due = true;
         return;
     }

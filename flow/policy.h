@@ -71,6 +71,8 @@ struct flow_policy {
      * for ever. */
     int64_t repair_ticks;
     int64_t idle_ticks;
+    /* What is given up for want of a neighbour is given up by all of its nodes at once. */
+    bool gives_up_whole;
     void (*release)(gwtf_flow *flow, struct flow_slot *slot);
     /* May be NULL. A flow was made, moved or lost. */
     void (*note_change)(gwtf_flow *flow);

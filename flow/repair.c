@@ -41,7 +41,7 @@ void flow_give_up(gwtf_flow *flow, struct flow_slot *slot) {
 /* END is open from now on, without a word to its peer. */
 static void open_end(gwtf_flow *flow, struct flow_slot *slot, struct flow_end *end) {
     end->state = FLOW_END_NONE;
-    end->verify_due = false;
+    end->verify_due = end->whole = false;
     if (end == &slot->in)
         slot->answer_due = false;
     slot->patience_at_us = GWTF_TIME_NEVER;
@@ -108,11 +108,16 @@ void flow_set_link(gwtf_flow *flow, struct flow_peer *peer, int64_t link_us) {
 void flow_take_cancel(gwtf_flow *flow, struct flow_peer *peer,
                       const struct gwtf_flow_message *message) {
     struct flow_slot *slot = flow_find_in(flow, peer->id, message->flow);
-    if (slot != NULL)
+    bool whole = message->limit == 1;
+    if (slot != NULL) {
         open_end(flow, slot, &slot->in);
+        slot->in.whole = whole;
+    }
     slot = flow_find_out(flow, peer->id, message->flow);
-    if (slot != NULL)
+    if (slot != NULL) {
         open_end(flow, slot, &slot->out);
+        slot->out.whole = whole;
+    }
 }
 
 void flow_take_cost(gwtf_flow *flow, struct flow_peer *peer,
@@ -194,6 +199,7 @@ static void join(gwtf_flow *flow, struct flow_slot *open) {
 
 static void lose_patience(gwtf_flow *flow, struct flow_slot *slot) {
     slot->patience_at_us = GWTF_TIME_NEVER;
+    slot->in.whole = slot->out.whole = flow->policy->gives_up_whole;
     if (lacks_out(slot)) {
         flow_give_up(flow, slot);
     } else if (lacks_in(slot)) {
@@ -211,13 +217,26 @@ void flow_repair(gwtf_flow *flow) {
     }
 }
 
+void flow_give_up_broken(gwtf_flow *flow) {
+    for (size_t i = 0; i < flow->slots_count; i++) {
+        struct flow_slot *slot = &flow->slots[i];
+        bool head = slot->out.whole && lacks_out(slot) && slot->out.state == FLOW_END_NONE;
+        bool tail = slot->in.whole && lacks_in(slot) && slot->in.state == FLOW_END_NONE;
+        if ((head || tail) && !flow_slot_is_locked(slot))
+            lose_patience(flow, slot);
+    }
+}
+
 /* Queues a message about END when there is room. */
 static bool tell_end(gwtf_flow *flow, const struct flow_end *end, enum flow_message_kind kind,
                      int64_t cost_us) {
     struct flow_peer *peer = flow_find_peer(flow, end->peer);
     if (peer == NULL || !flow_link_has_room(peer))
         return false;
-    struct gwtf_flow_message body = {.kind = kind, .flow = end->id, .cost_us = cost_us};
+    struct gwtf_flow_message body = {.kind = kind,
+                                     .flow = end->id,
+                                     .cost_us = cost_us,
+                                     .limit = kind == FLOW_MESSAGE_CANCEL && end->whole ? 1 : 0};
     flow_link_send(flow, peer, &body);
     return true;
 }
@@ -228,7 +247,7 @@ static void tell_slot(gwtf_flow *flow, struct flow_slot *slot) {
         struct flow_end *end = ends[i];
         if (end->state == FLOW_END_CLOSING && tell_end(flow, end, FLOW_MESSAGE_CANCEL, 0)) {
             end->state = FLOW_END_NONE;
-            end->verify_due = false;
+            end->verify_due = end->whole = false;
         }
         if (end->state == FLOW_END_HELD && end->verify_due &&
             tell_end(flow, end, FLOW_MESSAGE_VERIFY, 0))

@@ -41,6 +41,9 @@ void flow_take_verify(gwtf_flow *flow, struct flow_peer *peer,
  */
 void flow_repair(gwtf_flow *flow);
 
+/* Gives up flows of which the rest is given up and no other way is asked for. */
+void flow_give_up_broken(gwtf_flow *flow);
+
 /* Queues the CANCEL, COST, VERIFY and COMPARE that are due, as far as there is room. */
 void flow_tell(gwtf_flow *flow);
 

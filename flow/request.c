@@ -2,6 +2,7 @@
 
 #include "flow/advertise.h"
 #include "flow/link.h"
+#include "flow/mend.h"
 #include "flow/policy.h"
 #include "flow/repair.h"
 #include "flow/table.h"
@@ -37,11 +38,14 @@ void flow_ask(gwtf_flow *flow, struct flow_slot *slot, struct flow_peer *peer, u
               int64_t cost_us) {
     gwtf_flow_id id = flow_new_id(flow);
     slot->sink = sink;
-    slot->out = (struct flow_end){FLOW_END_ASKED, peer->id, id, false};
+    slot->out = (struct flow_end){FLOW_END_ASKED, peer->id, id, false, false};
     slot->link_us = peer->link_us;
     slot->rest_us = FLOW_COST_NONE;
-    struct gwtf_flow_message body = {
-        .kind = FLOW_MESSAGE_REQUEST, .sink = flow->sinks[sink], .flow = id, .cost_us = cost_us};
+    struct gwtf_flow_message body = {.kind = FLOW_MESSAGE_REQUEST,
+                                     .sink = flow->sinks[sink],
+                                     .flow = id,
+                                     .cost_us = cost_us,
+                                     .limit = slot->mends ? 1 : 0};
     flow_link_send(flow, peer, &body);
     peer->asks++;
 }
@@ -50,6 +54,7 @@ static void ask(gwtf_flow *flow, struct flow_slot *slot, const struct choice *ch
     struct flow_offer *offer = &choice->peer->figures[choice->sink].offer;
     offer->count--;
     flow_note_way(flow, choice->sink);
+    slot->mends = false;
     flow_ask(flow, slot, choice->peer, choice->sink, offer->cost_us);
 }
 
@@ -62,7 +67,8 @@ bool flow_needs_out(const struct flow_slot *slot) {
 void flow_request_repairs(gwtf_flow *flow) {
     for (size_t i = 0; i < flow->slots_count; i++) {
         struct flow_slot *slot = &flow->slots[i];
-        if (!flow_needs_out(slot))
+        if (!flow_needs_out(slot) || flow_slot_is_mended(flow, slot) ||
+            (slot->mends && slot->answer_due))
             continue;
         struct choice choice = choose(flow, slot->sink);
         if (choice.peer != NULL)
@@ -141,7 +147,7 @@ gwtf_time_us flow_request_deadline(const gwtf_flow *flow) {
 }
 
 /* The slot that a request for SINK gets, or NULL. */
-static struct flow_slot *grant(gwtf_flow *flow, uint32_t sink, int64_t cost_us) {
+static struct flow_slot *grant(gwtf_flow *flow, uint32_t sink, int64_t cost_us, bool mends) {
     if (flow->config.stage == 0) {
         if (flow->sinks[sink] != flow->config.self)
             return NULL;
@@ -154,7 +160,8 @@ static struct flow_slot *grant(gwtf_flow *flow, uint32_t sink, int64_t cost_us) 
     for (size_t i = 0; i < flow->slots_count; i++) {
         struct flow_slot *slot = &flow->slots[i];
         if (slot->sink == sink && !flow_slot_is_locked(slot) && slot->in.state == FLOW_END_NONE &&
-            slot->out.state == FLOW_END_HELD && flow_slot_cost(slot) <= cost_us &&
+            slot->out.state == FLOW_END_HELD &&
+            (mends || (flow_slot_cost(slot) <= cost_us && !flow_slot_is_mended(flow, slot))) &&
             (best == NULL || flow_slot_cost(slot) < flow_slot_cost(best)))
             best = slot;
     }
@@ -163,7 +170,7 @@ static struct flow_slot *grant(gwtf_flow *flow, uint32_t sink, int64_t cost_us) 
 
 bool flow_take_on_offered(gwtf_flow *flow, struct flow_peer *peer, uint32_t sink,
                           const struct gwtf_flow_message *message) {
-    return flow_get_offer(flow, sink).cost_us <= message->cost_us &&
+    return (message->limit == 1 || flow_get_offer(flow, sink).cost_us <= message->cost_us) &&
            flow_take_on(flow, peer, sink, message);
 }
 
@@ -175,8 +182,10 @@ bool flow_take_on(gwtf_flow *flow, struct flow_peer *peer, uint32_t sink,
     if (slot == NULL)
         return false;
     slot->sink = sink;
-    slot->in = (struct flow_end){FLOW_END_HELD, peer->id, message->flow, false};
+    slot->in = (struct flow_end){FLOW_END_HELD, peer->id, message->flow, false, false};
     slot->answer_due = true;
+    slot->mends = message->limit == 1;
+    slot->mend_until_us = 0;
     slot->cost_due = false;
     slot->patience_at_us = GWTF_TIME_NEVER;
     flow_note_change(flow);
@@ -192,13 +201,14 @@ void flow_take_request(gwtf_flow *flow, struct flow_peer *peer,
                  message->cost_us != FLOW_COST_NONE &&
                  message->flow >> 32 == (gwtf_flow_id)peer->id + 1 &&
                  flow_find_in(flow, peer->id, message->flow) == NULL;
-    struct flow_slot *slot = known ? grant(flow, sink, message->cost_us) : NULL;
+    struct flow_slot *slot =
+        known ? grant(flow, sink, message->cost_us, message->limit == 1) : NULL;
     if (known && slot == NULL && flow->policy->take_on != NULL &&
         flow->policy->take_on(flow, peer, sink, message))
         return;
     struct gwtf_flow_message body = {.sink = message->sink, .flow = message->flow};
     if (slot != NULL) {
-        slot->in = (struct flow_end){FLOW_END_HELD, peer->id, message->flow, false};
+        slot->in = (struct flow_end){FLOW_END_HELD, peer->id, message->flow, false, false};
         slot->patience_at_us = GWTF_TIME_NEVER;
         slot->cost_due = false;
         flow->routes_changed = true;

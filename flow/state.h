@@ -22,6 +22,8 @@
  * one time. */
 #define FLOW_LOCK_TICKS 4
 #define FLOW_VISITS_MAX 16
+/* Policy gwtf: what is known of flows to be mended at one time. */
+#define FLOW_HINTS_MAX 64
 /* What one more flow is worth: above the cost of any way. */
 #define FLOW_WORTH_US ((int64_t)1 << 40)
 
@@ -137,6 +139,7 @@ struct flow_end {
     gwtf_node_id peer;
     gwtf_flow_id id; /* chosen by the sending side */
     bool verify_due;
+    bool whole; /* given up, and so is the rest of the flow */
 };
 
 /*
@@ -160,6 +163,10 @@ struct flow_slot {
     bool in_locked;
     bool out_locked;
     bool planned; /* made by a plan, flow/plan.h */
+    /* flow/mend.h: a neighbour was lost, and a way around it is looked for until then; the request
+     * for it, here or by the previous hop. */
+    gwtf_time_us mend_until_us;
+    bool mends;
 };
 
 /* The arc by which a vertex of the residual graph got its potential. */
@@ -210,6 +217,16 @@ struct flow_visit {
     gwtf_time_us until_us;
 };
 
+/* What a neighbour has said of flows to be mended: flow/mend.h. */
+struct flow_hint {
+    gwtf_node_id peer;
+    uint32_t kind; /* of message */
+    uint32_t sink;
+    uint32_t count;
+    int64_t cost_us; /* of a head: that of the way that it was offered */
+    gwtf_time_us until_us;
+};
+
 struct gwtf_flow {
     struct gwtf_flow_config config;
     const struct flow_policy *policy;
@@ -238,6 +255,9 @@ struct gwtf_flow {
     struct flow_visit visits[FLOW_VISITS_MAX];
     struct flow_potential *potentials; /* [sinks_max] */
     struct flow_plan *plan;
+    struct flow_hint hints[FLOW_HINTS_MAX];
+    bool mend_tell;              /* flows are to be mended that nobody knows of */
+    gwtf_time_us mend_ask_at_us; /* GWTF_TIME_NEVER: there are no offers */
 
     size_t peers_count; /* entries used at some time; some of them may be free */
     struct flow_peer *peers;

@@ -93,9 +93,11 @@ static bool hold(gwtf_flow *flow, const struct assignment *assignment) {
     slot->sink = assignment->sink;
     slot->patience_at_us = GWTF_TIME_NEVER;
     if (!source)
-        slot->in = (struct flow_end){FLOW_END_HELD, assignment->previous, assignment->id, false};
+        slot->in =
+            (struct flow_end){FLOW_END_HELD, assignment->previous, assignment->id, false, false};
     if (!sink) {
-        slot->out = (struct flow_end){FLOW_END_HELD, assignment->next, assignment->id, false};
+        slot->out =
+            (struct flow_end){FLOW_END_HELD, assignment->next, assignment->id, false, false};
         slot->link_us = flow_find_peer(flow, assignment->next)->link_us;
         slot->rest_us = assignment->rest_us;
     }

@@ -85,7 +85,8 @@ static void a_peer_that_shares_a_flow_is_never_let_go(void) {
     struct flow_peer *dearest = flow_find_peer(node.flow, 1003);
     dearest->peer_session = 1;
     (void)flow_sink_index(node.flow, 100);
-    node.flow->slots[0].out = (struct flow_end){FLOW_END_HELD, 1003, flow_new_id(node.flow), false};
+    node.flow->slots[0].out =
+        (struct flow_end){FLOW_END_HELD, 1003, flow_new_id(node.flow), false, false};
     for (gwtf_node_id i = 4; i < 40; i++)
         meet(&node, 1000 + i, 2, 800 - i);
     CU_ASSERT_PTR_EQUAL(flow_find_peer(node.flow, 1003), dearest);
