@@ -34,7 +34,7 @@ enum flow_message_kind {
     FLOW_MESSAGE_VERIFY,
     /* Policy gwtf, see flow/potential.h. To the next stage: the potential of your inner half is at
      * most other_cost_us for SINK. To the previous stage: mine is other_cost_us. FLOW and TOKEN:
-     * its trail. */
+     * its trail; count: hops. */
     FLOW_MESSAGE_POTENTIAL_DOWN,
     FLOW_MESSAGE_POTENTIAL_UP,
     /* See flow/cycle.h. TOKEN: the node to come back to; count: hops since; limit: hops until

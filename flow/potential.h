@@ -15,6 +15,12 @@
  *
  * A potential carries the nodes that it has passed (its trail): where it comes to a node for the
  * second time, there probably is a negative cycle.
+ *
+ * The flows of a whole network hang together: that of least cost is another one when a node far
+ * away is lost, and nobody can rule that out without asking everybody. So what has come to rest
+ * once hears of a change at once only near where it happened, and as far as there is much to be
+ * gained by it; what is left spreads slowly, when all that is near is settled, so that most nodes
+ * hear of it once. That one more flow may be possible is told to all at once.
  */
 #ifndef GWTF_FLOW_POTENTIAL_H
 #define GWTF_FLOW_POTENTIAL_H

@@ -24,6 +24,7 @@
 #define FLOW_VISITS_MAX 16
 /* Policy gwtf: what is known of flows to be mended at one time. */
 #define FLOW_HINTS_MAX 64
+#define FLOW_HOPS_ALL 65536u
 /* What one more flow is worth: above the cost of any way. */
 #define FLOW_WORTH_US ((int64_t)1 << 40)
 
@@ -44,6 +45,8 @@ struct flow_plan;
  * may be an error, that it is not is none. */
 struct flow_trail {
     uint64_t words[2];
+    uint32_t hops;         /* how many they are; FLOW_HOPS_ALL: it goes to all */
+    gwtf_time_us since_us; /* when it was heard here */
 };
 
 struct flow_offer {
@@ -247,6 +250,8 @@ struct gwtf_flow {
     uint32_t ids;
     uint32_t tokens;
     gwtf_time_us calm_at_us;      /* the request flow is at work until then */
+    bool settled;                 /* potentials have come to rest once */
+    gwtf_time_us lowered_us;      /* the last time that one was lowered */
     int64_t grain_us;             /* potentials are told when lowered by at least this */
     gwtf_time_us refine_at_us;    /* when the grain is made finer; GWTF_TIME_NEVER: it is fine */
     gwtf_time_us advertise_at_us; /* policy gwtf: no offer is told before */
