@@ -67,7 +67,7 @@ struct gwtf_flow_config {
     enum gwtf_flow_policy policy;
     enum gwtf_flow_objective objective;
     /* Policy gwtf with several data nodes negotiates for so many sweeps, half a tick each, before
-     * flows are what they can be (flow/plan.h); default 600, and none when a data node has a
+     * flows are what they can be (flow/plan.h); default 300, and none when a data node has a
      * capacity above 200; GWTF_FLOW_NO_NEGOTIATION: none. */
     uint32_t negotiation;
     /* For policies that choose per microbatch: flows are reserved all the same, hop by hop, so that

@@ -8,15 +8,21 @@
 
 /* Thousandths of the scale of costs: the step of a price, what one flow too many adds, what makes a
  * move worthwhile. */
-#define STEP_START 60
+#define STEP_START 20
 #define PRESS_START 40
 #define GAIN_LEAST 4
 /* Over the whole negotiation the step falls by e to this power, and the press grows by it. */
-#define DECAY 15000
-#define GROWTH 4000
+#define DECAY 3000
+#define GROWTH 1500
 /* Of a hundred planned flows that have a next hop, those that look for a better one in a sweep: if
  * all did, all would move to the same node. */
 #define MOVES 15
+
+/* What a data node plans beyond the flows that it has, at least and of a hundred, from this age on.
+ */
+#define EXCESS_LEAST 1
+#define EXCESS 10
+#define AGE_COUNT 20
 
 /* Refusals of one flow in a sweep; sweeps without a next hop. */
 #define REFUSALS_MAX 3
@@ -164,13 +170,29 @@ static bool has_its_turn(gwtf_flow *flow, const struct plan_unit *unit) {
     return unit->out.peer == GWTF_NODE_NONE || gwtf_random_below(&flow->random, 100) < MOVES;
 }
 
+static bool is_planned(const struct plan_unit *unit) {
+    return unit->out.peer != GWTF_NODE_NONE || unit->ask.peer != GWTF_NODE_NONE;
+}
+
+/* How many flows a data node plans. All that it can carry are more than fit in, and those in excess
+ * keep prices from coming to rest; the flows in use are about as many as fit. A few more let data
+ * nodes change their shares. */
+static uint32_t get_wanted(const gwtf_flow *flow) {
+    uint32_t used = flow_reserved(flow, FLOW_ROLE_SOURCE);
+    uint32_t wanted = used + EXCESS_LEAST + used * EXCESS / 100;
+    return flow->plan->age < AGE_COUNT || wanted > flow->capacity ? flow->capacity : wanted;
+}
+
 static void sweep_source(gwtf_flow *flow) {
     struct flow_plan *plan = flow->plan;
     bool waits = false, planned = false;
-    uint32_t count = 0;
-    for (size_t i = 0; i < plan->units_count && count < flow->capacity && plan->limit_us > 0;
-         i++, count++) {
+    uint32_t wanted = get_wanted(flow), count = 0;
+    for (size_t i = 0; i < plan->units_count; i++)
+        count += is_planned(&plan->units[i]);
+    for (size_t i = 0; i < plan->units_count && plan->limit_us > 0; i++) {
         struct plan_unit *unit = &plan->units[i];
+        if (!is_planned(unit) && count++ >= wanted)
+            continue;
         unit->refusals = 0;
         bool asked = has_its_turn(flow, unit) && improve(flow, unit);
         planned = planned || (asked && unit->out.peer == GWTF_NODE_NONE);
@@ -320,10 +342,23 @@ static void take_answer(gwtf_flow *flow, struct flow_peer *peer,
     plan_gather_news(flow);
 }
 
+/* To UNIT, which ends, in exchange for its own. */
+static void give_dearest_tail(gwtf_flow *flow, struct plan_unit *unit) {
+    int64_t stay_us;
+    struct plan_unit *dearest = plan_find_dearest(flow, unit->sink, unit->in.peer, &stay_us);
+    if (unit->out.peer == GWTF_NODE_NONE || dearest == NULL || dearest->admitted ||
+        dearest->ask.peer != GWTF_NODE_NONE)
+        return;
+    struct plan_hop tail = unit->out;
+    unit->out = dearest->out;
+    dearest->out = tail;
+}
+
 static void take_drop(gwtf_flow *flow, struct flow_peer *peer,
                       const struct gwtf_flow_message *message) {
     struct plan_unit *unit = plan_find_in(flow, peer->id, message->flow);
     if (unit != NULL) {
+        give_dearest_tail(flow, unit);
         plan_release(flow, unit);
         return;
     }

@@ -6,12 +6,10 @@
 #include <stdlib.h>
 
 /* Thousandths of the scale, or of what they change: what is told, of figures and of the limit;
- * growth of the limit in a sweep; fall of a price where there is room; the first limit, of the cost
- * without prices. */
+ * growth of the limit in a sweep; the first limit, of the cost without prices. */
 #define NEWS_LEAST 12
 #define LIMIT_NEWS 10
 #define LIMIT_GROWTH 1080
-#define PRICE_FALL 30
 #define LIMIT_START 2000
 /* Above it a figure from a peer is damage. */
 #define LIMIT_MOST ((int64_t)1 << 50)
@@ -129,8 +127,6 @@ void plan_move_price(gwtf_flow *flow) {
         capacity = 1;
     plan->price_us +=
         plan_part_of(plan_get_scale(flow) * times * over / capacity, plan->step) / 1000;
-    if (over < 0)
-        plan->price_us -= plan_part_of(plan->price_us, PRICE_FALL) + 1;
     if (plan->price_us < 0)
         plan->price_us = 0;
 }
@@ -146,18 +142,21 @@ void plan_raise_limit(gwtf_flow *flow, bool waits) {
     }
 }
 
-/* The cheapest of the ways that flows to SINK take from here. */
-static int64_t get_way_on(const gwtf_flow *flow, uint32_t sink, int64_t enter_us) {
-    int64_t least_us = FLOW_COST_NONE;
+struct plan_unit *plan_find_dearest(const gwtf_flow *flow, uint32_t sink, gwtf_node_id from,
+                                    int64_t *stay_us) {
+    struct plan_unit *dearest = NULL;
     for (size_t i = 0; i < flow->plan->units_count; i++) {
-        const struct plan_unit *unit = &flow->plan->units[i];
-        const struct flow_peer *out =
-            unit->used && unit->sink == sink ? flow_find_peer(flow, unit->out.peer) : NULL;
-        int64_t stay_us = out != NULL ? plan_get_stay(flow, out, sink) : FLOW_COST_NONE;
-        if (stay_us < least_us)
-            least_us = stay_us;
+        struct plan_unit *unit = &flow->plan->units[i];
+        if (!unit->used || unit->sink != sink || unit->in.peer != from)
+            continue;
+        const struct flow_peer *out = flow_find_peer(flow, unit->out.peer);
+        int64_t cost_us = out != NULL ? plan_get_stay(flow, out, sink) : FLOW_COST_NONE;
+        if (cost_us == FLOW_COST_NONE || (dearest != NULL && cost_us <= *stay_us))
+            continue;
+        dearest = unit;
+        *stay_us = cost_us;
     }
-    return least_us == FLOW_COST_NONE ? enter_us : least_us;
+    return dearest;
 }
 
 static bool differs(int64_t a, int64_t b, int64_t least) {
@@ -166,48 +165,57 @@ static bool differs(int64_t a, int64_t b, int64_t least) {
     return a - b > least || b - a > least;
 }
 
-static void tell_sink(gwtf_flow *flow, uint32_t sink) {
+/* With the toll here, as a previous hop adds it. */
+static int64_t add_toll(const gwtf_flow *flow, int64_t cost_us, int32_t room) {
+    return cost_us == FLOW_COST_NONE ? cost_us
+                                     : cost_us + plan_get_toll(flow, flow->plan->price_us, room);
+}
+
+/* False: it is news, but there is no room for a message. */
+static bool tell_peer(gwtf_flow *flow, struct flow_peer *peer, uint32_t sink, int64_t enter_us) {
     struct flow_plan *plan = flow->plan;
-    int64_t enter_us = 0, stay_us = 0;
-    if (!plan_is_data(flow)) {
-        plan_choose(flow, sink, &enter_us);
-        stay_us = get_way_on(flow, sink, enter_us);
-    }
-    int32_t room = plan_is_data(flow) ? 1 : plan_get_room(flow);
+    struct plan_peer *known = plan_get_peer(flow, peer);
+    struct plan_figures *told = &known->figures[sink];
+    bool data = plan_is_data(flow);
+    int32_t room = data ? 1 : plan_get_room(flow);
+    int64_t stay_us = enter_us;
+    if (!data)
+        plan_find_dearest(flow, sink, peer->id, &stay_us);
+    int64_t enter_all = add_toll(flow, enter_us, room);
+    int64_t stay_all = add_toll(flow, stay_us, room + 1);
     int64_t least = plan_part_of(plan_get_scale(flow), NEWS_LEAST);
-    int64_t enter_all = enter_us == FLOW_COST_NONE
-                            ? enter_us
-                            : enter_us + plan_get_toll(flow, plan->price_us, room);
-    int64_t stay_all = stay_us == FLOW_COST_NONE
-                           ? stay_us
-                           : stay_us + plan_get_toll(flow, plan->price_us, room + 1);
+    if (!differs(enter_all, told->told_enter_us, least) &&
+        !differs(stay_all, told->told_stay_us, least) &&
+        plan->limit_us <= known->told_limit_us + plan_part_of(plan->limit_us, LIMIT_NEWS))
+        return true;
+    if (!flow_link_has_room(peer))
+        return false;
+    struct gwtf_flow_message body = {.kind = FLOW_MESSAGE_PLAN_FIGURES,
+                                     .sink = flow->sinks[sink],
+                                     .cost_us = enter_us,
+                                     .other_cost_us = stay_us,
+                                     .flow = (uint64_t)plan->price_us,
+                                     .token = (uint64_t)plan->limit_us,
+                                     .count = (uint32_t)room,
+                                     .limit = plan->end << AGE_BITS | plan->age};
+    flow_link_send(flow, peer, &body);
+    known->told_limit_us = plan->limit_us;
+    told->told_enter_us = enter_all;
+    told->told_stay_us = stay_all;
+    return true;
+}
+
+static void tell_sink(gwtf_flow *flow, uint32_t sink) {
+    int64_t enter_us = 0;
+    if (!plan_is_data(flow))
+        plan_choose(flow, sink, &enter_us);
     for (size_t i = 0; i < flow->peers_count; i++) {
         struct flow_peer *peer = &flow->peers[i];
         if (peer->id == GWTF_NODE_NONE || !flow_is_previous(flow, peer) ||
             (peer->stage == 0 && peer->id != flow->sinks[sink]))
             continue;
-        struct plan_figures *told = &plan->peers[i].figures[sink];
-        bool limit_is_news = plan->limit_us > plan->peers[i].told_limit_us +
-                                                  plan_part_of(plan->limit_us, LIMIT_NEWS);
-        if (!differs(enter_all, told->told_enter_us, least) &&
-            !differs(stay_all, told->told_stay_us, least) && !limit_is_news)
-            continue;
-        if (!flow_link_has_room(peer)) {
+        if (!tell_peer(flow, peer, sink, enter_us))
             plan_gather_news(flow);
-            continue;
-        }
-        struct gwtf_flow_message body = {.kind = FLOW_MESSAGE_PLAN_FIGURES,
-                                         .sink = flow->sinks[sink],
-                                         .cost_us = enter_us,
-                                         .other_cost_us = stay_us,
-                                         .flow = (uint64_t)plan->price_us,
-                                         .token = (uint64_t)plan->limit_us,
-                                         .count = (uint32_t)room,
-                                         .limit = plan->end << AGE_BITS | plan->age};
-        flow_link_send(flow, peer, &body);
-        plan->peers[i].told_limit_us = plan->limit_us;
-        told->told_enter_us = enter_all;
-        told->told_stay_us = stay_all;
     }
 }
 

@@ -11,7 +11,7 @@
  * matters, and searches get as far with a seventh of the messages. */
 #define AGE_START 3
 #define AGE_RAMP 60
-#define AGE_END 600
+#define AGE_END 300
 #define CAPACITY_PLANNED 200
 #define FINE_PARTS 6
 /* In a message: the age in the low bits, the end above. */
@@ -21,7 +21,7 @@
 /* Sweeps in a tick, unless messages take longer; parts of a sweep in which news is gathered. */
 #define SWEEPS 2
 #define RETRIES_IN_SWEEP 2
-#define GATHER_PARTS 4
+#define GATHER_PARTS 20
 struct plan_hop {
     gwtf_node_id peer; /* GWTF_NODE_NONE: none */
     gwtf_flow_id id;
@@ -41,8 +41,8 @@ struct plan_unit {
 };
 extern const struct plan_unit plan_no_unit;
 
-/* What a next hop has said of one sink: the way on from there for one more flow, and for those that
- * it has. FLOW_COST_NONE: none. */
+/* What a next hop has said of one sink: the way on from there for one more flow, and for the
+ * dearest of those that this node sends it. FLOW_COST_NONE: none. */
 struct plan_figures {
     int64_t enter_us;
     int64_t stay_us;
@@ -98,6 +98,10 @@ int64_t plan_get_toll(const gwtf_flow *flow, int64_t price_us, int32_t room);
 int64_t plan_get_stay(const gwtf_flow *flow, const struct flow_peer *peer, uint32_t sink);
 /* The cheapest next hop for one more flow; NULL: there is none. Ties go to the lower ids. */
 struct flow_peer *plan_choose(const gwtf_flow *flow, uint32_t sink, int64_t *cost_us);
+/* Of the flows to SINK that come from FROM the one with the dearest way on, which is what one less
+ * of them saves: they may exchange their tails unseen. NULL, STAY_US untouched: there is none. */
+struct plan_unit *plan_find_dearest(const gwtf_flow *flow, uint32_t sink, gwtf_node_id from,
+                                    int64_t *stay_us);
 /* Neighbours have something to hear, soon. */
 void plan_gather_news(gwtf_flow *flow);
 void plan_tell(gwtf_flow *flow);
