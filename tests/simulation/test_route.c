@@ -97,7 +97,7 @@ static void several_data_nodes_come_near_the_optimum(void) {
         gwtf_flow_instance_destroy(instance);
     }
     printf("\n    mean of cost over the bound: %.4f\n  ", sum / 6);
-    CU_ASSERT(sum / 6 < 1.045);
+    CU_ASSERT(sum / 6 < 1.035);
     CU_ASSERT(near >= 5);
 }
 
