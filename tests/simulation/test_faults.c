@@ -377,6 +377,12 @@ static void a_random_suspicion_costs_the_suspected_node_alone(void) {
     expect(fences_the_suspected, NULL);
 }
 
+/* Seed 1795323360143: of three replicas the second had taken the last step, the third was then
+ * suspected, and the first waited for the second's word of it. */
+static void who_has_taken_the_last_step_still_hears_of_losses(void) {
+    CU_ASSERT_TRUE(fences_the_suspected(1795323360143, NULL));
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(random_losses_leave_every_microbatch_counted_once),
@@ -390,6 +396,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_crash_in_backward_repeats_one_stage_or_the_pipeline),
         GWTF_TEST(at_most_one_side_of_a_random_cut_goes_on),
         GWTF_TEST(a_random_suspicion_costs_the_suspected_node_alone),
+        GWTF_TEST(who_has_taken_the_last_step_still_hears_of_losses),
     };
     return gwtf_suite_main(argc, argv, "faults", tests, sizeof tests / sizeof tests[0],
                            make_cluster, free_cluster);

@@ -101,7 +101,7 @@ static void several_data_nodes_come_near_the_optimum(void) {
     CU_ASSERT(near >= 5);
 }
 
-/* A negotiation takes 300 rounds. */
+/* A negotiation takes 150 rounds. */
 static void data_nodes_with_many_flows_do_not_negotiate(void) {
     double worst = 0, rounds = 0;
     for (uint64_t seed = 1; seed <= 3; seed++) {

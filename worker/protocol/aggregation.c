@@ -618,9 +618,10 @@ static void begin_step(gwtf_protocol *p) {
 }
 
 void protocol_aggregation_advance(gwtf_protocol *p) {
+    /* Who has taken the last step may be all that others of its stage wait for. */
+    follow_view(p);
     if (p->ended)
         return;
-    follow_view(p);
     begin_exchange(p);
     send_contributions(p);
     end_exchange(p);
