@@ -13,20 +13,16 @@
  */
 #include "flow/generate.h"
 #include "share/base/random.h"
+#include "tests/bench/samples.h"
 #include "worker/simulation/route.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SAMPLES_MAX 4096
 #define REST_ROUNDS 20
 #define ROUNDS_MAX 4000
 
-struct samples {
-    size_t count;
-    double values[SAMPLES_MAX];
-};
 struct line {
     size_t full, settled;
     struct samples rounds, messages, ratio;
@@ -35,18 +31,8 @@ struct line {
 static uint32_t networks = 4, events = 10;
 static double loss;
 
-static void add(struct samples *samples, double value) {
-    if (samples->count < SAMPLES_MAX)
-        samples->values[samples->count++] = value;
-}
-
-static int by_value(const void *a, const void *b) {
-    double first = *(const double *)a, second = *(const double *)b;
-    return first < second ? -1 : first > second;
-}
-
 static double get_part(struct samples *samples, size_t percent) {
-    qsort(samples->values, samples->count, sizeof samples->values[0], by_value);
+    samples_sort(samples);
     return samples->count > 0 ? samples->values[(samples->count - 1) * percent / 100] : 0;
 }
 
@@ -84,10 +70,10 @@ static void note(struct line *line, const gwtf_route *route,
     struct gwtf_route_totals totals = gwtf_route_get_totals(route);
     line->settled += totals.settled && totals.dangling == 0;
     line->full += totals.flow >= optimum->flow;
-    add(&line->rounds, totals.rounds_since);
-    add(&line->messages, (double)totals.messages_since);
+    samples_add(&line->rounds, totals.rounds_since);
+    samples_add(&line->messages, (double)totals.messages_since);
     if (totals.flow == optimum->flow_bound && optimum->cost_bound > 0)
-        add(&line->ratio, (double)totals.cost / (double)optimum->cost_bound);
+        samples_add(&line->ratio, (double)totals.cost / (double)optimum->cost_bound);
 }
 
 /* A relay that carries flows. */

@@ -11,19 +11,14 @@
  */
 #include "io/instance.h"
 #include "share/base/random.h"
+#include "tests/bench/samples.h"
 #include "worker/simulation/route.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SAMPLES_MAX 4096
 #define ROUNDS_MAX 1000
-
-struct samples {
-    size_t count;
-    double values[SAMPLES_MAX];
-};
 
 /* What a line is about. */
 struct line {
@@ -35,16 +30,6 @@ static struct gwtf_route_config config;
 static uint32_t seeds = 20, instances = 30, relays_most = 400;
 static struct line line, deaths, arrivals;
 
-static void add(struct samples *samples, double value) {
-    if (samples->count < SAMPLES_MAX)
-        samples->values[samples->count++] = value;
-}
-
-static int by_value(const void *a, const void *b) {
-    double first = *(const double *)a, second = *(const double *)b;
-    return first < second ? -1 : first > second;
-}
-
 /* The worst is the largest, or with LEAST the smallest. */
 static void print_samples(struct samples *samples, const char *name, const char *format,
                           bool least) {
@@ -52,7 +37,7 @@ static void print_samples(struct samples *samples, const char *name, const char 
         printf("  %s -", name);
         return;
     }
-    qsort(samples->values, samples->count, sizeof samples->values[0], by_value);
+    samples_sort(samples);
     printf("  %s ", name);
     printf(format, samples->values[samples->count / 2]);
     printf("/");
@@ -89,14 +74,14 @@ static void note(struct line *noted, const gwtf_route *route, gwtf_status status
     uint32_t most = optimum->flow;
     noted->full += totals.flow >= most;
     if (most > 0)
-        add(&noted->flow, (double)totals.flow / most);
+        samples_add(&noted->flow, (double)totals.flow / most);
     if (totals.flow == optimum->flow_bound && optimum->cost_bound > 0)
-        add(&noted->ratio, (double)totals.cost / (double)optimum->cost_bound);
-    add(&noted->rounds, totals.rounds_since);
-    add(&noted->messages, (double)totals.messages_since);
-    add(&noted->per_node,
-        (double)totals.messages_since / gwtf_flow_instance_nodes(gwtf_route_instance(route)));
-    add(&noted->after, (double)totals.messages_after);
+        samples_add(&noted->ratio, (double)totals.cost / (double)optimum->cost_bound);
+    samples_add(&noted->rounds, totals.rounds_since);
+    samples_add(&noted->messages, (double)totals.messages_since);
+    samples_add(&noted->per_node, (double)totals.messages_since /
+                                      gwtf_flow_instance_nodes(gwtf_route_instance(route)));
+    samples_add(&noted->after, (double)totals.messages_after);
 }
 
 static void solve(const gwtf_flow_instance *instance, struct gwtf_flow_optimum *optimum) {

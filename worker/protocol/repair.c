@@ -68,18 +68,11 @@ void protocol_repair_keep(gwtf_protocol *p, struct protocol_slot *slot) {
         protocol_slot_settle(p, slot);
         return;
     }
-    uint32_t from = protocol_slot_index(p, slot), to = protocol_slot_index(p, kept);
-    *kept = *slot;
+    protocol_slot_move(p, slot, kept);
     kept->state = SLOT_KEPT;
     p->kept_resend = p->kept_resend || kept->resend;
     p->kept_shadow = p->kept_shadow || kept->shadow;
     kept->arrival = p->arrivals++;
-    protocol_transfers_move(p, from, to);
-    struct gwtf_action *action = protocol_emit(p, GWTF_ACTION_KEEP);
-    action->slot = from;
-    action->kept = to;
-    slot->sends = 0;
-    slot->output_sends = 0;
     slot->state = SLOT_LEAVING;
     protocol_slot_settle(p, slot);
 }

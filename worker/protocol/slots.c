@@ -162,22 +162,26 @@ static void receive_input(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf
     receive_boundary(p, peer, message, slot, GWTF_BOUNDARY_INPUT);
 }
 
+void protocol_slot_move(gwtf_protocol *p, struct protocol_slot *from, struct protocol_slot *to) {
+    uint32_t old = protocol_slot_index(p, from), now = protocol_slot_index(p, to);
+    *to = *from;
+    protocol_transfers_move(p, old, now);
+    struct gwtf_action *action = protocol_emit(p, GWTF_ACTION_KEEP);
+    action->slot = old < now ? old : now;
+    action->kept = old < now ? now : old;
+    from->sends = 0;
+    from->output_sends = 0;
+}
+
 /* A slot to train again what KEPT has trained, with its tensors; NULL: there is none now. */
 static struct protocol_slot *take_out_kept(gwtf_protocol *p, struct protocol_slot *kept) {
     struct protocol_slot *slot = protocol_slot_unused(p);
     if (!slot || !protocol_aggregation_is_open(p) ||
         kept->sends - kept->output_sends + 2 > PROTOCOL_GRADIENT_SENDS_MAX)
         return NULL;
-    uint32_t from = protocol_slot_index(p, kept), to = protocol_slot_index(p, slot);
-    *slot = *kept;
+    protocol_slot_move(p, kept, slot);
     slot->shadow = true;
     p->slots_used++;
-    protocol_transfers_move(p, from, to);
-    struct gwtf_action *action = protocol_emit(p, GWTF_ACTION_KEEP);
-    action->slot = to;
-    action->kept = from;
-    kept->sends = 0;
-    kept->output_sends = 0;
     protocol_slot_give_up(p, kept);
     return slot;
 }

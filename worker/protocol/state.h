@@ -445,6 +445,9 @@ struct protocol_slot *protocol_slot_find(gwtf_protocol *p, enum gwtf_phase phase
 uint32_t protocol_slot_index(const gwtf_protocol *p, const struct protocol_slot *slot);
 void protocol_slot_settle(gwtf_protocol *p, struct protocol_slot *slot); /* frees it when done */
 /* Nothing more comes of it: it is free when nothing of it is under way any more. */
+/* TO, which is free, has all that FROM has, tensors and what is under way too; one of them is a
+ * kept one. FROM's state is the caller's to change. */
+void protocol_slot_move(gwtf_protocol *p, struct protocol_slot *from, struct protocol_slot *to);
 void protocol_slot_give_up(gwtf_protocol *p, struct protocol_slot *slot);
 void protocol_slot_send_back(gwtf_protocol *p, struct protocol_slot *slot);
 bool protocol_slot_counted(const gwtf_protocol *p, struct gwtf_microbatch microbatch);
