@@ -232,10 +232,20 @@ static void a_stage_with_its_sum_passes_on_that_the_next_is_irreparable(void) {
     CU_ASSERT_TRUE(survives(20194, &little_memory));
 }
 
+static const struct mix repeated_pipelines = {
+    .crashes = true, .has_policy = true, .policy = GWTF_FLOW_POLICY_SWARM_GREEDY};
+
 static void a_repeated_pipeline_adds_every_microbatch_once(void) {
-    expect(survives, &(struct mix){.crashes = true,
-                                   .has_policy = true,
-                                   .policy = GWTF_FLOW_POLICY_SWARM_GREEDY});
+    expect(survives, &repeated_pipelines);
+}
+
+/* A substitute of the last stage had the last slot there, and waited for a gradient that its data
+ * node was about to get anew, by way of that slot: it had asked for the whole pipeline to be
+ * repeated itself, or its stage alone was to be repaired (seed 1795324531269). */
+static void a_data_node_sends_the_gradient_of_a_pass_again_while_the_next_is_out(void) {
+    static const uint64_t seeds[] = {1795323360065, 1795323360233, 1795323360276, 1795324531269};
+    for (size_t i = 0; i < sizeof seeds / sizeof seeds[0]; i++)
+        CU_ASSERT_TRUE(survives(seeds[i], &repeated_pipelines));
 }
 
 /* The first relay of stage 2 that runs a backward pass crashes in it. */
@@ -393,6 +403,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(what_a_substitute_refuses_is_kept_until_it_takes_it),
         GWTF_TEST(a_stage_with_its_sum_passes_on_that_the_next_is_irreparable),
         GWTF_TEST(a_repeated_pipeline_adds_every_microbatch_once),
+        GWTF_TEST(a_data_node_sends_the_gradient_of_a_pass_again_while_the_next_is_out),
         GWTF_TEST(a_crash_in_backward_repeats_one_stage_or_the_pipeline),
         GWTF_TEST(at_most_one_side_of_a_random_cut_goes_on),
         GWTF_TEST(a_random_suspicion_costs_the_suspected_node_alone),

@@ -188,14 +188,21 @@ void protocol_repair_ask(gwtf_protocol *p, struct protocol_slot *slot) {
     }
 }
 
+/* A data node has begun another pass, which has not come back yet: it has what it sent in the one
+ * before, but neither takes nor sends that again by itself. */
+static bool is_out_again(const gwtf_protocol *p, const struct protocol_slot *slot) {
+    return p->stage == 0 && slot->has_loss && slot->state < SLOT_RETURNING;
+}
+
 /* The slot of an asked microbatch, with its whole input or with one coming. */
 static struct protocol_slot *held(gwtf_protocol *p, const struct gwtf_message *message) {
     struct protocol_slot *slot =
         protocol_slot_find(p, GWTF_PHASE_TRAIN, message->iteration, message->body.microbatch.id);
     if (!slot)
         return NULL;
-    bool has_input =
-        p->stage > 0 || slot->state >= SLOT_LOSS_READY || slot->state == SLOT_RECEIVING_INPUT;
+    bool has_input = p->stage > 0 || slot->state >= SLOT_LOSS_READY ||
+                     slot->state == SLOT_RECEIVING_INPUT ||
+                     (is_out_again(p, slot) && message->body.microbatch.pass < slot->pass);
     return has_input ? slot : NULL;
 }
 
@@ -223,9 +230,15 @@ static void take_ask(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_mess
         protocol_send(p, peer, kind, GWTF_PHASE_TRAIN, message->iteration);
     answer->generation = message->generation;
     answer->body.microbatch = message->body.microbatch;
+    bool is_peek = message->body.microbatch.flags & GWTF_MICROBATCH_PEEK;
+    if (slot && !is_peek && is_out_again(p, slot) && message->body.microbatch.pass < slot->pass) {
+        /* Else it would wait for the new pass, which may wait for the memory that it holds. */
+        protocol_slot_send_gradient(p, slot, peer, message->body.microbatch.pass);
+        return;
+    }
     if (slot)
         answer->body.microbatch.pass = slot->pass;
-    if (!slot || (message->body.microbatch.flags & GWTF_MICROBATCH_PEEK))
+    if (!slot || is_peek)
         return;
     slot->previous = peer;
     slot->input_attempt = message->body.microbatch.attempt;

@@ -337,21 +337,25 @@ void protocol_slots_sent(gwtf_protocol *p, const struct protocol_transfer *trans
     protocol_slot_settle(p, slot);
 }
 
-/* To a lost node nothing is sent: a substitute will ask for it. */
-void protocol_slot_send_back(gwtf_protocol *p, struct protocol_slot *slot) {
-    if (slot->local || protocol_is_down(p, slot->previous))
-        return;
+void protocol_slot_send_gradient(gwtf_protocol *p, struct protocol_slot *slot, gwtf_node_id to,
+                                 uint32_t pass) {
     struct gwtf_payload payload = {.kind = GWTF_PAYLOAD_BOUNDARY,
                                    .slot = protocol_slot_index(p, slot),
                                    .boundary = GWTF_BOUNDARY_INPUT_GRADIENT};
     struct gwtf_action *action =
-        protocol_transfer_send(p, slot->previous, GWTF_MESSAGE_BACKWARD, slot->phase,
-                               slot->iteration, p->config.boundary_bytes, payload);
+        protocol_transfer_send(p, to, GWTF_MESSAGE_BACKWARD, slot->phase, slot->iteration,
+                               p->config.boundary_bytes, payload);
     action->message.body.microbatch.id = slot->microbatch;
     action->message.body.microbatch.flow = slot->flow;
-    action->message.body.microbatch.pass = slot->pass;
+    action->message.body.microbatch.pass = pass;
     action->message.generation = slot->generation;
     slot->sends++;
+}
+
+/* To a lost node nothing is sent: a substitute will ask for it. */
+void protocol_slot_send_back(gwtf_protocol *p, struct protocol_slot *slot) {
+    if (!slot->local && !protocol_is_down(p, slot->previous))
+        protocol_slot_send_gradient(p, slot, slot->previous, slot->pass);
 }
 
 static uint64_t bit_of(const gwtf_protocol *p, struct gwtf_microbatch microbatch) {

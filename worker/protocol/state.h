@@ -449,6 +449,9 @@ void protocol_slot_settle(gwtf_protocol *p, struct protocol_slot *slot); /* free
  * kept one. FROM's state is the caller's to change. */
 void protocol_slot_move(gwtf_protocol *p, struct protocol_slot *from, struct protocol_slot *to);
 void protocol_slot_give_up(gwtf_protocol *p, struct protocol_slot *slot);
+/* INPUT_GRADIENT to TO, as of PASS; or to where INPUT came from. */
+void protocol_slot_send_gradient(gwtf_protocol *p, struct protocol_slot *slot, gwtf_node_id to,
+                                 uint32_t pass);
 void protocol_slot_send_back(gwtf_protocol *p, struct protocol_slot *slot);
 bool protocol_slot_counted(const gwtf_protocol *p, struct gwtf_microbatch microbatch);
 /* A later stage may still have to do again what it had by way of a lost node of this one. */
