@@ -53,7 +53,9 @@ void gwtf_hdf_abandon(struct gwtf_hdf_new *made);
  * of another type, or longer than SIZE; strings of fixed and of variable length are read. */
 bool gwtf_hdf_write_text(hid_t object, const char *name, const char *text);
 bool gwtf_hdf_write_number(hid_t object, const char *name, uint64_t number);
+bool gwtf_hdf_write_real(hid_t object, const char *name, double real);
 bool gwtf_hdf_read_text(hid_t object, const char *name, char *text, size_t size);
 bool gwtf_hdf_read_number(hid_t object, const char *name, uint64_t *number);
+bool gwtf_hdf_read_real(hid_t object, const char *name, double *real);
 
 #endif

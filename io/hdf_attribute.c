@@ -30,6 +30,10 @@ bool gwtf_hdf_write_number(hid_t object, const char *name, uint64_t number) {
     return write_attribute(object, name, H5T_NATIVE_UINT64, &number);
 }
 
+bool gwtf_hdf_write_real(hid_t object, const char *name, double real) {
+    return write_attribute(object, name, H5T_NATIVE_DOUBLE, &real);
+}
+
 /* Opens a scalar attribute, and its type; false when there is none. */
 static bool open_attribute(hid_t object, const char *name, hid_t *attribute, hid_t *type) {
     if (H5Aexists(object, name) <= 0)
@@ -97,6 +101,20 @@ bool gwtf_hdf_read_number(hid_t object, const char *name, uint64_t *number) {
                 H5Aread(attribute, H5T_NATIVE_INT64, &found) >= 0 && found >= 0;
     if (good)
         *number = (uint64_t)found;
+    H5Tclose(type);
+    H5Aclose(attribute);
+    return good;
+}
+
+bool gwtf_hdf_read_real(hid_t object, const char *name, double *real) {
+    hid_t attribute, type;
+    if (!open_attribute(object, name, &attribute, &type))
+        return false;
+    double found = 0;
+    bool good =
+        H5Tget_class(type) == H5T_FLOAT && H5Aread(attribute, H5T_NATIVE_DOUBLE, &found) >= 0;
+    if (good)
+        *real = found;
     H5Tclose(type);
     H5Aclose(attribute);
     return good;

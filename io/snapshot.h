@@ -1,13 +1,16 @@
 /*
  * Snapshots: RUN/snapshots/step-000050/ with one HDF5 file a stage (stage-00.h5 is the data
- * nodes'), and manifest.cfg, written last: a snapshot is whole or absent.
+ * nodes'), and manifest.cfg, written last: a snapshot is whole or absent. When a stage is lost with
+ * its last node, the others' files go to RUN/snapshots/rest-000057/ in the same way, without a
+ * manifest; gwtf_snapshot_compose makes a snapshot of them.
  *
  * A stage file: /weights/NAME, /optimizer/m/NAME, /optimizer/v/NAME (float32, chunked, Fletcher32;
  * the groups keep the model's order), root attributes format ("gwtf-snapshot"), version, run, step,
  * stage, stages, first_layer, layers (0 and 0 for the data nodes'), family, width, heads, context,
- * vocabulary, tied_head, precision, config (text), written_at (UTC). It is
- * written under a temporary name, flushed, closed, synced, renamed, and the directory synced. HDF5
- * is used by one thread of a process at a time: also by the token files' _open and _tokenize.
+ * vocabulary, tied_head, precision, config (text), written_at (UTC); of the rest also
+ * gradient_norm. It is written under a temporary name, flushed, closed, synced, renamed, and the
+ * directory synced. HDF5 is used by one thread of a process at a time: also by the token files'
+ * _open and _tokenize.
  */
 #ifndef GWTF_IO_SNAPSHOT_H
 #define GWTF_IO_SNAPSHOT_H
@@ -48,6 +51,8 @@ struct gwtf_snapshot_stage {
     const char *config;    /* text, as resolved */
     const struct gwtf_snapshot_tensor *tensors;
     size_t tensors_count;
+    bool of_rest;
+    double gradient_norm; /* of_rest: of the stage alone, at its last step; 0: not known */
 };
 
 /* What the manifest keeps of a stage file. */
@@ -60,8 +65,9 @@ struct gwtf_snapshot_file {
  * Writes stage-NN.h5 of SNAPSHOTS/step-NNNNNN (made when it is not there). FILE is set on success.
  * A manifest of the same step from before is removed first: that snapshot is being replaced. One
  * that appears while the stage is written stays, with the stage file that it names, and FILE is
- * what it says of it: somebody else was faster. Errors: GWTF_ERROR_IO with the line for the user
- * (disk full, no permission), GWTF_ERROR_MEMORY; the temporary file is removed then.
+ * what it says of it: somebody else was faster. With of_rest: of SNAPSHOTS/rest-NNNNNN. Errors:
+ * GWTF_ERROR_IO with the line for the user (disk full, no permission), GWTF_ERROR_MEMORY; the
+ * temporary file is removed then.
  */
 gwtf_status gwtf_snapshot_write_stage(const char *snapshots,
                                       const struct gwtf_snapshot_stage *stage,

@@ -16,12 +16,26 @@
 
 #define MANIFEST_MAX_BYTES ((size_t)1 << 20)
 
-gwtf_status gwtf_snapshot_directory(const char *snapshots, uint64_t step,
-                                    char path[GWTF_SNAPSHOT_PATH_MAX], struct gwtf_error *error) {
-    int length = snprintf(path, GWTF_SNAPSHOT_PATH_MAX, "%s/step-%06" PRIu64, snapshots, step);
+/* What a directory's name begins with; the step follows in six digits or more. */
+static const char step_prefix[] = "step-", rest_prefix[] = "rest-";
+
+static gwtf_status directory_of(const char *snapshots, const char *prefix, uint64_t step,
+                                char path[GWTF_SNAPSHOT_PATH_MAX], struct gwtf_error *error) {
+    int length = snprintf(path, GWTF_SNAPSHOT_PATH_MAX, "%s/%s%06" PRIu64, snapshots, prefix, step);
     return length < GWTF_SNAPSHOT_PATH_MAX
                ? GWTF_OK
                : gwtf_file_error(error, "open", snapshots, ENAMETOOLONG);
+}
+
+gwtf_status gwtf_snapshot_directory(const char *snapshots, uint64_t step,
+                                    char path[GWTF_SNAPSHOT_PATH_MAX], struct gwtf_error *error) {
+    return directory_of(snapshots, step_prefix, step, path, error);
+}
+
+gwtf_status gwtf_snapshot_rest_directory(const char *snapshots, uint64_t step,
+                                         char path[GWTF_SNAPSHOT_PATH_MAX],
+                                         struct gwtf_error *error) {
+    return directory_of(snapshots, rest_prefix, step, path, error);
 }
 
 void gwtf_snapshot_stage_path(const char *directory, uint32_t stage,
@@ -181,14 +195,13 @@ void gwtf_manifest_deinit(struct gwtf_manifest *manifest) {
     manifest->files = NULL;
 }
 
-/* "step-" and digits: how directories of snapshots are named. */
-static bool step_of(const char *name, uint64_t *step) {
-    if (strncmp(name, "step-", 5) != 0 || !isdigit((unsigned char)name[5]) ||
+static bool step_of(const char *name, const char *prefix, uint64_t *step) {
+    if (strncmp(name, prefix, 5) != 0 || !isdigit((unsigned char)name[5]) ||
         strspn(name + 5, "0123456789") != strlen(name + 5) || strlen(name + 5) > 18)
         return false;
     *step = strtoull(name + 5, NULL, 10);
     char again[32];
-    snprintf(again, sizeof again, "step-%06" PRIu64, *step);
+    snprintf(again, sizeof again, "%s%06" PRIu64, prefix, *step);
     return strcmp(again, name) == 0;
 }
 
@@ -197,8 +210,8 @@ static int newest_first(const void *a, const void *b) {
     return (one < other) - (one > other);
 }
 
-gwtf_status gwtf_snapshot_steps(const char *snapshots, uint64_t **steps, size_t *steps_count,
-                                struct gwtf_error *error) {
+static gwtf_status list_steps(const char *snapshots, const char *prefix, uint64_t **steps,
+                              size_t *steps_count, struct gwtf_error *error) {
     DIR *listing = opendir(snapshots);
     if (listing == NULL)
         return gwtf_file_error(error, "open", snapshots, errno);
@@ -207,7 +220,7 @@ gwtf_status gwtf_snapshot_steps(const char *snapshots, uint64_t **steps, size_t 
     gwtf_status status = GWTF_OK;
     for (struct dirent *entry; (entry = readdir(listing)) != NULL;) {
         uint64_t step;
-        if (!step_of(entry->d_name, &step))
+        if (!step_of(entry->d_name, prefix, &step))
             continue;
         if (count == room) {
             room = room == 0 ? 16 : 2 * room;
@@ -230,4 +243,14 @@ gwtf_status gwtf_snapshot_steps(const char *snapshots, uint64_t **steps, size_t 
     *steps = found;
     *steps_count = count;
     return GWTF_OK;
+}
+
+gwtf_status gwtf_snapshot_steps(const char *snapshots, uint64_t **steps, size_t *steps_count,
+                                struct gwtf_error *error) {
+    return list_steps(snapshots, step_prefix, steps, steps_count, error);
+}
+
+gwtf_status gwtf_snapshot_rest_steps(const char *snapshots, uint64_t **steps, size_t *steps_count,
+                                     struct gwtf_error *error) {
+    return list_steps(snapshots, rest_prefix, steps, steps_count, error);
 }

@@ -9,10 +9,13 @@
 #define GWTF_SNAPSHOT_VERSION 1
 #define GWTF_SNAPSHOT_STAGES_MAX 4096
 
-/* SNAPSHOTS/step-000050; DIRECTORY/stage-03.h5; DIRECTORY/manifest.cfg. Errors: IO when the path is
- * too long. */
+/* SNAPSHOTS/step-000050; SNAPSHOTS/rest-000057; DIRECTORY/stage-03.h5; DIRECTORY/manifest.cfg.
+ * Errors: IO when the path is too long. */
 gwtf_status gwtf_snapshot_directory(const char *snapshots, uint64_t step,
                                     char path[GWTF_SNAPSHOT_PATH_MAX], struct gwtf_error *error);
+gwtf_status gwtf_snapshot_rest_directory(const char *snapshots, uint64_t step,
+                                         char path[GWTF_SNAPSHOT_PATH_MAX],
+                                         struct gwtf_error *error);
 void gwtf_snapshot_stage_path(const char *directory, uint32_t stage, char path[GWTF_FILE_PATH_MAX]);
 void gwtf_snapshot_manifest_path(const char *directory, char path[GWTF_FILE_PATH_MAX]);
 
@@ -34,9 +37,11 @@ void gwtf_manifest_deinit(struct gwtf_manifest *manifest);
 /* The manifest as text; the caller frees. Errors: MEMORY. */
 gwtf_status gwtf_manifest_text(const struct gwtf_manifest *manifest, char **text);
 
-/* The steps that have a directory under SNAPSHOTS, the newest first; the caller frees. Errors:
- * MISSING, IO, MEMORY. */
+/* The steps that have a directory "step-...", or "rest-...", under SNAPSHOTS, the newest first; the
+ * caller frees. Errors: MISSING, IO, MEMORY. */
 gwtf_status gwtf_snapshot_steps(const char *snapshots, uint64_t **steps, size_t *steps_count,
                                 struct gwtf_error *error);
+gwtf_status gwtf_snapshot_rest_steps(const char *snapshots, uint64_t **steps, size_t *steps_count,
+                                     struct gwtf_error *error);
 
 #endif

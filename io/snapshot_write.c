@@ -70,6 +70,8 @@ static bool write_attributes(hid_t file, const struct gwtf_snapshot_stage *stage
         good = gwtf_hdf_write_text(file, texts[i].name, texts[i].text);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0] && good; i++)
         good = gwtf_hdf_write_number(file, numbers[i].name, numbers[i].number);
+    if (good && stage->of_rest)
+        good = gwtf_hdf_write_real(file, "gradient_norm", stage->gradient_norm);
     return good;
 }
 
@@ -154,7 +156,9 @@ gwtf_status gwtf_snapshot_write_stage(const char *snapshots,
                                       struct gwtf_snapshot_file *file, struct gwtf_error *error) {
     check_stage(stage);
     char directory[GWTF_SNAPSHOT_PATH_MAX], path[GWTF_FILE_PATH_MAX], manifest[GWTF_FILE_PATH_MAX];
-    gwtf_status status = gwtf_snapshot_directory(snapshots, stage->step, directory, error);
+    gwtf_status status =
+        stage->of_rest ? gwtf_snapshot_rest_directory(snapshots, stage->step, directory, error)
+                       : gwtf_snapshot_directory(snapshots, stage->step, directory, error);
     if (status == GWTF_OK)
         status = gwtf_file_make_directories(directory, error);
     if (status != GWTF_OK)

@@ -30,6 +30,9 @@ wait_for_end run 40
 [ "$status" -eq 1 ] || fail "the run ended with exit code $status, not 1"
 grep -q '^gwtf: .*node 6 was lost, the last one of its stage' "$scratch/run.log" ||
     fail 'no line says which node was lost'
+rest=$(find "$scratch/run/snapshots" -path '*/rest-*/stage-*.h5' -exec basename {} \; | sort -u)
+[ "$rest" = "$(printf 'stage-00.h5\nstage-01.h5\nstage-02.h5')" ] ||
+    fail "the other stages' files are not there, but: $rest"
 expect_nothing_left 'the death of a stage'
 
 train_whole undisturbed "$@" --set "run.iterations=$reached"

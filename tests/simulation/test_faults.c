@@ -393,6 +393,119 @@ static void who_has_taken_the_last_step_still_hears_of_losses(void) {
     CU_ASSERT_TRUE(fences_the_suspected(1795323360143, NULL));
 }
 
+/* From the last loss on: slow disks, queues on slow links, and works under way. */
+#define REST_SECONDS_MOST 120
+
+static void add_crash(gwtf_simulation *simulation, struct gwtf_random *random, size_t victim,
+                      gwtf_time_us at_us) {
+    struct gwtf_simulation_fault crash = {.kind = GWTF_SIMULATION_CRASH,
+                                          .at_us = at_us,
+                                          .node = cluster->nodes[victim].node,
+                                          .notice_us = pick(random, 0, 3) ? pick(random, 0, 300000)
+                                                                          : 2000000,
+                                          .spread_us = pick(random, 0, 1) * 100000};
+    CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &crash), GWTF_OK);
+}
+
+/* All nodes of a stage, together or one after the other; and some others at about that time, but
+ * not all. Returns when the last one goes. */
+static gwtf_time_us lose_a_stage(gwtf_simulation *simulation, struct gwtf_random *random,
+                                 bool *gone, gwtf_time_us duration_us) {
+    uint32_t nodes = (uint32_t)cluster->config.nodes_count;
+    uint32_t stage = pick(random, 0, cluster->config.stages), others = pick(random, 0, 3);
+    gwtf_time_us at_us = 1 + (gwtf_time_us)gwtf_random_below(random, (uint64_t)duration_us);
+    gwtf_time_us last_us = at_us;
+    bool together = pick(random, 0, 1);
+    uint32_t left = 0;
+    for (size_t i = 0; i < nodes; i++)
+        left += cluster->nodes[i].stage != stage;
+    for (size_t i = 0; i < nodes; i++) {
+        bool is_other = cluster->nodes[i].stage != stage;
+        if (is_other && (others == 0 || left == 1 || pick(random, 0, 3)))
+            continue;
+        others -= is_other;
+        left -= is_other;
+        gone[i] = true;
+        gwtf_time_us when_us =
+            !is_other && together ? at_us : at_us + pick(random, 0, is_other ? 4000000 : 500000);
+        add_crash(simulation, random, i, when_us);
+        last_us = when_us > last_us ? when_us : last_us;
+    }
+    return last_us;
+}
+
+static bool says(uint64_t seed, const char *what, uint32_t stage) {
+    fprintf(stderr, "seed %llu: stage %u: %s\n", (unsigned long long)seed, stage, what);
+    return false;
+}
+
+/* Every stage that has a node has its file, of the same iteration or one apart, and the recorder's
+ * report of that iteration has been made. */
+static bool has_rest(gwtf_simulation *simulation, const bool *gone, uint64_t seed) {
+    uint32_t newest = 0, iteration;
+    for (uint32_t stage = 0; stage <= cluster->config.stages; stage++)
+        if (gwtf_simulation_rest(simulation, stage, &iteration) && iteration > newest)
+            newest = iteration;
+    for (size_t i = 0; i < cluster->config.nodes_count; i++) {
+        uint32_t stage = cluster->nodes[i].stage;
+        if (gone[i])
+            continue;
+        if (!gwtf_simulation_rest(simulation, stage, &iteration))
+            return says(seed, "no file", stage);
+        if (iteration + 1 < newest)
+            return says(seed, "an old file", stage);
+        uint32_t reported =
+            cluster->config.first_iteration - 1 + gwtf_simulation_get_totals(simulation).iterations;
+        if (stage == 0 && reported < iteration)
+            return says(seed, "no report of its file's iteration", stage);
+    }
+    return true;
+}
+
+static bool leaves_a_rest(uint64_t seed, const struct mix *mix) {
+    struct gwtf_random random;
+    bool gone[CLUSTER_NODES_MAX] = {false};
+    (void)mix;
+    cluster_init_random(cluster, seed);
+    cluster->config.last_iteration += 2;
+    cluster->config.stall_us = STALL_US;
+    gwtf_time_us duration_us = undisturbed_us(seed);
+    gwtf_random_init(&random, gwtf_random_key(seed, 8));
+    gwtf_simulation *simulation = cluster_start(cluster);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    gwtf_time_us lost_us = lose_a_stage(simulation, &random, gone, duration_us);
+    bool good = gwtf_simulation_run(simulation, GWTF_TIME_NEVER) == GWTF_OK;
+    if (!good)
+        fprintf(stderr, "seed %llu: %s\n", (unsigned long long)seed,
+                gwtf_simulation_failure(simulation));
+    bool is_lost = false, is_cut = false;
+    for (size_t i = 0; i < cluster->config.nodes_count && good; i++) {
+        gwtf_status ended = GWTF_OK;
+        if (gone[i])
+            continue;
+        good = gwtf_simulation_finished(simulation, cluster->nodes[i].node, &ended, NULL);
+        is_lost = is_lost || ended == GWTF_ERROR_STAGE;
+        /* So many at once, with a node of every stage among them, look like a cut. */
+        is_cut = is_cut || ended == GWTF_ERROR_LINK;
+        good = good && (ended == GWTF_OK || ended == GWTF_ERROR_STAGE || ended == GWTF_ERROR_LINK);
+        if (!good)
+            says(seed, gwtf_status_name(ended), cluster->nodes[i].stage);
+    }
+    if (good &&
+        gwtf_simulation_get_totals(simulation).now_us >
+            lost_us + REST_SECONDS_MOST * (gwtf_time_us)1000000 &&
+        is_lost)
+        good = says(seed, "the others leave late", 0);
+    if (good && is_lost && !is_cut)
+        good = has_rest(simulation, gone, seed);
+    gwtf_simulation_destroy(simulation);
+    return good;
+}
+
+static void a_random_lost_stage_leaves_a_file_of_every_other_one(void) {
+    expect(leaves_a_rest, NULL);
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(random_losses_leave_every_microbatch_counted_once),
@@ -408,6 +521,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(at_most_one_side_of_a_random_cut_goes_on),
         GWTF_TEST(a_random_suspicion_costs_the_suspected_node_alone),
         GWTF_TEST(who_has_taken_the_last_step_still_hears_of_losses),
+        GWTF_TEST(a_random_lost_stage_leaves_a_file_of_every_other_one),
     };
     return gwtf_suite_main(argc, argv, "faults", tests, sizeof tests / sizeof tests[0],
                            make_cluster, free_cluster);

@@ -294,12 +294,46 @@ static void a_fenced_node_ends_alone(void) {
     story_end(&story);
 }
 
-static void the_last_replica_s_loss_ends_the_run_of_all_once(void) {
+/* What another node says when stage 2 is gone. */
+static void hear_rest(struct story *story, gwtf_node_id peer, uint32_t stepped, bool settled) {
+    struct gwtf_message rest = {.kind = GWTF_MESSAGE_REST, .iteration = stepped};
+    rest.body.rest.culprit = 20;
+    rest.body.rest.settled = settled;
+    story_message(story, peer, &rest);
+}
+
+static void the_last_replica_s_loss_makes_the_others_write_and_leave(void) {
     struct story story;
     story_init(&story, 10, false);
     story_start(&story);
     story_event(&story, GWTF_EVENT_PEER_DOWN, 21);
+    CU_ASSERT_PTR_NULL(story_sends(&story, GWTF_MESSAGE_REST, 0));
     story_event(&story, GWTF_EVENT_PEER_DOWN, 20);
+    /* To the three others that live. */
+    const struct gwtf_action *rest = story_sends(&story, GWTF_MESSAGE_REST, 2);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(rest);
+    CU_ASSERT_EQUAL(rest->message.iteration, 0);
+    CU_ASSERT_EQUAL(rest->message.body.rest.culprit, 20);
+    CU_ASSERT_EQUAL(rest->message.body.rest.settled, 0);
+
+    hear_rest(&story, 0, 0, false);
+    hear_rest(&story, 11, 0, false);
+    CU_ASSERT_EQUAL(story_count(&story, GWTF_ACTION_WORK), 0);
+    hear_rest(&story, 1, 0, false);
+    const struct gwtf_action *work = story_action(&story, GWTF_ACTION_WORK, 0);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(work);
+    CU_ASSERT_EQUAL(work->work.kind, GWTF_WORK_SNAPSHOT);
+    CU_ASSERT_TRUE(work->work.writes && work->work.of_rest);
+    struct gwtf_work snapshot = work->work;
+    story_worked(&story, &snapshot);
+    struct gwtf_event written = {.kind = GWTF_EVENT_WRITTEN};
+    story_step(&story, &written);
+    rest = story_sends(&story, GWTF_MESSAGE_REST, 2);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(rest);
+    CU_ASSERT_EQUAL(rest->message.body.rest.settled, 1);
+    CU_ASSERT_EQUAL(story_count(&story, GWTF_ACTION_FINISH), 0);
+
+    hear_rest(&story, 0, 0, true);
     /* To the three others that live. */
     for (size_t i = 0; i < 3; i++) {
         const struct gwtf_action *close = story_sends(&story, GWTF_MESSAGE_CLOSE, i);
@@ -314,6 +348,36 @@ static void the_last_replica_s_loss_ends_the_run_of_all_once(void) {
     CU_ASSERT_EQUAL(story.status, GWTF_ERROR_STAGE);
     story_event(&story, GWTF_EVENT_PEER_DOWN, 11);
     CU_ASSERT_EQUAL(story.update.actions_count, 0);
+    story_end(&story);
+}
+
+static void a_replica_writes_in_the_place_of_one_that_is_lost(void) {
+    struct story story;
+    story_init(&story, 11, false);
+    story_start(&story);
+    /* That 21 is lost too it learns later. */
+    hear_rest(&story, 0, 0, false);
+    story_event(&story, GWTF_EVENT_PEER_DOWN, 21);
+    hear_rest(&story, 1, 0, false);
+    hear_rest(&story, 10, 0, false);
+    CU_ASSERT_EQUAL(story_count(&story, GWTF_ACTION_WORK), 0);
+    story_event(&story, GWTF_EVENT_PEER_DOWN, 10);
+    CU_ASSERT_EQUAL(story_count(&story, GWTF_ACTION_WORK), 1);
+    story_end(&story);
+}
+
+static void who_hears_of_the_loss_of_a_stage_alone_leaves_in_time(void) {
+    struct story story;
+    story_init(&story, 10, false);
+    story_start(&story);
+    story_event(&story, GWTF_EVENT_PEER_DOWN, 21);
+    story_event(&story, GWTF_EVENT_PEER_DOWN, 20);
+    gwtf_time_us most_us = story.update.deadline_us - story.now_us;
+    CU_ASSERT_TRUE(most_us <= 600000000);
+    story_timer(&story, most_us - 10);
+    CU_ASSERT_EQUAL(story.status, GWTF_OK);
+    story_timer(&story, 20);
+    CU_ASSERT_EQUAL(story.status, GWTF_ERROR_STAGE);
     story_end(&story);
 }
 
@@ -384,7 +448,9 @@ int main(int argc, char **argv) {
         GWTF_TEST(of_two_equal_sides_the_one_with_the_recorder_goes_on),
         GWTF_TEST(a_lost_peer_is_fenced_and_told_of),
         GWTF_TEST(a_fenced_node_ends_alone),
-        GWTF_TEST(the_last_replica_s_loss_ends_the_run_of_all_once),
+        GWTF_TEST(the_last_replica_s_loss_makes_the_others_write_and_leave),
+        GWTF_TEST(a_replica_writes_in_the_place_of_one_that_is_lost),
+        GWTF_TEST(who_hears_of_the_loss_of_a_stage_alone_leaves_in_time),
         GWTF_TEST(a_good_close_is_believed_when_all_is_done_and_errors_at_once),
         GWTF_TEST(an_impossible_configuration_is_refused),
     };

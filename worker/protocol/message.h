@@ -77,7 +77,9 @@ enum gwtf_message_kind {
     /* close: the run is over, leave */
     GWTF_MESSAGE_CLOSE,
     /* payload: gwtf_probe_bytes zeros, to measure a link that no tensor has gone over for long */
-    GWTF_MESSAGE_PROBE
+    GWTF_MESSAGE_PROBE,
+    /* rest: a stage is gone; the sender's weights are after `iteration` (worker/protocol/rest.c) */
+    GWTF_MESSAGE_REST
 };
 
 /* Of a FORWARD, and PEEK of an ASK. */
@@ -197,6 +199,11 @@ struct gwtf_message {
             uint32_t status;      /* gwtf_status */
             gwtf_node_id culprit; /* the node that it is about, or GWTF_NODE_NONE */
         } close;
+        struct {
+            gwtf_node_id culprit; /* the lost stage's last node */
+            uint32_t settled;     /* the sender's stage has its file, or cannot have it */
+            double gradient_norm; /* of the step that the weights are after */
+        } rest;
     } body;
 };
 

@@ -93,6 +93,8 @@ static gwtf_status create_tables(gwtf_protocol *p) {
         status = protocol_iteration_create(p);
     if (status == GWTF_OK)
         status = protocol_snapshot_create(p);
+    if (status == GWTF_OK)
+        status = protocol_rest_create(p);
     if (status != GWTF_OK)
         return status;
     p->transfers_max = transfers_max(p);
@@ -151,6 +153,7 @@ void gwtf_protocol_destroy(gwtf_protocol *p) {
     if (!p)
         return;
     gwtf_flow_destroy(p->flow);
+    protocol_rest_destroy(p);
     protocol_snapshot_destroy(p);
     protocol_iteration_destroy(p);
     free(p->flow_sends);
@@ -296,6 +299,7 @@ static void (*const message_handlers[])(gwtf_protocol *, gwtf_node_id,
     [GWTF_MESSAGE_FENCED] = protocol_view_message,
     [GWTF_MESSAGE_CLOSE] = handle_close,
     [GWTF_MESSAGE_PROBE] = protocol_links_probe,
+    [GWTF_MESSAGE_REST] = protocol_rest_message,
 };
 #define MESSAGE_HANDLERS (sizeof message_handlers / sizeof message_handlers[0])
 
@@ -334,7 +338,8 @@ static void handle_message(gwtf_protocol *p, const struct gwtf_event *event) {
     uint32_t member = protocol_member_find(p, event->peer);
     p->answered = false;
     bool is_known = member != PROTOCOL_NONE && member != p->self &&
-                    message->kind < MESSAGE_HANDLERS && message_handlers[message->kind];
+                    message->kind < MESSAGE_HANDLERS && message_handlers[message->kind] &&
+                    protocol_rest_hears(p, message);
     if (is_known && p->members[member].down)
         refuse_lost(p, event->peer, message);
     else if (is_known && (!has_generation(message) || protocol_iteration_is_current(p, message)))
@@ -392,7 +397,10 @@ static void dispatch(gwtf_protocol *p, const struct gwtf_event *event) {
         protocol_schedule_worked(p, &event->work, &event->result);
         break;
     case GWTF_EVENT_WRITTEN:
-        protocol_snapshot_written(p, event);
+        if (p->rest.began)
+            protocol_rest_written(p, event);
+        else
+            protocol_snapshot_written(p, event);
         break;
     case GWTF_EVENT_MANIFEST_WRITTEN:
         protocol_snapshot_manifest(p, event);
@@ -409,6 +417,11 @@ static void dispatch(gwtf_protocol *p, const struct gwtf_event *event) {
 }
 
 static void advance(gwtf_protocol *p) {
+    if (p->rest.began) {
+        protocol_view_advance(p);
+        protocol_rest_advance(p);
+        return;
+    }
     static void (*const concepts[])(gwtf_protocol *) = {
         protocol_membership_advance,
         protocol_view_advance,
@@ -448,6 +461,8 @@ gwtf_status gwtf_protocol_step(gwtf_protocol *p, const struct gwtf_event *event,
     update->deadline_us = protocol_membership_deadline(p);
     if (routing_us < update->deadline_us)
         update->deadline_us = routing_us;
+    if (p->rest.began)
+        update->deadline_us = p->rest.until_us;
     if (p->spread_pending)
         update->deadline_us = p->now_us;
     return GWTF_OK;

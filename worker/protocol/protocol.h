@@ -23,7 +23,8 @@
  * - validate, when due: forward only, then DONE of this phase.
  *
  * The last iteration ends with a snapshot and validation; when the manifest is there the recorder
- * sends CLOSE to all, and everybody finishes.
+ * sends CLOSE to all, and everybody finishes. When a stage is lost with its last node, the others'
+ * weights are written as they are, and everybody finishes with GWTF_ERROR_STAGE.
  *
  * Slots. A node holds at most `capacity` microbatches; each sits in a slot 0..capacity-1 with four
  * boundary tensors. Seen round the ring, a data node is as a relay: it sends its OUTPUT to stage 1
@@ -157,10 +158,11 @@ struct gwtf_work {
     uint32_t own_part;
     uint8_t parts_present[GWTF_REPLICAS_MAX / 8]; /* bit i: part i counts */
     double scale;                                 /* REDUCE: of the sum; 1 but with DROP */
-    double gradient_norm;
+    double gradient_norm; /* STEP; SNAPSHOT with of_rest: of this stage alone, 0: not known */
     bool writes;
-    bool again; /* LOSS, BACKWARD: the gradients hold it already, nothing is added; INPUT_GRADIENT
-                 * still holds the result */
+    bool of_rest; /* SNAPSHOT: of what is left when a stage is gone, and no part of a snapshot */
+    bool again;   /* LOSS, BACKWARD: the gradients hold it already, nothing is added; INPUT_GRADIENT
+                   * still holds the result */
 };
 
 /* What comes back from work. */
@@ -243,13 +245,16 @@ enum gwtf_incident_kind {
     GWTF_INCIDENT_REPAIRED,  /* microbatches that had been sent to `node`, a lost one, were sent to
                               * substitutes; duration_us: since the loss was known */
     GWTF_INCIDENT_RESTARTED, /* the iteration begins anew; node: this one, the recorder */
-    GWTF_INCIDENT_SNAPSHOT   /* the iteration's snapshot was given up: its writer is lost */
+    GWTF_INCIDENT_SNAPSHOT,  /* the iteration's snapshot was given up: its writer is lost */
+    GWTF_INCIDENT_STAGE      /* node was the last one of `stage`: the others write their weights,
+                              * and all leave; told by one node */
 };
 struct gwtf_incident {
     enum gwtf_incident_kind kind;
     gwtf_node_id node;
     uint32_t iteration;
     uint32_t microbatches;
+    uint32_t stage;
     int64_t duration_us;
 };
 

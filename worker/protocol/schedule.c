@@ -135,6 +135,8 @@ void protocol_schedule_worked(gwtf_protocol *p, const struct gwtf_work *done,
             p->busy_us += result->compute_us;
         protocol_membership_worked(p, &work, result->compute_us);
         protocol_slots_worked(p, &work, result);
+    } else if (work.kind == GWTF_WORK_SNAPSHOT && p->rest.began) {
+        protocol_rest_worked(p);
     } else if (work.kind == GWTF_WORK_SNAPSHOT) {
         protocol_snapshot_worked(p, &work, result);
     } else {

@@ -27,6 +27,10 @@ struct protocol_member {
     bool down;
     bool down_since_commit; /* since this node's last step */
     bool spread_wanted;     /* recorder: the others are to be told that it is down */
+    /* rest.c: the iteration that its weights are after, as it says, and that step's norm. */
+    bool rest_heard;
+    uint32_t rest_iteration;
+    double rest_norm;
 };
 
 /* What is known of a node of the previous, same or next stage. */
@@ -232,6 +236,17 @@ struct protocol_source {
     gwtf_time_us routeless_us; /* since when there has been no route */
 };
 
+/* A stage is gone: see rest.c. */
+struct protocol_rest {
+    bool began;
+    gwtf_node_id culprit;
+    gwtf_time_us until_us;
+    bool told; /* which iteration the weights are after */
+    uint32_t told_iteration;
+    bool writes;   /* the newest file that was asked for is of the rest */
+    bool *settled; /* by stage: its file is there, or will not be */
+};
+
 struct gwtf_protocol {
     /* The run, fixed at create. */
     struct gwtf_protocol_config config;
@@ -347,6 +362,8 @@ struct gwtf_protocol {
     bool snapshot_writes;      /* the stage's file of that iteration is this node's to write */
     uint32_t snapshot_written; /* iteration of the file that this node has written */
     struct gwtf_stage_file snapshot_file;
+
+    struct protocol_rest rest;
 };
 
 /* view.c: who is lost. */
@@ -533,5 +550,18 @@ void protocol_snapshot_message(gwtf_protocol *p, gwtf_node_id peer,
 void protocol_snapshot_manifest(gwtf_protocol *p, const struct gwtf_event *event);
 void protocol_snapshot_lost(gwtf_protocol *p); /* a node is down, the recorder may be another */
 void protocol_snapshot_advance(gwtf_protocol *p);
+
+/* rest.c: a stage is gone; the others' weights are written, and all leave. */
+gwtf_status protocol_rest_create(gwtf_protocol *p);
+void protocol_rest_destroy(gwtf_protocol *p);
+/* CULPRIT, the last node of its stage, is lost. From now on protocol_rest_advance alone advances.
+ */
+void protocol_rest_begin(gwtf_protocol *p, gwtf_node_id culprit);
+/* Whether MESSAGE still means something. */
+bool protocol_rest_hears(const gwtf_protocol *p, const struct gwtf_message *message);
+void protocol_rest_message(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message);
+void protocol_rest_worked(gwtf_protocol *p); /* SNAPSHOT */
+void protocol_rest_written(gwtf_protocol *p, const struct gwtf_event *event);
+void protocol_rest_advance(gwtf_protocol *p);
 
 #endif

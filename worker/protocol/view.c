@@ -88,20 +88,21 @@ void protocol_view_down(gwtf_protocol *p, gwtf_node_id node, bool found_here) {
     p->recorder = first_living_data_node(p);
     protocol_incident(p, GWTF_INCIDENT_DOWN, node);
     protocol_send(p, node, GWTF_MESSAGE_FENCED, GWTF_PHASE_TRAIN, p->iteration);
-    if (p->living[member->stage] == 0) {
-        protocol_close(p, GWTF_ERROR_STAGE, node);
-        return;
-    }
-    if (is_cut_off(p)) {
+    if (p->living[member->stage] == 0 && !p->rest.began)
+        protocol_rest_begin(p, node);
+    if (!p->rest.began && is_cut_off(p)) {
         protocol_finish(p, GWTF_ERROR_LINK, node);
         return;
     }
-    spread(p, node, found_here, before);
+    if (p->recorder != GWTF_NODE_NONE)
+        spread(p, node, found_here, before);
     if (before != p->recorder)
         protocol_iteration_recorder_lost(p, member->rank);
-    if (member->stage == p->stage)
+    if (member->stage == p->stage && !p->rest.began)
         protocol_aggregation_lost(p, member->rank);
     protocol_transfers_lost(p, node);
+    if (p->rest.began)
+        return;
     protocol_repair_lost(p, node);
     protocol_membership_lost(p, node);
     protocol_snapshot_lost(p);

@@ -208,7 +208,7 @@ static gwtf_status write_snapshot(struct local *local, uint32_t iteration,
         gwtf_stage *stage = local->stage[i];
         status = gwtf_setup_write_stage(setup, gwtf_stage_get_plan(stage), iteration,
                                         gwtf_stage_weights(stage), gwtf_stage_first_moments(stage),
-                                        gwtf_stage_second_moments(stage), &files[i], error);
+                                        gwtf_stage_second_moments(stage), NULL, &files[i], error);
     }
     char snapshots[GWTF_SNAPSHOT_PATH_MAX];
     gwtf_setup_snapshots_path(setup, snapshots, sizeof snapshots);

@@ -344,7 +344,8 @@ static void do_snapshot(struct gwtf_memory *memory, const struct gwtf_work *work
 }
 
 gwtf_status gwtf_memory_write_snapshot(gwtf_memory *memory, uint32_t iteration,
-                                       struct gwtf_snapshot_file *file, struct gwtf_error *error) {
+                                       const double *rest_norm, struct gwtf_snapshot_file *file,
+                                       struct gwtf_error *error) {
     struct copy *copy = &memory->copy;
     pthread_mutex_lock(&copy->lock);
     GWTF_ASSERT(copy->full);
@@ -356,7 +357,7 @@ gwtf_status gwtf_memory_write_snapshot(gwtf_memory *memory, uint32_t iteration,
     else
         status = gwtf_setup_write_stage(memory->setup, gwtf_stage_get_plan(memory->stage),
                                         iteration, values, values + memory->floats,
-                                        values + 2 * memory->floats, file, error);
+                                        values + 2 * memory->floats, rest_norm, file, error);
     pthread_mutex_lock(&copy->lock);
     copy->full = false;
     pthread_cond_signal(&copy->freed);

@@ -63,10 +63,11 @@ int64_t gwtf_memory_probe(gwtf_memory *memory);
 
 /*
  * Writes the stage file from the copy that GWTF_WORK_SNAPSHOT with `writes` made, and frees the
- * copy for the next one. For the snapshot thread. Work that wants to make the next copy waits until
- * then.
+ * copy for the next one; REST_NORM as in gwtf_setup_write_stage. For the snapshot thread. Work that
+ * wants to make the next copy waits until then.
  */
 gwtf_status gwtf_memory_write_snapshot(gwtf_memory *memory, uint32_t iteration,
-                                       struct gwtf_snapshot_file *file, struct gwtf_error *error);
+                                       const double *rest_norm, struct gwtf_snapshot_file *file,
+                                       struct gwtf_error *error);
 
 #endif

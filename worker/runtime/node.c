@@ -152,9 +152,9 @@ static void do_finish(struct node *node, const struct gwtf_action *action) {
     node->status = action->status;
     if (action->status == GWTF_ERROR_STAGE)
         gwtf_error_set(node->error, action->status,
-                       "node %u was lost, the last one of its stage: the run ends; go on from the "
-                       "newest snapshot with --resume",
-                       action->culprit);
+                       "node %u was lost, the last one of its stage: the others wrote theirs to "
+                       "snapshots/rest-%06llu",
+                       action->culprit, (unsigned long long)node->state.iteration);
     else if (action->status == GWTF_ERROR_FENCED)
         gwtf_error_set(node->error, action->status,
                        "the other nodes could not reach this one and go on without it: check its "
@@ -206,6 +206,12 @@ static void note_incident(struct node *node, const struct gwtf_incident *inciden
     case GWTF_INCIDENT_SNAPSHOT:
         write_event(node, "snapshot", incident->iteration, incident->node,
                     "given up: a stage's file was lost with its node");
+        break;
+    case GWTF_INCIDENT_STAGE:
+        snprintf(text, sizeof text,
+                 "stage %u: its last node was lost; the others' weights are being written",
+                 incident->stage);
+        write_event(node, "stage_lost", (uint32_t)node->state.iteration, incident->node, text);
         break;
     }
 }
@@ -347,7 +353,9 @@ static bool handle_compute(struct node *node) {
          * at once. */
         if (done.work.kind == GWTF_WORK_SNAPSHOT && done.work.writes) {
             struct gwtf_writer_job job = {.kind = GWTF_WRITER_STAGE,
-                                          .iteration = done.work.iteration};
+                                          .iteration = done.work.iteration,
+                                          .of_rest = done.work.of_rest,
+                                          .rest_norm = done.work.gradient_norm};
             if (gwtf_writer_push(node->writer, &job) != GWTF_OK)
                 fail(node, GWTF_ERROR_IO,
                      "the disk is too slow for snapshots: check the run's file system");

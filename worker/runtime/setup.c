@@ -379,8 +379,8 @@ static const char *run_name(const struct gwtf_setup *setup) {
 gwtf_status gwtf_setup_write_stage(const struct gwtf_setup *setup,
                                    const struct gwtf_stage_plan *plan, uint64_t step,
                                    const float *weights, const float *first_moments,
-                                   const float *second_moments, struct gwtf_snapshot_file *file,
-                                   struct gwtf_error *error) {
+                                   const float *second_moments, const double *rest_norm,
+                                   struct gwtf_snapshot_file *file, struct gwtf_error *error) {
     char *text = NULL;
     struct gwtf_snapshot_tensor *tensors = NULL;
     /* The list's pointers are not const because it serves loading too; writing only reads. */
@@ -407,6 +407,8 @@ gwtf_status gwtf_setup_write_stage(const struct gwtf_setup *setup,
         .config = text,
         .tensors = tensors,
         .tensors_count = plan->tensors_count,
+        .of_rest = rest_norm != NULL,
+        .gradient_norm = rest_norm != NULL ? *rest_norm : 0,
     };
     char snapshots[GWTF_SNAPSHOT_PATH_MAX];
     gwtf_setup_snapshots_path(setup, snapshots, sizeof snapshots);

@@ -102,14 +102,15 @@ gwtf_status gwtf_setup_restore(const struct gwtf_setup *setup, const char *path,
                                struct gwtf_error *error);
 
 /*
- * Writes the stage file of snapshot STEP from three flat arrays laid out by PLAN. One thread at a
- * time, the one that uses HDF5. Errors: GWTF_ERROR_IO.
+ * Writes the stage file of snapshot STEP from three flat arrays laid out by PLAN; with REST_NORM,
+ * which is of the stage's last gradient, that of the rest when another stage is gone (NULL: of a
+ * snapshot). One thread at a time, the one that uses HDF5. Errors: GWTF_ERROR_IO.
  */
 gwtf_status gwtf_setup_write_stage(const struct gwtf_setup *setup,
                                    const struct gwtf_stage_plan *plan, uint64_t step,
                                    const float *weights, const float *first_moments,
-                                   const float *second_moments, struct gwtf_snapshot_file *file,
-                                   struct gwtf_error *error);
+                                   const float *second_moments, const double *rest_norm,
+                                   struct gwtf_snapshot_file *file, struct gwtf_error *error);
 
 /* DIRECTORY/snapshots of the run. */
 void gwtf_setup_snapshots_path(const struct gwtf_setup *setup, char *path, size_t path_bytes);

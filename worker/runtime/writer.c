@@ -34,7 +34,8 @@ static void hex_from_bytes(const uint8_t *bytes, size_t count, char *hex) {
 static gwtf_status write_stage(struct gwtf_writer *writer, const struct gwtf_writer_job *job,
                                struct gwtf_writer_result *result, struct gwtf_error *error) {
     struct gwtf_snapshot_file file;
-    gwtf_status status = gwtf_memory_write_snapshot(writer->memory, job->iteration, &file, error);
+    gwtf_status status = gwtf_memory_write_snapshot(
+        writer->memory, job->iteration, job->of_rest ? &job->rest_norm : NULL, &file, error);
     if (status == GWTF_OK) {
         result->file.size_bytes = file.size_bytes;
         bytes_from_hex(file.sha256, result->file.sha256, sizeof result->file.sha256);

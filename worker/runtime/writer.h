@@ -28,6 +28,8 @@ struct gwtf_writer_job {
     enum gwtf_writer_kind kind;
     uint32_t iteration;
     const struct gwtf_stage_file *files; /* MANIFEST: live until the result */
+    bool of_rest;                        /* STAGE: as in gwtf_setup_write_stage */
+    double rest_norm;                    /* of_rest */
     struct gwtf_metrics metrics;
     struct gwtf_node_state node;
     struct gwtf_rerouted rerouted;

@@ -415,6 +415,7 @@ static void work_snapshot(gwtf_simulation *simulation, uint32_t index, const str
     if (node->writing != 0)
         simulation_fail(simulation, index, "writes two snapshots at one time");
     node->writing = work->iteration;
+    node->writing_rest = work->of_rest;
     node->writing_weights = node->weights;
     struct simulation_event event = {.at_us = simulation->now_us + simulation->config.write_us,
                                      .kind = SIMULATION_WRITTEN,

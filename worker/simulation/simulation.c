@@ -157,9 +157,11 @@ static gwtf_status create_tables(gwtf_simulation *simulation) {
     simulation->norms = calloc(iterations, sizeof *simulation->norms);
     simulation->data_nodes = calloc(iterations, sizeof *simulation->data_nodes);
     simulation->floats = calloc(config->stages + 1, sizeof *simulation->floats);
+    simulation->rest_written = calloc(config->stages + 1, sizeof *simulation->rest_written);
+    simulation->rest_iterations = calloc(config->stages + 1, sizeof *simulation->rest_iterations);
     if (!simulation->nodes || !simulation->stage_sizes || !simulation->reports ||
         !simulation->weights || !simulation->norms || !simulation->data_nodes ||
-        !simulation->floats)
+        !simulation->floats || !simulation->rest_written || !simulation->rest_iterations)
         return GWTF_ERROR_MEMORY;
     for (size_t i = 0; i < config->nodes_count; i++)
         simulation->nodes[i].config = config->nodes[i];
@@ -227,6 +229,8 @@ void gwtf_simulation_destroy(gwtf_simulation *simulation) {
     free(simulation->norms);
     free(simulation->data_nodes);
     free(simulation->floats);
+    free(simulation->rest_written);
+    free(simulation->rest_iterations);
     free(simulation);
 }
 
@@ -312,6 +316,10 @@ static void bring_written(gwtf_simulation *simulation, const struct simulation_e
     if (event->kind == SIMULATION_WRITTEN) {
         in.file = simulation_file(node->config.stage, node->writing_weights);
         node->writing = 0;
+        if (node->writing_rest && !node->dead && !node->cannot_write) {
+            simulation->rest_written[node->config.stage] = true;
+            simulation->rest_iterations[node->config.stage] = event->iteration;
+        }
     } else if (!node->cannot_write && !node->dead) {
         simulation->totals.snapshots++;
     }
@@ -435,6 +443,13 @@ bool gwtf_simulation_finished(const gwtf_simulation *simulation, gwtf_node_id no
         *status = simulation->nodes[index].status;
     if (culprit)
         *culprit = simulation->nodes[index].culprit;
+    return true;
+}
+
+bool gwtf_simulation_rest(const gwtf_simulation *simulation, uint32_t stage, uint32_t *iteration) {
+    if (stage > simulation->config.stages || !simulation->rest_written[stage])
+        return false;
+    *iteration = simulation->rest_iterations[stage];
     return true;
 }
 

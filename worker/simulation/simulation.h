@@ -176,6 +176,9 @@ const struct gwtf_report *gwtf_simulation_reports(const gwtf_simulation *simulat
 bool gwtf_simulation_finished(const gwtf_simulation *simulation, gwtf_node_id node,
                               gwtf_status *status, gwtf_node_id *culprit);
 
+/* Whether STAGE's weights have been written when another stage was gone, and of which ITERATION. */
+bool gwtf_simulation_rest(const gwtf_simulation *simulation, uint32_t stage, uint32_t *iteration);
+
 struct gwtf_protocol_view gwtf_simulation_get_view(const gwtf_simulation *simulation,
                                                    gwtf_node_id node);
 

@@ -111,6 +111,7 @@ struct simulation_node {
     uint32_t stepped;
     uint32_t hashed;
     uint32_t writing; /* iteration of the copy that is being written; 0: none */
+    bool writing_rest;
     uint64_t writing_weights;
     gwtf_time_us timer_us;    /* an event is in the queue */
     gwtf_time_us deadline_us; /* what the protocol wants */
@@ -155,8 +156,10 @@ struct gwtf_simulation {
     uint64_t *data_nodes; /* by iteration from the first: bit by rank, of those counted; 0: unknown
                            */
     double *norms;        /* by iteration from the first: of the whole gradient */
-    uint64_t *floats;     /* by stage */
-    uint32_t manifested;  /* the newest */
+    bool *rest_written;   /* by stage */
+    uint32_t *rest_iterations; /* by stage */
+    uint64_t *floats;          /* by stage */
+    uint32_t manifested;       /* the newest */
     uint32_t manifest_writer;
     uint32_t reporter; /* of the newest report */
 };
