@@ -136,6 +136,53 @@ gwtf_status gwtf_snapshot_glance(const char *snapshots, struct gwtf_snapshot_inf
 gwtf_status gwtf_snapshot_load(const char *path, struct gwtf_snapshot_tensor *tensors,
                                size_t tensors_count, struct gwtf_error *error);
 
+/* What a lost stage is made of. */
+enum gwtf_snapshot_lost {
+    /* the newest whole snapshot's file of it */
+    GWTF_SNAPSHOT_LOST_SNAPSHOT,
+    /*
+     * The nearest relay stages on both sides that are there, or the one: each block is the average
+     * of theirs at its depth, weighted by the norms of their last gradients (CheckFree, arXiv
+     * 2506.15461). Its moments are zero. The data nodes' stage is taken from the snapshot.
+     */
+    GWTF_SNAPSHOT_LOST_NEIGHBOURS
+};
+
+/* The layers of a stage; 0 and 0 for the data nodes'. */
+struct gwtf_snapshot_part {
+    uint32_t first_layer;
+    uint32_t layers;
+};
+
+struct gwtf_snapshot_plan {
+    enum gwtf_snapshot_lost lost;
+    uint32_t stages;
+    const struct gwtf_snapshot_part *parts; /* [stages + 1] */
+    uint64_t step_most;                     /* the made snapshot's step is not above it */
+    uint32_t keep;                          /* as in gwtf_snapshot_write_manifest */
+};
+
+#define GWTF_SNAPSHOT_HOW_MAX 512
+
+/*
+ * Makes a whole snapshot of the newest SNAPSHOTS/rest-NNNNNN and, for each stage that has no file
+ * in it, of PLAN->lost; of the neighbours where there is no snapshot. Its step is the rest's; where
+ * files are of two steps, the older one. When the newest whole snapshot is as new, it is taken as
+ * it is. INFO is of the snapshot, HOW says what was done about lost stages. Errors:
+ * GWTF_ERROR_MISSING when there is no rest, or nothing that a lost stage could be made of;
+ * GWTF_ERROR_UNSUPPORTED when the snapshot has other stages; and as of gwtf_snapshot_write_stage
+ * and _verify.
+ */
+gwtf_status gwtf_snapshot_compose(const char *snapshots, const struct gwtf_snapshot_plan *plan,
+                                  struct gwtf_snapshot_info *info, char how[GWTF_SNAPSHOT_HOW_MAX],
+                                  struct gwtf_error *error);
+
+/* The path of the newest SNAPSHOTS/rest-NNNNNN; false: there is none. */
+bool gwtf_snapshot_rest_newest(const char *snapshots, char path[GWTF_SNAPSHOT_PATH_MAX]);
+
+/* Removes them all. Errors: GWTF_ERROR_IO. */
+gwtf_status gwtf_snapshot_remove_rests(const char *snapshots, struct gwtf_error *error);
+
 /* One line of `gwtf inspect`. */
 struct gwtf_snapshot_tensor_summary {
     const char *name;

@@ -1,7 +1,7 @@
 #include "io/snapshot.h"
 
 #include "io/hdf.h"
-#include "io/snapshot_files.h"
+#include "io/snapshot_stage.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -12,8 +12,8 @@
 
 #define ADVICE "use another snapshot, and remove this one"
 
-/* Rank, dimensions and type of a dataset; false when it is no tensor. */
-static bool shape_of(hid_t dataset, uint32_t *rank, uint64_t dims[2], const char **type_name) {
+bool gwtf_snapshot_shape_of(hid_t dataset, uint32_t *rank, uint64_t dims[2],
+                            const char **type_name) {
     hid_t space = H5Dget_space(dataset), type = H5Dget_type(dataset);
     hsize_t found[2] = {0, 0};
     int count = space < 0 ? -1 : H5Sget_simple_extent_ndims(space);
@@ -49,7 +49,7 @@ static gwtf_status read_tensor(hid_t file, const char *path, const char *group,
     uint64_t dims[2] = {0, 0};
     const char *type = "";
     gwtf_status status = GWTF_OK;
-    if (!shape_of(dataset, &rank, dims, &type) || strcmp(type, "float32") != 0)
+    if (!gwtf_snapshot_shape_of(dataset, &rank, dims, &type) || strcmp(type, "float32") != 0)
         status = gwtf_error_set(error, GWTF_ERROR_CORRUPT,
                                 "/%s in '%s' is no float32 tensor: " ADVICE, name, path);
     else if (rank != tensor->rank || dims[0] != tensor->dims[0] ||
@@ -66,8 +66,9 @@ static gwtf_status read_tensor(hid_t file, const char *path, const char *group,
     return status;
 }
 
-static gwtf_status read_all(hid_t file, const char *path, struct gwtf_snapshot_tensor *tensor,
-                            struct gwtf_error *error) {
+gwtf_status gwtf_snapshot_read_tensor(hid_t file, const char *path,
+                                      struct gwtf_snapshot_tensor *tensor,
+                                      struct gwtf_error *error) {
     gwtf_status status = read_tensor(file, path, "weights", tensor, tensor->weights, error);
     if (status == GWTF_OK && tensor->first_moments != NULL)
         status = read_tensor(file, path, "optimizer/m", tensor, tensor->first_moments, error);
@@ -94,7 +95,7 @@ static gwtf_status load_stage(const char *directory, uint32_t stage,
     for (size_t i = 0; i < tensors_count && status == GWTF_OK; i++) {
         if (done[i] || H5Lexists(weights, tensors[i].name, H5P_DEFAULT) <= 0)
             continue;
-        status = read_all(file, path, &tensors[i], error);
+        status = gwtf_snapshot_read_tensor(file, path, &tensors[i], error);
         done[i] = true;
     }
     if (weights >= 0)
@@ -161,7 +162,8 @@ static herr_t visit_tensor(hid_t group, const char *name, const H5L_info_t *link
     hid_t dataset = H5Dopen2(group, name, H5P_DEFAULT);
     uint64_t count = 0;
     float *values = NULL;
-    if (dataset < 0 || !shape_of(dataset, &summary.rank, summary.dims, &summary.type) ||
+    if (dataset < 0 ||
+        !gwtf_snapshot_shape_of(dataset, &summary.rank, summary.dims, &summary.type) ||
         __builtin_mul_overflow(summary.dims[0], summary.dims[1], &count) || count == 0 ||
         count > SIZE_MAX / sizeof *values) {
         walk->status =

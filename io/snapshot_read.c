@@ -1,7 +1,7 @@
 #include "io/snapshot.h"
 
 #include "io/hdf.h"
-#include "io/snapshot_files.h"
+#include "io/snapshot_stage.h"
 #include "share/base/assert.h"
 
 #include <errno.h>
@@ -19,14 +19,7 @@ static gwtf_status corrupt(struct gwtf_error *error, const char *path, const cha
     return gwtf_error_set(error, GWTF_ERROR_CORRUPT, "'%s' %s: " ADVICE, path, what);
 }
 
-/* The attributes of a stage file. */
-struct header {
-    uint64_t version, step, stage, stages, first_layer, layers, width, heads, context, vocabulary,
-        tied_head;
-    char format[32], family[32], precision[32];
-};
-
-static gwtf_status read_header(hid_t file, const char *path, struct header *header,
+static gwtf_status read_header(hid_t file, const char *path, struct gwtf_stage_header *header,
                                struct gwtf_error *error) {
     const struct {
         const char *name;
@@ -71,10 +64,9 @@ static gwtf_status read_header(hid_t file, const char *path, struct header *head
     return GWTF_OK;
 }
 
-/* Opens stage STAGE, and reads its header. *FILE is the caller's to close. */
-static gwtf_status open_stage(const char *directory, uint32_t stage, hid_t *file,
-                              struct header *header, char path[GWTF_FILE_PATH_MAX],
-                              struct gwtf_error *error) {
+gwtf_status gwtf_snapshot_open_stage(const char *directory, uint32_t stage, hid_t *file,
+                                     struct gwtf_stage_header *header,
+                                     char path[GWTF_FILE_PATH_MAX], struct gwtf_error *error) {
     gwtf_snapshot_stage_path(directory, stage, path);
     gwtf_status status = gwtf_hdf_open(path, file, error);
     if (status != GWTF_OK)
@@ -105,9 +97,10 @@ static gwtf_status check_file(const char *path, const struct gwtf_snapshot_file 
 }
 
 /* The stages must be parts of one model, in order. */
-static gwtf_status check_header(const char *path, const struct header *header,
-                                const struct header *first, const struct gwtf_manifest *manifest,
-                                uint32_t stage, uint64_t layers_before, struct gwtf_error *error) {
+static gwtf_status check_header(const char *path, const struct gwtf_stage_header *header,
+                                const struct gwtf_stage_header *first,
+                                const struct gwtf_manifest *manifest, uint32_t stage,
+                                uint64_t layers_before, struct gwtf_error *error) {
     bool same = header->width == first->width && header->heads == first->heads &&
                 header->context == first->context && header->vocabulary == first->vocabulary &&
                 header->tied_head == first->tied_head &&
@@ -126,7 +119,7 @@ static gwtf_status check_header(const char *path, const struct header *header,
 
 static gwtf_status verify_files(const char *path, const struct gwtf_manifest *manifest,
                                 struct gwtf_snapshot_info *info, struct gwtf_error *error) {
-    struct header first = {0}, header = {0};
+    struct gwtf_stage_header first = {0}, header = {0};
     uint64_t layers = 0;
     for (uint32_t stage = 0; stage <= manifest->stages; stage++) {
         char file_path[GWTF_FILE_PATH_MAX];
@@ -134,7 +127,7 @@ static gwtf_status verify_files(const char *path, const struct gwtf_manifest *ma
         gwtf_snapshot_stage_path(path, stage, file_path);
         gwtf_status status = check_file(file_path, &manifest->files[stage], error);
         if (status == GWTF_OK)
-            status = open_stage(path, stage, &file, &header, file_path, error);
+            status = gwtf_snapshot_open_stage(path, stage, &file, &header, file_path, error);
         if (status != GWTF_OK)
             return status;
         H5Fclose(file);
