@@ -361,6 +361,17 @@ static void at_most_one_side_of_a_random_cut_goes_on(void) {
     expect(one_side_goes_on, NULL);
 }
 
+/* Seed 1795323360009: five of the smaller side's six nodes stepped when they had missed a few of
+ * the other side's seven, forgot those, and did not see in the rest that they were cut off. */
+static void a_side_that_learns_of_a_cut_in_parts_does_not_step_on_its_own(void) {
+    CU_ASSERT_TRUE(one_side_goes_on(1795323360009, NULL));
+}
+
+/* Seed 5000000000311 has stages without parameters, whose norm tells of no data node. */
+static void the_simulator_takes_reports_of_models_without_parameters(void) {
+    CU_ASSERT_TRUE(one_side_goes_on(5000000000311, NULL));
+}
+
 /* Nobody but those that are suspected ends, and they know why. */
 static bool fences_the_suspected(uint64_t seed, const struct mix *mix) {
     struct gwtf_random random;
@@ -519,6 +530,8 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_data_node_sends_the_gradient_of_a_pass_again_while_the_next_is_out),
         GWTF_TEST(a_crash_in_backward_repeats_one_stage_or_the_pipeline),
         GWTF_TEST(at_most_one_side_of_a_random_cut_goes_on),
+        GWTF_TEST(a_side_that_learns_of_a_cut_in_parts_does_not_step_on_its_own),
+        GWTF_TEST(the_simulator_takes_reports_of_models_without_parameters),
         GWTF_TEST(a_random_suspicion_costs_the_suspected_node_alone),
         GWTF_TEST(who_has_taken_the_last_step_still_hears_of_losses),
         GWTF_TEST(a_random_lost_stage_leaves_a_file_of_every_other_one),

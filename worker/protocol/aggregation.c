@@ -584,8 +584,9 @@ static void sum_norm(const gwtf_protocol *p, struct protocol_round *round) {
 
 static void become_durable(gwtf_protocol *p) {
     struct protocol_round *round = current_round(p);
+    bool is_agreed = all_complete(p) && protocol_view_is_confirmed(p);
     if (p->aggregation != AGGREGATION_COMPLETE || p->attempt != p->view ||
-        round->norms[p->stage].here || (!all_complete(p) && !somebody_stepped(p)))
+        round->norms[p->stage].here || (!is_agreed && !somebody_stepped(p)))
         return;
     sum_norm(p, round);
     const struct protocol_norm *norm = &round->norms[p->stage];

@@ -70,8 +70,11 @@ enum gwtf_message_kind {
     GWTF_MESSAGE_WRITE,
     /* that snapshot's manifest is there, or will never be; from the recorder */
     GWTF_MESSAGE_RECORDED,
-    /* down.node is down; from whoever found it to the recorder, and from there to all */
+    /* down.node is down; from whoever found it to the recorder, and from there to all, twice: that
+     * it is, and that all living nodes know */
     GWTF_MESSAGE_DOWN,
+    /* down.number: of a DOWN that the recorder has sent, which is known here; the answer to it */
+    GWTF_MESSAGE_DOWN_KNOWN,
     /* you have been declared down: nothing of you is taken any more */
     GWTF_MESSAGE_FENCED,
     /* close: the run is over, leave */
@@ -173,6 +176,8 @@ struct gwtf_message {
         } restart;
         struct {
             gwtf_node_id node;
+            uint32_t number;    /* the recorder's, growing; 0: wants no answer */
+            uint32_t confirmed; /* all living nodes know */
         } down;
         struct {
             uint32_t stage;

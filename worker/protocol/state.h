@@ -25,8 +25,12 @@ struct protocol_member {
     uint32_t rank;      /* among the nodes of its stage, by id */
     uint32_t neighbour; /* index of its figures, or PROTOCOL_NONE */
     bool down;
-    bool down_since_commit; /* since this node's last step */
-    bool spread_wanted;     /* recorder: the others are to be told that it is down */
+    bool confirmed;         /* down: all living nodes know, as the recorder says */
+    bool down_since_commit; /* since this node's last step, or not confirmed at it */
+    /* Recorder: the others are to be told that it is down, and that all know. */
+    bool spread_wanted;
+    bool confirm_wanted;
+    uint32_t known; /* recorder: number of the newest loss that it has answered to */
     /* rest.c: the iteration that its weights are after, as it says, and that step's norm. */
     bool rest_heard;
     uint32_t rest_iteration;
@@ -262,7 +266,10 @@ struct gwtf_protocol {
     uint32_t *living;      /* by stage: nodes not known to be down */
     uint32_t living_count; /* in all stages */
     uint32_t lost_unreported;
-    bool spread_pending;   /* more losses are to be told */
+    bool spread_pending;  /* more losses are to be told */
+    bool losses_pending;  /* recorder: of some loss not all have been told all */
+    uint32_t losses_told; /* recorder: the newest one's number, which so many have answered to */
+    uint32_t losses_known;
     uint32_t first_living; /* rank of this stage's first living node */
     uint64_t share_offset; /* this node's, of config.gradient_floats */
     uint64_t share_count;
@@ -371,6 +378,8 @@ void protocol_view_down(gwtf_protocol *p, gwtf_node_id node, bool found_here);
 void protocol_view_message(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message);
 void protocol_view_committed(gwtf_protocol *p); /* this node has stepped */
 void protocol_view_advance(gwtf_protocol *p);
+/* All living nodes know of all losses of this stage. */
+bool protocol_view_is_confirmed(const gwtf_protocol *p);
 bool protocol_is_down(const gwtf_protocol *p, gwtf_node_id node);
 /* Among the nodes of this stage. */
 bool protocol_replica_is_down(const gwtf_protocol *p, uint32_t rank);

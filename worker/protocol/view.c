@@ -7,11 +7,17 @@
  * lost, the next data node is the recorder, and is told all that each node knows.
  *
  * A cut through the middle: on both sides all of the others are down. The larger side goes on; of
- * two equal ones, the one with the recorder. A node ends when since its last step so many were lost
- * that they could go on without it, as the larger side. This holds where both sides saw the same
- * members at their last step; a cut that comes together with other losses may end both sides, and a
- * cut into three may end all. A larger part of the run that really dies at one moment, with a node
- * of every stage in it, looks like a cut: the run then ends, and is restarted from its snapshot.
+ * two equal ones, the one with the recorder. A node ends when so many were lost that they could go
+ * on without it, as the larger side. Each side learns of that loss by loss, and must not step
+ * meanwhile as if it had lost a few: so nodes answer the recorder that they know of a loss, and
+ * when all that it takes for living have, it tells all that the loss is confirmed. The recorder of
+ * the side that must end never gets there. A stage that has lost a replica takes its sum for agreed
+ * only when all of its losses are confirmed (aggregation.c), and a loss counts as one of a cut
+ * until the step after it is confirmed.
+ *
+ * A cut that comes together with other losses may end both sides, and a cut into three may end all.
+ * A larger part of the run that really dies at one moment, with a node of every stage in it, looks
+ * like a cut: the run then ends, and is restarted from its snapshot.
  */
 #include "worker/protocol/state.h"
 
@@ -24,8 +30,19 @@ bool protocol_replica_is_down(const gwtf_protocol *p, uint32_t rank) {
     return p->members[p->stage_members[p->stage_first[p->stage] + rank]].down;
 }
 
-static void tell_down(gwtf_protocol *p, gwtf_node_id to, gwtf_node_id node) {
-    protocol_send(p, to, GWTF_MESSAGE_DOWN, GWTF_PHASE_TRAIN, p->iteration)->body.down.node = node;
+bool protocol_view_is_confirmed(const gwtf_protocol *p) {
+    const uint32_t *first = &p->stage_members[p->stage_first[p->stage]];
+    for (uint32_t rank = 0; rank < p->replicas; rank++)
+        if (p->members[first[rank]].down && !p->members[first[rank]].confirmed)
+            return false;
+    return true;
+}
+
+static struct gwtf_message *tell_down(gwtf_protocol *p, gwtf_node_id to, gwtf_node_id node) {
+    struct gwtf_message *message =
+        protocol_send(p, to, GWTF_MESSAGE_DOWN, GWTF_PHASE_TRAIN, p->iteration);
+    message->body.down.node = node;
+    return message;
 }
 
 static gwtf_node_id first_living_data_node(const gwtf_protocol *p) {
@@ -35,7 +52,8 @@ static gwtf_node_id first_living_data_node(const gwtf_protocol *p) {
     return GWTF_NODE_NONE;
 }
 
-/* The nodes lost since the last step could go on without this one, and have the better right to. */
+/* The nodes lost since the last step, or not confirmed at it, could go on without this one, and
+ * have the better right to. */
 static bool is_cut_off(const gwtf_protocol *p) {
     uint32_t lost = 0, stages = 0;
     bool covered[GWTF_STAGES_MAX + 1] = {false}, had_recorder = false, is_first = true;
@@ -59,10 +77,11 @@ static bool is_cut_off(const gwtf_protocol *p) {
 
 static void spread(gwtf_protocol *p, gwtf_node_id node, bool found_here, gwtf_node_id before) {
     if (p->recorder == p->config.self) {
-        p->members[protocol_member_find(p, node)].spread_wanted = true;
-        if (before != p->recorder)
-            for (uint32_t i = 0; i < p->config.members_count; i++)
-                p->members[i].spread_wanted = p->members[i].down;
+        uint32_t lost = protocol_member_find(p, node);
+        p->losses_pending = true;
+        for (uint32_t i = 0; i < p->config.members_count; i++)
+            if (i == lost || (before != p->recorder && p->members[i].down))
+                p->members[i].spread_wanted = p->members[i].confirm_wanted = true;
         return;
     }
     if (before == p->recorder && found_here)
@@ -108,39 +127,79 @@ void protocol_view_down(gwtf_protocol *p, gwtf_node_id node, bool found_here) {
     protocol_snapshot_lost(p);
 }
 
+/* PEER knows of the losses up to NUMBER. */
+static void note_known(gwtf_protocol *p, gwtf_node_id peer, uint32_t number) {
+    struct protocol_member *member = &p->members[protocol_member_find(p, peer)];
+    if (number <= member->known || number > p->losses_told)
+        return;
+    member->known = number;
+    p->losses_known += number == p->losses_told;
+}
+
+static void take_down(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message) {
+    uint32_t member = protocol_member_find(p, message->body.down.node);
+    protocol_view_down(p, message->body.down.node, false);
+    if (p->finished || member == PROTOCOL_NONE)
+        return;
+    if (message->body.down.confirmed)
+        p->members[member].confirmed = true;
+    if (message->body.down.number > 0)
+        protocol_send(p, peer, GWTF_MESSAGE_DOWN_KNOWN, GWTF_PHASE_TRAIN, p->iteration)
+            ->body.down.number = message->body.down.number;
+}
+
 void protocol_view_message(gwtf_protocol *p, gwtf_node_id peer,
                            const struct gwtf_message *message) {
-    bool about_self =
-        message->kind == GWTF_MESSAGE_FENCED || message->body.down.node == p->config.self;
-    if (about_self)
+    if (message->kind == GWTF_MESSAGE_DOWN_KNOWN)
+        note_known(p, peer, message->body.down.number);
+    else if (message->kind == GWTF_MESSAGE_FENCED || message->body.down.node == p->config.self)
         protocol_finish(p, GWTF_ERROR_FENCED, peer);
     else
-        protocol_view_down(p, message->body.down.node, false);
+        take_down(p, peer, message);
 }
 
 void protocol_view_committed(gwtf_protocol *p) {
     for (uint32_t i = 0; i < p->config.members_count; i++)
-        p->members[i].down_since_commit = false;
+        if (!p->members[i].down || p->members[i].confirmed)
+            p->members[i].down_since_commit = false;
+}
+
+static void tell_all(gwtf_protocol *p, gwtf_node_id node, uint32_t number, bool confirmed) {
+    for (uint32_t to = 0; to < p->config.members_count; to++) {
+        if (to == p->self || p->members[to].down)
+            continue;
+        struct gwtf_message *message = tell_down(p, p->members[to].node, node);
+        message->body.down.number = number;
+        message->body.down.confirmed = confirmed;
+    }
+}
+
+/* Tells all of one loss of which they are to be told, or to be told again; false: there is none. */
+static bool tell_one(gwtf_protocol *p, bool confirmed) {
+    for (uint32_t i = 0; i < p->config.members_count; i++) {
+        struct protocol_member *member = &p->members[i];
+        bool *wanted = confirmed ? &member->confirm_wanted : &member->spread_wanted;
+        if (!*wanted)
+            continue;
+        *wanted = false;
+        if (confirmed) {
+            member->confirmed = true;
+        } else {
+            p->losses_told++;
+            p->losses_known = 0;
+        }
+        tell_all(p, member->node, confirmed ? 0 : p->losses_told, confirmed);
+        return true;
+    }
+    return false;
 }
 
 /* One loss in a step, which bounds the step's messages. */
 void protocol_view_advance(gwtf_protocol *p) {
     p->spread_pending = false;
-    if (p->recorder != p->config.self)
+    if (!p->losses_pending || p->recorder != p->config.self)
         return;
-    bool told = false;
-    for (uint32_t i = 0; i < p->config.members_count; i++) {
-        struct protocol_member *member = &p->members[i];
-        if (!member->spread_wanted)
-            continue;
-        if (told) {
-            p->spread_pending = true;
-            return;
-        }
-        told = true;
-        member->spread_wanted = false;
-        for (uint32_t to = 0; to < p->config.members_count; to++)
-            if (to != p->self && to != i && !p->members[to].down)
-                tell_down(p, p->members[to].node, member->node);
-    }
+    bool all_know = p->losses_known + 1 == p->living_count;
+    p->spread_pending = tell_one(p, false) || (all_know && tell_one(p, true));
+    p->losses_pending = p->spread_pending || !all_know;
 }

@@ -111,6 +111,13 @@ static void find_data_nodes(const gwtf_simulation *simulation, uint64_t *living,
     }
 }
 
+static bool has_floats(const gwtf_simulation *simulation) {
+    for (uint32_t stage = 0; stage <= simulation->config.stages; stage++)
+        if (simulation->floats[stage] > 0)
+            return true;
+    return false;
+}
+
 /* The first step of ITERATION: finds the data nodes whose microbatches make it up, and with them
  * what all weights should be after it. */
 static bool learn_weights(gwtf_simulation *simulation, uint32_t iteration, double norm) {
@@ -131,7 +138,8 @@ static bool learn_weights(gwtf_simulation *simulation, uint32_t iteration, doubl
         after[stage] = simulation_mix(before[stage], sums[stage]);
     uint32_t row = iteration - simulation->config.first_iteration;
     simulation->norms[row] = norm;
-    simulation->data_nodes[row] = living | subset;
+    /* Without gradients the norm is that of any of them. */
+    simulation->data_nodes[row] = has_floats(simulation) ? living | subset : 0;
     simulation->weights_known++;
     return true;
 }
