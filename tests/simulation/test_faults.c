@@ -31,11 +31,30 @@ static uint32_t pick(struct gwtf_random *random, uint32_t low, uint32_t high) {
     return low + (uint32_t)gwtf_random_below(random, high - low + 1);
 }
 
-/* How long the cluster takes undisturbed. */
+/* What the kinds of schedules do with a random cluster before its undisturbed run. */
+static uint64_t run_key(uint64_t seed) {
+    const struct gwtf_simulation_config *config = &cluster->config;
+    uint64_t key = gwtf_random_key(seed, config->last_iteration);
+    return gwtf_random_key(gwtf_random_key(key, config->policy), config->recovery);
+}
+
+/* How long the cluster takes undisturbed. Several kinds have that run in common: it is done once.
+ */
 static gwtf_time_us undisturbed_us(uint64_t seed) {
+    static struct {
+        uint64_t key;
+        gwtf_time_us us; /* 0: not known */
+    } known[16384], *entry;
+    uint64_t key = run_key(seed);
+    entry = &known[key % (sizeof known / sizeof known[0])];
+    if (entry->us > 0 && entry->key == key)
+        return entry->us;
     gwtf_simulation *simulation = cluster_start(cluster);
     CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
-    CU_ASSERT(cluster_run(cluster, simulation, GWTF_OK, seed));
+    bool good = cluster_run(cluster, simulation, GWTF_OK, seed);
+    CU_ASSERT(good);
+    entry->key = key;
+    entry->us = good ? gwtf_simulation_get_totals(simulation).now_us : 0;
     gwtf_time_us now_us = gwtf_simulation_get_totals(simulation).now_us;
     gwtf_simulation_destroy(simulation);
     return now_us;
@@ -49,9 +68,13 @@ static bool may_go(const bool *gone, size_t victim) {
     return false;
 }
 
+static uint64_t traces; /* of all runs with faults so far */
+
 /* Runs to the end; all nodes that were not to go must end well. */
 static bool run_to_end(gwtf_simulation *simulation, const bool *gone, uint64_t seed) {
-    if (gwtf_simulation_run(simulation, GWTF_TIME_NEVER) != GWTF_OK) {
+    gwtf_status ran = gwtf_simulation_run(simulation, GWTF_TIME_NEVER);
+    traces = gwtf_random_key(traces, gwtf_simulation_get_totals(simulation).trace);
+    if (ran != GWTF_OK) {
         const char *why = gwtf_simulation_failure(simulation);
         fprintf(stderr, "seed %llu: %s\n", (unsigned long long)seed, why ? why : "no memory");
         return false;
@@ -194,6 +217,8 @@ static void expect(bool (*holds)(uint64_t seed, const struct mix *mix), const st
             fprintf(stderr, "SEED=%llu COUNT=1 repeats it\n", (unsigned long long)seed);
         wrong += !good;
     }
+    if (getenv("TRACES"))
+        fprintf(stderr, "traces %016llx\n", (unsigned long long)traces);
     CU_ASSERT_EQUAL(wrong, 0);
 }
 
@@ -367,6 +392,12 @@ static void a_side_that_learns_of_a_cut_in_parts_does_not_step_on_its_own(void) 
     CU_ASSERT_TRUE(one_side_goes_on(1795323360009, NULL));
 }
 
+/* Seed 7000000000295: the recorder missed a data node's DONE of the last validation no more, and
+ * ended the run, when others of its side still took that data node for living. */
+static void who_is_behind_in_validation_ends_when_it_has_ended_too(void) {
+    CU_ASSERT_TRUE(one_side_goes_on(7000000000295, NULL));
+}
+
 /* Seed 5000000000311 has stages without parameters, whose norm tells of no data node. */
 static void the_simulator_takes_reports_of_models_without_parameters(void) {
     CU_ASSERT_TRUE(one_side_goes_on(5000000000311, NULL));
@@ -531,6 +562,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_crash_in_backward_repeats_one_stage_or_the_pipeline),
         GWTF_TEST(at_most_one_side_of_a_random_cut_goes_on),
         GWTF_TEST(a_side_that_learns_of_a_cut_in_parts_does_not_step_on_its_own),
+        GWTF_TEST(who_is_behind_in_validation_ends_when_it_has_ended_too),
         GWTF_TEST(the_simulator_takes_reports_of_models_without_parameters),
         GWTF_TEST(a_random_suspicion_costs_the_suspected_node_alone),
         GWTF_TEST(who_has_taken_the_last_step_still_hears_of_losses),

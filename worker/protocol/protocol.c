@@ -253,13 +253,21 @@ static void pass_on_close(gwtf_protocol *p, const struct gwtf_message *message) 
 
 static void handle_close(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message) {
     gwtf_status status = (gwtf_status)message->body.close.status;
-    /* A good end is the recorder's to tell. */
+    /* A good end is the recorder's to tell, which may have been ahead of this node in validation.
+     */
     bool is_good = status == GWTF_OK || status == GWTF_ERROR_INTERRUPTED;
-    if (is_good && !(p->ended && p->snapshot_wanted == 0))
+    p->close = *message;
+    p->close_awaits_end = is_good && !(p->ended && p->snapshot_wanted == 0);
+    if (p->close_awaits_end)
         return;
     (void)peer;
     pass_on_close(p, message);
     protocol_finish(p, status, message->body.close.culprit);
+}
+
+static void close_advance(gwtf_protocol *p) {
+    if (p->close_awaits_end && p->ended && p->snapshot_wanted == 0)
+        handle_close(p, GWTF_NODE_NONE, &p->close);
 }
 
 static void handle_done(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message) {
@@ -435,6 +443,7 @@ static void advance(gwtf_protocol *p) {
         protocol_snapshot_advance,
         protocol_routing_advance,
         protocol_schedule_advance,
+        close_advance,
     };
     for (size_t i = 0; i < sizeof concepts / sizeof concepts[0] && !p->finished; i++)
         concepts[i](p);

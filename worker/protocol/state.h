@@ -312,6 +312,7 @@ struct gwtf_protocol {
     struct protocol_transfer *transfers;
     uint32_t transfers_max;
     uint32_t transfers_used;
+    uint32_t transfers_ever;                    /* those from here on were never used */
     struct gwtf_work works[PROTOCOL_WORKS_MAX]; /* under way, oldest first */
     uint32_t works_count;
     struct protocol_source source;
@@ -324,7 +325,9 @@ struct gwtf_protocol {
     gwtf_status status; /* of FINISH */
     uint32_t iteration;
     enum gwtf_phase phase;
-    bool ended; /* all iterations are done, CLOSE is awaited */
+    bool ended;            /* all iterations are done, CLOSE is awaited */
+    bool close_awaits_end; /* CLOSE came before this node had ended */
+    struct gwtf_message close;
     bool stop_wanted;
     bool stopped;                    /* this iteration is the last, by STOP */
     struct protocol_round rounds[2]; /* by iteration modulo 2 */
@@ -381,7 +384,8 @@ void protocol_view_advance(gwtf_protocol *p);
 /* All living nodes know of all losses of this stage. */
 bool protocol_view_is_confirmed(const gwtf_protocol *p);
 bool protocol_is_down(const gwtf_protocol *p, gwtf_node_id node);
-/* Among the nodes of this stage. */
+/* Among the nodes of a stage, or of this one. */
+bool protocol_rank_is_down(const gwtf_protocol *p, uint32_t stage, uint32_t rank);
 bool protocol_replica_is_down(const gwtf_protocol *p, uint32_t rank);
 
 /* repair.c: what a lost node had. */
