@@ -162,7 +162,7 @@ static const char *check_boundary_transfer(const gwtf_protocol *p,
 static const char *check_transfers(const gwtf_protocol *p) {
     uint32_t used = 0, receives = 0, slot_sends = 0, gradient_sends = 0, reduced_sends = 0;
     uint32_t coming = 0;
-    for (uint32_t i = 0; i < p->transfers_max; i++) {
+    for (uint32_t i = 0; i < p->transfers_ever; i++) {
         const struct protocol_transfer *transfer = &p->transfers[i];
         if (!transfer->used)
             continue;

@@ -169,7 +169,7 @@ void protocol_iteration_restart(gwtf_protocol *p, gwtf_node_id peer,
 bool protocol_iteration_lacks_data_node(const gwtf_protocol *p) {
     const struct protocol_round *round = &p->rounds[p->iteration & 1];
     for (uint32_t rank = 0; round->counts_known && rank < p->data_nodes; rank++)
-        if (round->counts[rank] && protocol_is_down(p, protocol_stage_node(p, 0, rank)))
+        if (round->counts[rank] && protocol_rank_is_down(p, 0, rank))
             return true;
     return false;
 }
@@ -191,7 +191,7 @@ static bool restart(gwtf_protocol *p) {
     struct gwtf_message message = {.kind = GWTF_MESSAGE_RESTART, .iteration = p->iteration};
     message.generation = round->generation;
     for (uint32_t rank = 0; rank < p->data_nodes; rank++)
-        if (!protocol_is_down(p, protocol_stage_node(p, 0, rank)))
+        if (!protocol_rank_is_down(p, 0, rank))
             message.body.restart.data_nodes[rank / 8] =
                 (uint8_t)(message.body.restart.data_nodes[rank / 8] | 1u << (rank % 8));
     set_counts(p, round, message.body.restart.data_nodes);
@@ -251,9 +251,8 @@ static bool is_phase_done(const gwtf_protocol *p, const struct protocol_round *r
     for (uint32_t rank = 0; rank < p->data_nodes; rank++) {
         if (round->dones[p->phase][rank].here)
             continue;
-        bool waits = p->phase == GWTF_PHASE_TRAIN
-                         ? round->counts[rank]
-                         : !protocol_is_down(p, protocol_stage_node(p, 0, rank));
+        bool waits =
+            p->phase == GWTF_PHASE_TRAIN ? round->counts[rank] : !protocol_rank_is_down(p, 0, rank);
         if (waits)
             return false;
     }

@@ -14,9 +14,10 @@
 
 uint32_t protocol_member_find(const gwtf_protocol *p, gwtf_node_id node) {
     size_t low = 0, high = p->config.members_count;
-    /* Mostly ids count up from 0. */
-    if (node < high && p->members[node].node == node)
-        return node;
+    /* Mostly ids are even: where it then would lie. */
+    uint64_t guess = (uint64_t)node * high / ((uint64_t)p->members[high - 1].node + 1);
+    if (guess < high && p->members[guess].node == node)
+        return (uint32_t)guess;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         if (p->members[middle].node < node)

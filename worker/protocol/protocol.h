@@ -203,13 +203,17 @@ struct gwtf_event {
     enum gwtf_event_kind kind;
     gwtf_time_us now_us;
     gwtf_node_id peer;
-    struct gwtf_message message;
+    uint32_t iteration;
     uint64_t ticket;
     gwtf_status status;
-    struct gwtf_work work;
-    struct gwtf_work_result result;
-    uint32_t iteration;
-    struct gwtf_stage_file file;
+    union { /* what KIND does not name is not there */
+        struct gwtf_message message;
+        struct {
+            struct gwtf_work work;
+            struct gwtf_work_result result;
+        };
+        struct gwtf_stage_file file;
+    };
 };
 
 /* What the recorder knows of an iteration when it has ended. */
@@ -290,20 +294,25 @@ enum gwtf_action_kind {
 struct gwtf_action {
     enum gwtf_action_kind kind;
     gwtf_node_id to;
-    struct gwtf_message message;
-    struct gwtf_payload payload;
     uint64_t ticket;
     uint32_t iteration;
-    uint64_t hash;
     gwtf_status status;
     gwtf_node_id culprit; /* FINISH with an error: the node that it is about, or GWTF_NODE_NONE */
     uint32_t slot;
     uint32_t kept;
-    struct gwtf_incident incident;
-    struct gwtf_work work;
-    struct gwtf_reroute reroute;
-    const struct gwtf_report *report;    /* lives until the next step */
-    const struct gwtf_stage_file *files; /* MANIFEST: [0..stages]; lives until MANIFEST_WRITTEN */
+    union { /* what KIND does not name is not there */
+        struct {
+            struct gwtf_payload payload;
+            struct gwtf_message message;
+        };
+        struct gwtf_work work;
+        struct gwtf_incident incident;
+        struct gwtf_reroute reroute;
+        uint64_t hash;
+        const struct gwtf_report *report; /* lives until the next step */
+        const struct gwtf_stage_file
+            *files; /* MANIFEST: [0..stages]; lives until MANIFEST_WRITTEN */
+    };
 };
 
 /* Filled by a step. ACTIONS is the caller's array of gwtf_protocol_actions_max entries. */

@@ -17,6 +17,8 @@ static uint64_t open_transfer(gwtf_protocol *p, gwtf_node_id peer,
     while (p->transfers[index].used)
         index++;
     struct protocol_transfer *transfer = &p->transfers[index];
+    if (index >= p->transfers_ever)
+        p->transfers_ever = index + 1;
     p->transfers_used++;
     transfer->used = true;
     transfer->receives = receives;
@@ -68,7 +70,7 @@ bool protocol_transfer_end(gwtf_protocol *p, uint64_t ticket, bool receives,
 }
 
 void protocol_transfers_lost(gwtf_protocol *p, gwtf_node_id peer) {
-    for (uint32_t i = 0; i < p->transfers_max; i++) {
+    for (uint32_t i = 0; i < p->transfers_ever; i++) {
         struct protocol_transfer *transfer = &p->transfers[i];
         if (!transfer->used || transfer->peer != peer)
             continue;
@@ -89,7 +91,7 @@ void protocol_transfers_lost(gwtf_protocol *p, gwtf_node_id peer) {
 }
 
 void protocol_transfers_move(gwtf_protocol *p, uint32_t from, uint32_t to) {
-    for (uint32_t i = 0; i < p->transfers_max; i++) {
+    for (uint32_t i = 0; i < p->transfers_ever; i++) {
         struct protocol_transfer *transfer = &p->transfers[i];
         if (transfer->used && transfer->payload.kind == GWTF_PAYLOAD_BOUNDARY &&
             transfer->payload.slot == from)

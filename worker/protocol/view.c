@@ -26,8 +26,12 @@ bool protocol_is_down(const gwtf_protocol *p, gwtf_node_id node) {
     return member == PROTOCOL_NONE || p->members[member].down;
 }
 
+bool protocol_rank_is_down(const gwtf_protocol *p, uint32_t stage, uint32_t rank) {
+    return p->members[p->stage_members[p->stage_first[stage] + rank]].down;
+}
+
 bool protocol_replica_is_down(const gwtf_protocol *p, uint32_t rank) {
-    return p->members[p->stage_members[p->stage_first[p->stage] + rank]].down;
+    return protocol_rank_is_down(p, p->stage, rank);
 }
 
 bool protocol_view_is_confirmed(const gwtf_protocol *p) {
@@ -47,7 +51,7 @@ static struct gwtf_message *tell_down(gwtf_protocol *p, gwtf_node_id to, gwtf_no
 
 static gwtf_node_id first_living_data_node(const gwtf_protocol *p) {
     for (uint32_t rank = 0; rank < p->data_nodes; rank++)
-        if (!protocol_is_down(p, protocol_stage_node(p, 0, rank)))
+        if (!protocol_rank_is_down(p, 0, rank))
             return protocol_stage_node(p, 0, rank);
     return GWTF_NODE_NONE;
 }

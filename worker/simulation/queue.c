@@ -5,12 +5,20 @@
 #include "worker/simulation/state.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define CHILDREN 4
 
 static bool is_before(const struct simulation_queue_entry *a,
                       const struct simulation_queue_entry *b) {
     return a->at_us != b->at_us ? a->at_us < b->at_us : a->sequence < b->sequence;
+}
+
+/* Most events are small. */
+static void copy(struct simulation_event *to, const struct simulation_event *from) {
+    bool is_whole = from->kind == SIMULATION_MESSAGE || from->kind == SIMULATION_FAULT ||
+                    from->kind == SIMULATION_PEER_DOWN;
+    memcpy(to, from, is_whole ? sizeof *to : offsetof(struct simulation_event, message));
 }
 
 static bool grow(struct simulation_queue *queue) {
@@ -39,7 +47,7 @@ bool simulation_queue_push(struct simulation_queue *queue, const struct simulati
     uint32_t place = queue->unused[queue->count];
     struct simulation_queue_entry added = {
         .at_us = event->at_us, .sequence = queue->sequence++, .place = place};
-    queue->events[place] = *event;
+    copy(&queue->events[place], event);
     size_t at = queue->count++;
     while (at > 0 && is_before(&added, &queue->heap[(at - 1) / CHILDREN])) {
         queue->heap[at] = queue->heap[(at - 1) / CHILDREN];
@@ -57,7 +65,7 @@ bool simulation_queue_pop(struct simulation_queue *queue, struct simulation_even
     if (queue->count == 0)
         return false;
     uint32_t place = queue->heap[0].place;
-    *event = queue->events[place];
+    copy(event, &queue->events[place]);
     struct simulation_queue_entry last = queue->heap[--queue->count];
     queue->unused[queue->count] = place;
     size_t at = 0;

@@ -26,9 +26,11 @@ bool simulation_failed(const gwtf_simulation *simulation) {
 
 uint32_t simulation_find(const gwtf_simulation *simulation, gwtf_node_id node) {
     size_t low = 0, high = simulation->config.nodes_count;
-    /* Mostly ids count up from 0. */
-    if (node < high && simulation->nodes[node].config.node == node)
-        return node;
+    /* Mostly ids are even: where it then would lie. */
+    uint64_t guess =
+        (uint64_t)node * high / ((uint64_t)simulation->nodes[high - 1].config.node + 1);
+    if (guess < high && simulation->nodes[guess].config.node == node)
+        return (uint32_t)guess;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         if (simulation->nodes[middle].config.node < node)
@@ -336,50 +338,40 @@ static void bring_timer(gwtf_simulation *simulation, const struct simulation_eve
         simulation_step(simulation, event->node, &in, SIMULATION_NONE);
     } else if (node->deadline_us != GWTF_TIME_NEVER) {
         /* The deadline has moved since: an event is kept for it, not one for each move. */
-        struct simulation_event later = *event;
-        later.at_us = node->deadline_us;
+        struct simulation_event later = {
+            .at_us = node->deadline_us, .kind = SIMULATION_TIMER, .node = event->node};
         node->timer_us = node->deadline_us;
         simulation_push(simulation, &later);
     }
 }
 
-static void bring(gwtf_simulation *simulation, const struct simulation_event *event) {
+static void bring_start(gwtf_simulation *simulation, const struct simulation_event *event) {
     struct gwtf_event start = {.kind = GWTF_EVENT_START};
+    simulation_step(simulation, event->node, &start, SIMULATION_NONE);
+}
+
+static void bring_peer_down(gwtf_simulation *simulation, const struct simulation_event *event) {
+    if (event->fault.kind == GWTF_SIMULATION_CUT &&
+        !simulation_is_cut(simulation, event->peer, event->node))
+        return; /* both are on the same side by now */
     struct gwtf_event down = {.kind = GWTF_EVENT_PEER_DOWN,
                               .peer = simulation->nodes[event->peer].config.node};
-    switch (event->kind) {
-    case SIMULATION_START:
-        simulation_step(simulation, event->node, &start, SIMULATION_NONE);
-        break;
-    case SIMULATION_MESSAGE:
-        bring_message(simulation, event);
-        break;
-    case SIMULATION_SENT:
-        bring_sent(simulation, event);
-        break;
-    case SIMULATION_RECEIVED:
-        bring_received(simulation, event);
-        break;
-    case SIMULATION_WORKED:
-        bring_worked(simulation, event);
-        break;
-    case SIMULATION_WRITTEN:
-    case SIMULATION_MANIFEST:
-        bring_written(simulation, event);
-        break;
-    case SIMULATION_TIMER:
-        bring_timer(simulation, event);
-        break;
-    case SIMULATION_FAULT:
-        simulation_bring_fault(simulation, event);
-        break;
-    case SIMULATION_PEER_DOWN:
-        if (event->fault.kind == GWTF_SIMULATION_CUT &&
-            !simulation_is_cut(simulation, event->peer, event->node))
-            break; /* both are on the same side by now */
-        simulation_step(simulation, event->node, &down, SIMULATION_NONE);
-        break;
-    }
+    simulation_step(simulation, event->node, &down, SIMULATION_NONE);
+}
+
+static void bring(gwtf_simulation *simulation, const struct simulation_event *event) {
+    static void (*const bringers[])(gwtf_simulation *, const struct simulation_event *) = {
+        [SIMULATION_START] = bring_start,
+        [SIMULATION_MESSAGE] = bring_message,
+        [SIMULATION_SENT] = bring_sent,
+        [SIMULATION_RECEIVED] = bring_received,
+        [SIMULATION_WORKED] = bring_worked,
+        [SIMULATION_WRITTEN] = bring_written,
+        [SIMULATION_MANIFEST] = bring_written,
+        [SIMULATION_TIMER] = bring_timer,
+        [SIMULATION_FAULT] = simulation_bring_fault,
+        [SIMULATION_PEER_DOWN] = bring_peer_down};
+    bringers[event->kind](simulation, event);
 }
 
 static bool is_over(const gwtf_simulation *simulation) {

@@ -35,8 +35,10 @@ struct simulation_event {
     uint32_t peer; /* index */
     uint32_t transfer;
     uint32_t iteration;
-    struct gwtf_message message;
-    struct gwtf_simulation_fault fault;
+    union {
+        struct gwtf_message message;        /* MESSAGE */
+        struct gwtf_simulation_fault fault; /* FAULT; PEER_DOWN, else zero */
+    };
 };
 
 struct simulation_queue_entry {
