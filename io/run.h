@@ -50,8 +50,9 @@ struct gwtf_metrics {
     double learning_rate;
 };
 
-/* Appends one line to metrics.jsonl, on a line of its own even when the last one was cut. Errors:
- * GWTF_ERROR_IO, GWTF_ERROR_MEMORY. */
+/* Appends one line to metrics.jsonl, on a line of its own even when the last one was cut; nothing
+ * when the last one is of this iteration or a later one: who takes the place of a lost recorder
+ * cannot know whether that one came to write its last. Errors: GWTF_ERROR_IO, GWTF_ERROR_MEMORY. */
 gwtf_status gwtf_run_append_metrics(const char *directory, const struct gwtf_metrics *metrics,
                                     struct gwtf_error *error);
 

@@ -5,6 +5,7 @@
 #include "io/json.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -55,32 +56,6 @@ static void set_text(json_t *object, const char *key, const char *text) {
     gwtf_json_repair_text(copy);
     json_object_set_new(object, key, json_string(copy));
     free(copy);
-}
-
-gwtf_status gwtf_run_append_metrics(const char *directory, const struct gwtf_metrics *metrics,
-                                    struct gwtf_error *error) {
-    json_t *object = json_object();
-    set_count(object, "iteration", metrics->iteration);
-    set_real(object, "loss", metrics->loss);
-    set_real(object, "validation_loss", metrics->validation_loss);
-    set_count(object, "tokens", metrics->tokens);
-    set_real(object, "seconds", metrics->seconds);
-    set_real(object, "tokens_per_second", metrics->tokens_per_second);
-    set_count(object, "microbatches", metrics->microbatches);
-    set_count(object, "nodes", metrics->nodes);
-    json_t *utilisation = json_array();
-    for (uint32_t i = 0; i < metrics->stages && i < GWTF_RUN_STAGES_MAX; i++)
-        json_array_append_new(utilisation, isfinite(metrics->stage_utilisation[i])
-                                               ? json_real(metrics->stage_utilisation[i])
-                                               : json_null());
-    json_object_set_new(object, "stage_utilisation", utilisation);
-    set_count(object, "joined", metrics->joined);
-    set_count(object, "lost", metrics->lost);
-    set_count(object, "repaired", metrics->repaired);
-    set_real(object, "wasted_seconds", metrics->wasted_seconds);
-    set_real(object, "gradient_norm", metrics->gradient_norm);
-    set_real(object, "learning_rate", metrics->learning_rate);
-    return append(directory, "metrics.jsonl", object, error);
 }
 
 /* The fields that all events have. */
@@ -172,6 +147,67 @@ static bool parse_metrics(const json_t *object, struct gwtf_metrics *metrics) {
     metrics->gradient_norm = get_real(object, "gradient_norm");
     metrics->learning_rate = get_real(object, "learning_rate");
     return true;
+}
+
+/* What the file ends with is enough: a line of metrics is shorter. */
+#define TAIL_BYTES 16384
+
+/* The iteration of the last whole line of metrics, 0 when the file's end holds none. */
+static uint64_t last_iteration(const char *path) {
+    char *tail = malloc(TAIL_BYTES);
+    int descriptor = tail == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    struct gwtf_metrics metrics = {.iteration = 0};
+    if (descriptor >= 0) {
+        off_t size = lseek(descriptor, 0, SEEK_END);
+        off_t start = size > TAIL_BYTES ? size - TAIL_BYTES : 0;
+        ssize_t got = pread(descriptor, tail, TAIL_BYTES, start);
+        close(descriptor);
+        bool found = false;
+        for (size_t end = got > 0 ? (size_t)got : 0; end > 0 && !found;) {
+            size_t line = end - 1;
+            while (line > 0 && tail[line - 1] != '\n')
+                line--;
+            json_t *object =
+                tail[end - 1] == '\n' ? json_loadb(tail + line, end - line, 0, NULL) : NULL;
+            found = json_is_object(object) && parse_metrics(object, &metrics);
+            json_decref(object);
+            end = line;
+        }
+        if (!found)
+            metrics.iteration = 0;
+    }
+    free(tail);
+    return metrics.iteration;
+}
+
+gwtf_status gwtf_run_append_metrics(const char *directory, const struct gwtf_metrics *metrics,
+                                    struct gwtf_error *error) {
+    char path[GWTF_FILE_PATH_MAX];
+    path_of(directory, "metrics.jsonl", path);
+    if (last_iteration(path) >= metrics->iteration)
+        return GWTF_OK;
+    json_t *object = json_object();
+    set_count(object, "iteration", metrics->iteration);
+    set_real(object, "loss", metrics->loss);
+    set_real(object, "validation_loss", metrics->validation_loss);
+    set_count(object, "tokens", metrics->tokens);
+    set_real(object, "seconds", metrics->seconds);
+    set_real(object, "tokens_per_second", metrics->tokens_per_second);
+    set_count(object, "microbatches", metrics->microbatches);
+    set_count(object, "nodes", metrics->nodes);
+    json_t *utilisation = json_array();
+    for (uint32_t i = 0; i < metrics->stages && i < GWTF_RUN_STAGES_MAX; i++)
+        json_array_append_new(utilisation, isfinite(metrics->stage_utilisation[i])
+                                               ? json_real(metrics->stage_utilisation[i])
+                                               : json_null());
+    json_object_set_new(object, "stage_utilisation", utilisation);
+    set_count(object, "joined", metrics->joined);
+    set_count(object, "lost", metrics->lost);
+    set_count(object, "repaired", metrics->repaired);
+    set_real(object, "wasted_seconds", metrics->wasted_seconds);
+    set_real(object, "gradient_norm", metrics->gradient_norm);
+    set_real(object, "learning_rate", metrics->learning_rate);
+    return append(directory, "metrics.jsonl", object, error);
 }
 
 /*

@@ -150,6 +150,24 @@ static void a_cut_last_line_is_skipped_and_does_not_spoil_the_next(void) {
     CU_ASSERT_EQUAL(seen.metrics[1].iteration, 3);
 }
 
+static void a_line_that_another_has_written_before_is_not_repeated(void) {
+    const char *directory = new_run("repeated");
+    struct gwtf_metrics metrics = metrics_of(1);
+    uint64_t offset = 0;
+    metrics.stages = GWTF_RUN_STAGES_MAX; /* as long as a line gets */
+    for (uint32_t i = 0; i < metrics.stages; i++)
+        metrics.stage_utilisation[i] = 1.0 / 3;
+    for (metrics.iteration = 1; metrics.iteration <= 20; metrics.iteration++)
+        CU_ASSERT_EQUAL(gwtf_run_append_metrics(directory, &metrics, &error), GWTF_OK);
+    append_raw(directory, "metrics.jsonl", "{\"iteration\": 2");
+    for (metrics.iteration = 19; metrics.iteration <= 21; metrics.iteration++)
+        CU_ASSERT_EQUAL(gwtf_run_append_metrics(directory, &metrics, &error), GWTF_OK);
+    CU_ASSERT_EQUAL(gwtf_run_read_metrics(directory, &offset, see, &seen, &error), GWTF_OK);
+    CU_ASSERT_EQUAL_FATAL(seen.count, 21);
+    for (size_t i = 0; i < seen.count; i++)
+        CU_ASSERT_EQUAL(seen.metrics[i].iteration, i + 1);
+}
+
 static void a_line_that_is_being_written_is_read_when_it_is_whole(void) {
     const char *directory = new_run("growing");
     uint64_t offset = 0;
@@ -310,6 +328,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_metrics_line_has_its_keys_in_order),
         GWTF_TEST(a_loss_that_is_not_finite_is_left_out),
         GWTF_TEST(a_cut_last_line_is_skipped_and_does_not_spoil_the_next),
+        GWTF_TEST(a_line_that_another_has_written_before_is_not_repeated),
         GWTF_TEST(a_line_that_is_being_written_is_read_when_it_is_whole),
         GWTF_TEST(lines_that_are_no_metrics_are_skipped),
         GWTF_TEST(a_resumed_run_drops_what_lies_beyond),
