@@ -89,6 +89,11 @@ void gwtf_mpirun_build(const struct gwtf_mpirun *mpirun, const struct gwtf_mpiru
         ADD(&list, "--with-ft", "ulfm", "--prtemca", "state_base_recoverable", "1");
     else
         ADD(&list, "--mca", "orte_enable_recovery", "1");
+    /* When a write to a dead peer fails, the TCP layer asks for events of the socket that it has
+     * just closed. The system refuses that with epoll. With poll, the default, it is granted, and
+     * spoils libevent's list of events as soon as the number is taken again: the next call never
+     * returns. */
+    ADD(&list, "--mca", "opal_event_include", "epoll");
     /* TCP alone: it survives the death of a peer, and needs no files in shared memory. */
     ADD(&list, "--mca", "pml", "ob1", "--mca", "btl", "self,tcp");
     if (job->one_host)

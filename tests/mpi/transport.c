@@ -4,7 +4,9 @@
  * "whole" when everything came once, in order and unchanged: mpirun's exit code is none to trust.
  * With the argument "emulate" all of it goes over an emulated network, and must not be there before
  * that lets it through. With "forget" rank 0 takes the others for lost while a tensor of each is
- * coming, and finds that they do not write into its memory any more.
+ * coming, and finds that they do not write into its memory any more. With "died" rank 1 is killed,
+ * and rank 0 sends to it again and again before MPI has seen that: MPI must come back from its next
+ * calls.
  */
 #include "worker/runtime/transport.h"
 #include "share/base/log.h"
@@ -13,12 +15,16 @@
 #include "worker/runtime/frame.h"
 
 #include <mpi.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define RANKS_MAX 8
 #define MESSAGES 60
+#define SENDS_TO_THE_DEAD 8
+#define CALLS_AFTER 10000
 #define TENSOR_MAX (3u * GWTF_PIECE_BYTES + 17)
 #define DEADLINE_US 60000000
 #define EMULATED_LATENCY_US 50000
@@ -233,6 +239,36 @@ static void forget_senders(struct state *state) {
     MPI_Abort(MPI_COMM_WORLD, state->failures == 0 ? 0 : 1);
 }
 
+/* Rank 1 has not read everything when it dies, so that its connection ends with a reset, and the
+ * first write after it fails. */
+static void send_to_the_dead(int self) {
+    static char bytes[SENDS_TO_THE_DEAD][4096];
+    MPI_Request requests[SENDS_TO_THE_DEAD];
+    pid_t pid = getpid();
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    if (self == 1)
+        MPI_Send(&pid, (int)sizeof pid, MPI_BYTE, 0, 1, MPI_COMM_WORLD);
+    if (self > 0)
+        for (;;)
+            pause(); /* rank 0 ends it */
+    MPI_Recv(&pid, (int)sizeof pid, MPI_BYTE, 1, 1, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+    MPI_Send(bytes[0], (int)sizeof bytes[0], MPI_BYTE, 1, 2, MPI_COMM_WORLD);
+    kill(pid, SIGKILL);
+    gwtf_time_us start_us = gwtf_clock_now_us();
+    while (kill(pid, 0) == 0 && gwtf_clock_now_us() - start_us < DEADLINE_US)
+        ;
+    alarm(20); /* MPI does not come back */
+    for (int i = 0; i < SENDS_TO_THE_DEAD; i++)
+        MPI_Isend(bytes[i], (int)sizeof bytes[i], MPI_BYTE, 1, 2, MPI_COMM_WORLD, &requests[i]);
+    for (int i = 0; i < CALLS_AFTER; i++) {
+        int present;
+        MPI_Iprobe(MPI_ANY_SOURCE, 1, MPI_COMM_SELF, &present, MPI_STATUS_IGNORE);
+    }
+    printf("rank 0: whole\n");
+    fflush(stdout);
+    MPI_Abort(MPI_COMM_WORLD, 0);
+}
+
 int main(int argc, char **argv) {
     static struct state state;
     int ranks_of_nodes[RANKS_MAX], provided;
@@ -241,6 +277,8 @@ int main(int argc, char **argv) {
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
     MPI_Comm_rank(MPI_COMM_WORLD, &state.self);
     MPI_Comm_size(MPI_COMM_WORLD, &state.ranks);
+    if (argc > 1 && strcmp(argv[1], "died") == 0)
+        send_to_the_dead(state.self);
     for (int i = 0; i < RANKS_MAX; i++) {
         ranks_of_nodes[i] = i;
         links[i] = (struct gwtf_shaper_link){.latency_us = EMULATED_LATENCY_US,
