@@ -89,6 +89,10 @@ void gwtf_mpirun_build(const struct gwtf_mpirun *mpirun, const struct gwtf_mpiru
         ADD(&list, "--with-ft", "ulfm", "--prtemca", "state_base_recoverable", "1");
     else
         ADD(&list, "--mca", "orte_enable_recovery", "1");
+    /* Whoever is told to end ends at once: mpirun would wait a second between asking and killing,
+     * and nobody is told before all that was to be written is. */
+    if (!mpirun->ulfm)
+        ADD(&list, "--mca", "odls_base_sigkill_timeout", "0");
     /* When a write to a dead peer fails, the TCP layer asks for events of the socket that it has
      * just closed. The system refuses that with epoll. With poll, the default, it is granted, and
      * spoils libevent's list of events as soon as the number is taken again: the next call never

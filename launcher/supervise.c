@@ -46,10 +46,13 @@ struct supervisor {
     gwtf_time_us over_us; /* when the end was seen; 0: not yet */
     int stops_passed_on;
     bool training; /* a node has begun */
+    bool iterated; /* an iteration is over */
     int looks_without_workers;
+    bool nobody_left; /* of the workers, and at least one of them has died */
     gwtf_status outcome;
     bool outcome_known;
-    bool gone; /* mpirun has ended */
+    uint64_t failed_iteration; /* of the event that says so */
+    bool gone;                 /* mpirun has ended */
     char reason[GWTF_ERROR_TEXT_MAX];
 };
 
@@ -170,6 +173,15 @@ static void read_output(struct supervisor *supervisor) {
 static void on_metrics(void *context, const struct gwtf_metrics *metrics) {
     struct supervisor *supervisor = context;
     supervisor->training = true;
+    supervisor->iterated = true;
+    /* Who said that the run has failed was cut off from those that go on. */
+    if (supervisor->outcome_known && supervisor->failed_iteration > 0 &&
+        metrics->iteration > supervisor->failed_iteration + 1) {
+        supervisor->failed_iteration = 0;
+        supervisor->outcome_known = false;
+        supervisor->over_us = 0;
+        supervisor->reason[0] = '\0';
+    }
     gwtf_progress_metrics(supervisor->options->progress, metrics);
 }
 
@@ -191,9 +203,11 @@ static void on_event(void *context, const struct gwtf_run_event *event) {
         end_with(supervisor, GWTF_OK, "");
     else if (strcmp(event->kind, "stopped") == 0)
         end_with(supervisor, GWTF_ERROR_INTERRUPTED, "");
-    else if (strcmp(event->kind, "failed") == 0)
+    else if (strcmp(event->kind, "failed") == 0) {
+        if (!supervisor->outcome_known)
+            supervisor->failed_iteration = event->iteration;
         end_with(supervisor, GWTF_ERROR_RUN, event->text);
-    else if (strcmp(event->kind, "chaos") == 0 && !progress->quiet)
+    } else if (strcmp(event->kind, "chaos") == 0 && !progress->quiet)
         gwtf_progress_note(progress, "chaos: node %u: %s", event->node, event->text);
     else if (strcmp(event->kind, "snapshot") == 0 && !progress->quiet)
         gwtf_progress_note(progress, "snapshot of iteration %llu is in %s/snapshots/step-%06llu",
@@ -218,38 +232,63 @@ static bool is_our_worker(const struct gwtf_node_state *node, const char *host) 
            strcmp(of_worker + directory, "gwtf-worker") == 0;
 }
 
-/*
- * True when nodes have begun and not ended, all of them on this machine, and not one of their
- * processes is there: then nobody is left to notice it.
- */
-static bool all_are_gone(const struct gwtf_node_state *nodes, size_t count) {
-    char host[256] = "";
-    size_t open = 0;
-    gethostname(host, sizeof host - 1);
-    for (size_t i = 0; i < count; i++) {
-        if (nodes[i].phase == GWTF_NODE_FINISHED || nodes[i].phase == GWTF_NODE_FAILED)
-            continue;
-        if (strcmp(nodes[i].host, host) != 0 || is_our_worker(&nodes[i], host))
-            return false;
-        open++;
-    }
-    return open > 0;
+static bool has_ended(const struct gwtf_node_state *node) {
+    return node->phase == GWTF_NODE_FINISHED || node->phase == GWTF_NODE_FAILED;
 }
 
-/* A node that has failed ends the run, whether or not the others have noticed; so does the death
- * of all. */
+/* True when every node has said how it ended, or was on this machine and its process is gone. */
+static bool all_are_gone(const struct gwtf_node_state *nodes, size_t count) {
+    char host[256] = "";
+    gethostname(host, sizeof host - 1);
+    for (size_t i = 0; i < count; i++)
+        if (!has_ended(&nodes[i]) &&
+            (strcmp(nodes[i].host, host) != 0 || is_our_worker(&nodes[i], host)))
+            return false;
+    return count > 0;
+}
+
+/* True when all workers were on this machine, none runs any more, and at least one has died on the
+ * way: then mpirun may wait for it for ever. */
+static bool nobody_is_left(const struct gwtf_node_state *nodes, size_t count) {
+    char host[256] = "";
+    bool one_died = false;
+    gethostname(host, sizeof host - 1);
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(nodes[i].host, host) != 0 || is_our_worker(&nodes[i], host))
+            return false;
+        one_died = one_died || !has_ended(&nodes[i]);
+    }
+    return one_died;
+}
+
+/* All have ended, and who was to write how it was has died on the way: then those tell that came
+ * to the end. */
+static void conclude(struct supervisor *supervisor, const struct gwtf_node_state *nodes,
+                     size_t count) {
+    uint32_t last = supervisor->options->setup->config.run.iterations;
+    for (size_t i = 0; i < count; i++)
+        if (nodes[i].phase == GWTF_NODE_FINISHED)
+            end_with(supervisor, nodes[i].iteration < last ? GWTF_ERROR_INTERRUPTED : GWTF_OK, "");
+    end_with(supervisor, GWTF_ERROR_RUN,
+             "all workers have died: see train.log in the run's directory, and whether the "
+             "machine ran out of memory; go on with --resume");
+}
+
+/* A node that fails before the first iteration is over ends the run, whether or not the others have
+ * noticed: what was configured does not work. Later it is one of those that are lost, and the
+ * others say what that means for the run. The death of all ends it too. */
 static void read_states(struct supervisor *supervisor) {
     struct gwtf_node_state *nodes = NULL;
     size_t count = 0;
     gwtf_time_us now_us = gwtf_clock_now_us();
-    if (now_us - supervisor->states_read_us < STATES_INTERVAL_US)
+    if (now_us - supervisor->states_read_us < STATES_INTERVAL_US && !supervisor->outcome_known)
         return;
     supervisor->states_read_us = now_us;
     if (gwtf_run_read_nodes(supervisor->directory, &nodes, &count, NULL) != GWTF_OK)
         return;
     for (size_t i = 0; i < count; i++) {
         supervisor->training = supervisor->training || nodes[i].phase == GWTF_NODE_TRAINING;
-        if (nodes[i].phase == GWTF_NODE_FAILED) {
+        if (nodes[i].phase == GWTF_NODE_FAILED && !supervisor->iterated) {
             if (supervisor->over_us == 0)
                 supervisor->over_us = now_us;
             give_reason(supervisor, nodes[i].error);
@@ -258,9 +297,8 @@ static void read_states(struct supervisor *supervisor) {
     supervisor->looks_without_workers =
         all_are_gone(nodes, count) ? supervisor->looks_without_workers + 1 : 0;
     if (supervisor->looks_without_workers >= LOOKS_WITHOUT_WORKERS)
-        end_with(supervisor, GWTF_ERROR_RUN,
-                 "all workers have died: see train.log in the run's directory, and whether the "
-                 "machine ran out of memory; go on with --resume");
+        conclude(supervisor, nodes, count);
+    supervisor->nobody_left = nobody_is_left(nodes, count);
     free(nodes);
 }
 
@@ -313,7 +351,8 @@ static void watch(struct supervisor *supervisor) {
         }
         read_files(supervisor);
         pass_signals_on(supervisor);
-        bool at_once = supervisor->stops_passed_on > 1;
+        bool at_once = supervisor->stops_passed_on > 1 ||
+                       (supervisor->outcome_known && supervisor->nobody_left);
         if (supervisor->over_us != 0 &&
             (at_once || gwtf_clock_now_us() - supervisor->over_us > FAREWELL_US))
             return;
