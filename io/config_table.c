@@ -13,8 +13,8 @@ static const char *const device_words[] = {"auto", "cpu", NULL};
 static const char *const kernels_words[] = {"onednn", "reference", NULL};
 static const char *const link_fault_words[] = {"slow", "cut", "lossy", NULL};
 static const char *const crash_words[] = {"kill", "stop", NULL};
-static const char *const phase_words[] = {"any",         "forward",  "backward",
-                                          "aggregation", "snapshot", NULL};
+static const char *const phase_words[] = {"any",      "forward", "backward", "aggregation",
+                                          "snapshot", "repair",  NULL};
 static const char *const precision_words[] = {"float32", NULL};
 
 const char *const gwtf_config_sections[] = {

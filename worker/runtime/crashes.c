@@ -112,8 +112,8 @@ static void draw_all(gwtf_crashes *crashes, int64_t trained_us) {
 }
 
 static void describe(const struct entry *entry, uint32_t iteration, struct gwtf_crash *crash) {
-    static const char *const names[] = {"", "forward of ", "backward of ", "aggregation of ",
-                                        "snapshot of "};
+    static const char *const names[] = {
+        "", "forward of ", "backward of ", "aggregation of ", "snapshot of ", "repair in "};
     int length = snprintf(crash->text, sizeof crash->text, "kill -9");
     if (crash->stop)
         length =

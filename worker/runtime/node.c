@@ -244,6 +244,8 @@ static void do_work(struct node *node, const struct gwtf_work *work) {
     if (gwtf_compute_push(node->compute, work) != GWTF_OK)
         fail(node, GWTF_ERROR_LIMIT, "too much work at one time: please report it");
     crash(node, phases[work->kind]);
+    if (node->repairs)
+        crash(node, GWTF_CONFIG_PHASE_REPAIR);
 }
 
 static void carry_out(struct node *node, const struct gwtf_event *event,
@@ -264,6 +266,7 @@ static void carry_out(struct node *node, const struct gwtf_event *event,
         break;
     case GWTF_ACTION_STEPPED:
         node->state.iteration = action->iteration;
+        node->repairs = false;
         break;
     case GWTF_ACTION_REROUTED:
         write_rerouted(node, action);
@@ -331,6 +334,9 @@ static bool handle_arrivals(struct node *node) {
             continue;
         }
         event.message = arrival.message;
+        if (arrival.kind == GWTF_ARRIVAL_MESSAGE && arrival.message.kind == GWTF_MESSAGE_FORWARD &&
+            (arrival.message.body.microbatch.flags & GWTF_MICROBATCH_REPAIR) != 0)
+            node->repairs = true;
         event.kind = arrival.kind == GWTF_ARRIVAL_MESSAGE    ? GWTF_EVENT_MESSAGE
                      : arrival.kind == GWTF_ARRIVAL_RECEIVED ? GWTF_EVENT_PAYLOAD_RECEIVED
                                                              : GWTF_EVENT_PAYLOAD_SENT;

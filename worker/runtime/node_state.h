@@ -48,6 +48,7 @@ struct node {
     bool state_under_way;   /* one state file and one look at a time wait for the disk */
     bool look_under_way;
     bool stop_told;
+    bool repairs;           /* a lost node's microbatch has come in this iteration */
     struct lost_peer *lost; /* by peer */
     const char *found_by;   /* why a peer is down */
     bool finished;
