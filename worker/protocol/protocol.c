@@ -251,13 +251,18 @@ static void pass_on_close(gwtf_protocol *p, const struct gwtf_message *message) 
     }
 }
 
+/* When a stage is gone since the recorder has said so, all is done all the same. */
+static bool may_leave_well(const gwtf_protocol *p) {
+    return p->rest.began || (p->ended && p->snapshot_wanted == 0);
+}
+
 static void handle_close(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message) {
     gwtf_status status = (gwtf_status)message->body.close.status;
     /* A good end is the recorder's to tell, which may have been ahead of this node in validation.
      */
     bool is_good = status == GWTF_OK || status == GWTF_ERROR_INTERRUPTED;
     p->close = *message;
-    p->close_awaits_end = is_good && !(p->ended && p->snapshot_wanted == 0);
+    p->close_awaits_end = is_good && !may_leave_well(p);
     if (p->close_awaits_end)
         return;
     (void)peer;
@@ -266,7 +271,7 @@ static void handle_close(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_
 }
 
 static void close_advance(gwtf_protocol *p) {
-    if (p->close_awaits_end && p->ended && p->snapshot_wanted == 0)
+    if (p->close_awaits_end && may_leave_well(p))
         handle_close(p, GWTF_NODE_NONE, &p->close);
 }
 
@@ -428,7 +433,9 @@ static void dispatch(gwtf_protocol *p, const struct gwtf_event *event) {
 static void advance(gwtf_protocol *p) {
     if (p->rest.began) {
         protocol_view_advance(p);
-        protocol_rest_advance(p);
+        close_advance(p);
+        if (!p->finished)
+            protocol_rest_advance(p);
         return;
     }
     static void (*const concepts[])(gwtf_protocol *) = {

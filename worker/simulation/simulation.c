@@ -382,10 +382,10 @@ static bool is_over(const gwtf_simulation *simulation) {
 }
 
 gwtf_status gwtf_simulation_run(gwtf_simulation *simulation, gwtf_time_us until_us) {
-    uint32_t finished = UINT32_MAX;
+    uint32_t gone = UINT32_MAX;
     while (!simulation_failed(simulation) && !simulation->out_of_memory) {
-        if (finished != simulation->totals.finished) {
-            finished = simulation->totals.finished;
+        if (gone != simulation->totals.finished + simulation->totals.lost) {
+            gone = simulation->totals.finished + simulation->totals.lost;
             if (is_over(simulation))
                 return GWTF_OK;
         }
@@ -393,8 +393,6 @@ gwtf_status gwtf_simulation_run(gwtf_simulation *simulation, gwtf_time_us until_
         if (simulation->queue.count > 0 && simulation_queue_next_us(&simulation->queue) > until_us)
             return GWTF_OK;
         if (!simulation_queue_pop(&simulation->queue, &event)) {
-            if (is_over(simulation)) /* the last one to be there has crashed */
-                return GWTF_OK;
             simulation_fail(simulation, 0, "nothing happens any more");
             break;
         }
