@@ -24,6 +24,12 @@
 #define GWTF_CONFIG_ANY_NODE UINT32_MAX
 
 enum gwtf_config_family { GWTF_CONFIG_FAMILY_GPT2 };
+/* What becomes of a run that has lost the last node of a stage. */
+enum gwtf_config_stage_loss {
+    GWTF_CONFIG_STAGE_LOSS_SNAPSHOT,
+    GWTF_CONFIG_STAGE_LOSS_NEIGHBOURS,
+    GWTF_CONFIG_STAGE_LOSS_HALT
+};
 enum gwtf_config_role { GWTF_CONFIG_ROLE_DATA, GWTF_CONFIG_ROLE_RELAY };
 enum gwtf_config_decay {
     GWTF_CONFIG_DECAY_NONE,
@@ -142,7 +148,8 @@ struct gwtf_config {
         uint32_t view;                      /* of a neighbouring stage; default 32 */
     } flow;
     struct {
-        enum gwtf_config_repair repair; /* default "exact" */
+        enum gwtf_config_repair repair;         /* default "exact" */
+        enum gwtf_config_stage_loss stage_loss; /* default "snapshot" */
     } faults;
     struct {
         uint32_t every; /* iterations; 0: at the end only. Default 0 */

@@ -9,6 +9,7 @@ static const char *const decay_words[] = {"none", "linear", "cosine", NULL};
 static const char *const optimizer_words[] = {"adamw", NULL};
 static const char *const objective_words[] = {"sum", "max", NULL};
 static const char *const repair_words[] = {"exact", "drop", NULL};
+static const char *const stage_loss_words[] = {"snapshot", "neighbours", "halt", NULL};
 static const char *const device_words[] = {"auto", "cpu", NULL};
 static const char *const kernels_words[] = {"onednn", "reference", NULL};
 static const char *const link_fault_words[] = {"slow", "cut", "lossy", NULL};
@@ -93,6 +94,8 @@ const struct gwtf_config_key gwtf_config_keys[] = {
 
     {"faults", "repair", GWTF_CONFIG_WORD, IN(faults.repair), .words = repair_words,
      .fallback = "exact", .help = "of what lost nodes had added up; drop: it is lost"},
+    {"faults", "stage_loss", GWTF_CONFIG_WORD, IN(faults.stage_loss), .words = stage_loss_words,
+     .fallback = "snapshot", .help = "what a stage is made of that has lost its last node"},
 
     {"optimizer", "name", GWTF_CONFIG_WORD, GWTF_CONFIG_NOT_KEPT, .words = optimizer_words,
      .fallback = "adamw", .help = "the optimizer"},

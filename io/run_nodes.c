@@ -54,8 +54,10 @@ gwtf_status gwtf_run_write_node(const char *directory, const struct gwtf_node_st
     set_text(object, "weights_hash", hash);
     set_count(object, "hash_iteration", state->hash_iteration);
     set_count(object, "updated_unix_us", now_us());
-    if (state->phase == GWTF_NODE_FAILED)
+    if (state->phase == GWTF_NODE_FAILED) {
+        set_count(object, "status", (uint64_t)state->status);
         set_text(object, "error", state->error);
+    }
     char *text = object == NULL ? NULL : json_dumps(object, JSON_INDENT(2));
     gwtf_status status = text == NULL ? gwtf_file_error(error, "write", path, ENOMEM)
                                       : gwtf_file_replace(path, text, strlen(text), false, error);
@@ -80,7 +82,7 @@ static void get_text(const json_t *object, const char *key, char *text, size_t s
 
 static bool parse_node(const json_t *object, struct gwtf_node_state *state) {
     memset(state, 0, sizeof *state);
-    uint64_t node, stage, pid, capacity;
+    uint64_t node, stage, pid, capacity, status;
     char phase[32], hash[32];
     if (!get_count(object, "node", GWTF_NODE_NONE - 1, &node) ||
         !get_count(object, "stage", UINT32_MAX, &stage) ||
@@ -94,6 +96,8 @@ static bool parse_node(const json_t *object, struct gwtf_node_state *state) {
     state->stage = (uint32_t)stage;
     state->pid = (int64_t)pid;
     state->capacity = (uint32_t)capacity;
+    if (get_count(object, "status", INT32_MAX, &status))
+        state->status = (gwtf_status)status;
     get_text(object, "host", state->host, sizeof state->host);
     get_text(object, "error", state->error, sizeof state->error);
     get_text(object, "weights_hash", hash, sizeof hash);

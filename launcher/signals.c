@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
@@ -37,8 +38,11 @@ static void *take_signals(void *argument) {
 }
 
 gwtf_status gwtf_signals_watch(int last, const char *words) {
+    static bool watching;
     signals_last = last;
     first_words = words;
+    if (watching)
+        return GWTF_OK;
     pthread_t thread;
     sigemptyset(&watched);
     sigaddset(&watched, SIGINT);
@@ -50,6 +54,7 @@ gwtf_status gwtf_signals_watch(int last, const char *words) {
         return GWTF_ERROR_MEMORY;
     }
     pthread_detach(thread);
+    watching = true;
     struct sigaction pipe;
     if (sigaction(SIGPIPE, NULL, &pipe) == 0 && pipe.sa_handler == SIG_DFL)
         signal(SIGPIPE, on_broken_pipe);

@@ -47,6 +47,7 @@ struct supervisor {
     int stops_passed_on;
     bool training; /* a node has begun */
     bool iterated; /* an iteration is over */
+    bool gave_up;  /* the bootstrap has, and said why */
     int looks_without_workers;
     bool nobody_left; /* of the workers, and at least one of them has died */
     gwtf_status outcome;
@@ -145,7 +146,10 @@ static void handle_line(struct supervisor *supervisor, const char *line) {
     if (strstr(line, "warning: ") != NULL)
         return;
     give_reason(supervisor, line + 6);
-    if (strncmp(line + 6, "node ", 5) != 0 && supervisor->over_us == 0)
+    if (strncmp(line + 6, "node ", 5) == 0)
+        return;
+    supervisor->gave_up = true;
+    if (supervisor->over_us == 0)
         supervisor->over_us = gwtf_clock_now_us();
 }
 
@@ -209,6 +213,8 @@ static void on_event(void *context, const struct gwtf_run_event *event) {
         end_with(supervisor, GWTF_ERROR_RUN, event->text);
     } else if (strcmp(event->kind, "chaos") == 0 && !progress->quiet)
         gwtf_progress_note(progress, "chaos: node %u: %s", event->node, event->text);
+    else if (strcmp(event->kind, "stage_lost") == 0 && !progress->quiet)
+        gwtf_progress_note(progress, "%s", event->text);
     else if (strcmp(event->kind, "snapshot") == 0 && !progress->quiet)
         gwtf_progress_note(progress, "snapshot of iteration %llu is in %s/snapshots/step-%06llu",
                            iteration, supervisor->directory, iteration);
@@ -269,7 +275,7 @@ static void conclude(struct supervisor *supervisor, const struct gwtf_node_state
     for (size_t i = 0; i < count; i++)
         if (nodes[i].phase == GWTF_NODE_FINISHED)
             end_with(supervisor, nodes[i].iteration < last ? GWTF_ERROR_INTERRUPTED : GWTF_OK, "");
-    end_with(supervisor, GWTF_ERROR_RUN,
+    end_with(supervisor, GWTF_ERROR_PEER,
              "all workers have died: see train.log in the run's directory, and whether the "
              "machine ran out of memory; go on with --resume");
 }
@@ -422,6 +428,34 @@ static void skip_old_lines(struct supervisor *supervisor) {
         supervisor->events_offset = (uint64_t)status.st_size;
 }
 
+/* How a run that did not end well ended, by what its nodes say. */
+static gwtf_status classify(const struct supervisor *supervisor) {
+    struct gwtf_node_state *nodes = NULL;
+    size_t count = 0;
+    bool of_stage = false, of_link = false, of_others = false;
+    bool trained = supervisor->training || supervisor->options->restarted;
+    if (gwtf_run_read_nodes(supervisor->directory, &nodes, &count, NULL) != GWTF_OK)
+        count = 0;
+    for (size_t i = 0; i < count; i++) {
+        trained = trained || nodes[i].phase == GWTF_NODE_TRAINING;
+        if (nodes[i].phase != GWTF_NODE_FAILED || nodes[i].status == GWTF_ERROR_FENCED)
+            continue;
+        of_stage = of_stage || nodes[i].status == GWTF_ERROR_STAGE;
+        of_link = of_link || nodes[i].status == GWTF_ERROR_LINK;
+        of_others = of_others ||
+                    (nodes[i].status != GWTF_ERROR_STAGE && nodes[i].status != GWTF_ERROR_LINK);
+    }
+    free(nodes);
+    if (supervisor->stops_passed_on > 0 || supervisor->gave_up)
+        return GWTF_ERROR_RUN;
+    if (of_stage)
+        return GWTF_ERROR_STAGE;
+    if (of_link && !of_others)
+        return GWTF_ERROR_LINK;
+    bool has_failed = supervisor->outcome_known && supervisor->outcome == GWTF_ERROR_RUN;
+    return has_failed || !trained ? GWTF_ERROR_RUN : GWTF_ERROR_PEER;
+}
+
 gwtf_status gwtf_supervise(const struct gwtf_supervise_options *options, struct gwtf_error *error) {
     struct supervisor supervisor = {.options = options,
                                     .directory = options->setup->config.run.directory};
@@ -438,10 +472,10 @@ gwtf_status gwtf_supervise(const struct gwtf_supervise_options *options, struct 
     gwtf_progress_break(options->progress);
     if (status != GWTF_OK)
         return status;
-    if (!supervisor.outcome_known)
-        supervisor.outcome = GWTF_ERROR_RUN;
-    if (supervisor.outcome == GWTF_OK || supervisor.outcome == GWTF_ERROR_INTERRUPTED)
+    bool good = supervisor.outcome == GWTF_OK || supervisor.outcome == GWTF_ERROR_INTERRUPTED;
+    if (supervisor.outcome_known && good)
         return supervisor.outcome;
+    supervisor.outcome = classify(&supervisor);
     if (supervisor.reason[0] != '\0')
         return gwtf_error_set(error, supervisor.outcome, "%s", supervisor.reason);
     return gwtf_error_set(error, supervisor.outcome,

@@ -15,12 +15,16 @@ struct gwtf_supervise_options {
     const struct gwtf_mpirun *mpirun;
     const struct gwtf_mpirun_job *job;
     struct gwtf_progress *progress;
-    bool json; /* copies the lines of metrics.jsonl to stdout in place of progress */
+    bool restarted; /* the run has trained before: see GWTF_ERROR_PEER below */
+    bool json;      /* copies the lines of metrics.jsonl to stdout in place of progress */
 };
 
 /*
  * Runs until the end. GWTF_OK: all iterations done. GWTF_ERROR_INTERRUPTED: stopped as asked, with
- * a snapshot. Else what ended it, with the line for the user.
+ * a snapshot. Else what ended it, with the line for the user: GWTF_ERROR_STAGE: a stage was lost;
+ * GWTF_ERROR_LINK: so many nodes were, that the others took themselves for cut off;
+ * GWTF_ERROR_PEER: all workers or mpirun died without a word, once the run had trained;
+ * GWTF_ERROR_RUN: something that would end it again, or the user.
  */
 gwtf_status gwtf_supervise(const struct gwtf_supervise_options *options, struct gwtf_error *error);
 

@@ -3,6 +3,7 @@
 #include "launcher/mpirun.h"
 #include "launcher/options.h"
 #include "launcher/progress.h"
+#include "launcher/restart.h"
 #include "launcher/signals.h"
 #include "launcher/supervise.h"
 #include "share/base/log.h"
@@ -19,6 +20,8 @@
 #include <unistd.h>
 
 #define STATE_INTERVAL_US 1000000
+#define RESTARTS 3
+#define RESTARTS_MOST 1000000
 
 struct train {
     const char *config_path;
@@ -28,6 +31,8 @@ struct train {
     bool local;
     bool resume;
     const char *resume_word; /* "auto": a fresh start where there is nothing to resume */
+    const char *restarts;    /* as given; NULL: RESTARTS */
+    unsigned restarts_most;
     bool dry_run;
     bool json;
     bool quiet;
@@ -39,6 +44,22 @@ struct train {
     gwtf_time_us state_written_us;
     uint64_t json_offset; /* --local: how much of metrics.jsonl has been printed */
 };
+
+/* False when the command ends here, with *CODE. */
+static bool parse_restarts(struct train *train, int *code) {
+    char *end = NULL;
+    train->restarts_most = RESTARTS;
+    if (train->restarts == NULL)
+        return true;
+    unsigned long number = strtoul(train->restarts, &end, 10);
+    train->restarts_most = (unsigned)number;
+    if (train->restarts[0] >= '0' && train->restarts[0] <= '9' && *end == '\0' &&
+        number <= RESTARTS_MOST)
+        return true;
+    *code = gwtf_fail(GWTF_ERROR_USAGE, "--restarts %s: give a number from 0 to %d",
+                      train->restarts, RESTARTS_MOST);
+    return false;
+}
 
 /* False when the command ends here, with *CODE. */
 static bool parse_options(int argc, char **argv, struct train *train, int *code) {
@@ -59,6 +80,10 @@ static bool parse_options(int argc, char **argv, struct train *train, int *code)
          .argument = "SPEC",
          .help = "kill, stop and cut off workers while it trains; see above",
          .value = &train->chaos},
+        {.name = "restarts",
+         .argument = "N",
+         .help = "go on by itself after the loss of a stage or of all, N times at most: 3",
+         .value = &train->restarts},
         {.name = "dry-run",
          .help = "check everything, print the mpirun command, start nothing",
          .flag = &train->dry_run},
@@ -74,6 +99,8 @@ static bool parse_options(int argc, char **argv, struct train *train, int *code)
             "Trains the model that CONFIG describes, on workers that mpirun starts, or in "
             "this process.\n"
             "Ctrl+C once: finish the iteration, write a snapshot, leave. Twice: now.\n"
+            "When all nodes of a stage are lost, or all processes, it goes on by itself; see\n"
+            "faults.stage_loss.\n"
             "GWTF_MPIRUN names another mpirun than the first in PATH.\n\n"
             "--chaos takes faults, with a ';' between them: kill or stop a worker, and slow, "
             "cut or\n"
@@ -93,7 +120,7 @@ static bool parse_options(int argc, char **argv, struct train *train, int *code)
     if (!gwtf_options_parse(&usage, options, argc, argv, code))
         return false;
     train->config_path = argv[optind];
-    return true;
+    return parse_restarts(train, code);
 }
 
 static void snapshot_skipped(void *context, const char *line) {
@@ -134,7 +161,24 @@ static gwtf_status add_chaos(struct train *train, struct gwtf_error *error) {
     return status;
 }
 
-/* Everything that can be checked without starting or writing anything. */
+/* A run that ended when it had lost a stage goes on from what was left. Whoever holds the run's
+ * lock looks after that itself. */
+static void use_rest(struct train *train) {
+    char snapshots[GWTF_SNAPSHOT_PATH_MAX], rest[GWTF_SNAPSHOT_PATH_MAX];
+    char how[GWTF_SNAPSHOT_HOW_MAX];
+    struct gwtf_error error;
+    gwtf_setup_snapshots_path(&train->setup, snapshots, sizeof snapshots);
+    if (!gwtf_snapshot_rest_newest(snapshots, rest) ||
+        gwtf_run_lock(train->setup.config.run.directory, &train->lock, NULL) != GWTF_OK)
+        return;
+    struct gwtf_snapshot_info info;
+    if (gwtf_restart_find(&train->setup, &info, how, &error) != GWTF_OK)
+        gwtf_log(GWTF_LOG_WARNING, "%s", error.text);
+    else if (how[0] != '\0')
+        gwtf_log(GWTF_LOG_WARNING, "from '%s': %s", rest, how);
+}
+
+/* Everything that can be checked without starting anything. */
 static gwtf_status check(struct train *train, struct gwtf_error *error) {
     struct gwtf_config *config = calloc(1, sizeof *config);
     if (config == NULL)
@@ -154,6 +198,8 @@ static gwtf_status check(struct train *train, struct gwtf_error *error) {
         return status;
     const char *directory = train->setup.config.run.directory;
     train->first_iteration = 1;
+    if (train->resume && !train->dry_run)
+        use_rest(train);
     if (!train->resume) {
         if (gwtf_run_exists(directory) && !train->dry_run)
             return gwtf_error_set(
@@ -179,12 +225,14 @@ static gwtf_status check(struct train *train, struct gwtf_error *error) {
 }
 
 /* The run's directory as a start finds it: locked, the configuration as resolved, nothing of a
- * former start's end. */
-static gwtf_status prepare_directory(struct train *train, struct gwtf_error *error) {
+ * former start's end. EVENT, with its TEXT, is told. */
+static gwtf_status prepare_directory(struct train *train, const char *event, const char *told,
+                                     struct gwtf_error *error) {
     const char *directory = train->setup.config.run.directory;
-    char *text = NULL;
+    char snapshots[GWTF_SNAPSHOT_PATH_MAX], *text = NULL;
+    gwtf_setup_snapshots_path(&train->setup, snapshots, sizeof snapshots);
     gwtf_status status = gwtf_run_create(directory, error);
-    if (status == GWTF_OK)
+    if (status == GWTF_OK && train->lock < 0)
         status = gwtf_run_lock(directory, &train->lock, error);
     if (status == GWTF_OK && gwtf_config_text(&train->setup.config, &text) != GWTF_OK)
         status = gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
@@ -195,11 +243,17 @@ static gwtf_status prepare_directory(struct train *train, struct gwtf_error *err
     if (status == GWTF_OK)
         status = gwtf_run_truncate_metrics(directory, train->first_iteration - 1, error);
     if (status == GWTF_OK)
-        status = gwtf_run_append_event(
-            directory, train->resume ? "resumed" : "started", train->first_iteration - 1,
-            GWTF_NODE_NONE, train->snapshot.path[0] != '\0' ? train->snapshot.path : NULL, error);
+        status = gwtf_snapshot_remove_rests(snapshots, error);
+    if (status == GWTF_OK)
+        status = gwtf_run_append_event(directory, event, train->first_iteration - 1, GWTF_NODE_NONE,
+                                       told[0] != '\0' ? told : NULL, error);
     free(text);
     return status;
+}
+
+static gwtf_status prepare_first(struct train *train, struct gwtf_error *error) {
+    return prepare_directory(train, train->resume ? "resumed" : "started", train->snapshot.path,
+                             error);
 }
 
 static void announce(struct train *train) {
@@ -311,6 +365,48 @@ static bool is_this_host(const char *host) {
     return host[0] == '\0' || strcmp(host, "localhost") == 0 || strcmp(host, name) == 0;
 }
 
+/* The loss of a stage or of all ended the run, and it does not go on by itself any more. */
+static gwtf_status explain_end(const struct train *train, unsigned restarts, gwtf_status status,
+                               struct gwtf_error *error) {
+    struct gwtf_error reason = *error;
+    char rest[GWTF_ERROR_TEXT_MAX], times[64] = "";
+    gwtf_restart_explain(&train->setup, rest, sizeof rest);
+    if (restarts > 0)
+        snprintf(times, sizeof times, "; it had been restarted %u times", restarts);
+    if (rest[0] != '\0' || restarts > 0)
+        gwtf_error_set(error, status, "%.400s%s%s%s", reason.text, rest[0] != '\0' ? " " : "", rest,
+                       times);
+    return status;
+}
+
+/* Makes everything ready for the run to go on, for the NUMBER-th time. */
+static gwtf_status restart(struct train *train, unsigned number, struct gwtf_error *error) {
+    struct gwtf_error reason = *error;
+    char how[GWTF_SNAPSHOT_HOW_MAX], text[2 * GWTF_SNAPSHOT_PATH_MAX];
+    gwtf_status status = gwtf_restart_find(&train->setup, &train->snapshot, how, error);
+    if (status != GWTF_OK)
+        return status;
+    bool anew = train->snapshot.path[0] == '\0';
+    train->first_iteration = anew ? 1 : (uint32_t)train->snapshot.step + 1;
+    if (train->first_iteration > train->setup.config.run.iterations) /* all was done */
+        return gwtf_run_append_event(train->setup.config.run.directory, "finished",
+                                     train->snapshot.step, GWTF_NODE_NONE, NULL, error);
+    if (!gwtf_restart_wait(number))
+        return gwtf_error_set(error, GWTF_ERROR_RUN, "stopped before a restart: %.900s",
+                              reason.text);
+    snprintf(text, sizeof text, "restart %u of %u: %s%s%s%s", number, train->restarts_most,
+             anew ? "from the beginning, there is no snapshot" : "from ", train->snapshot.path,
+             how[0] != '\0' ? "; " : "", how);
+    status = prepare_directory(train, "restarted", text, error);
+    if (status != GWTF_OK)
+        return status;
+    if (train->json || train->quiet)
+        gwtf_log(GWTF_LOG_WARNING, "%s", text);
+    else
+        gwtf_progress_note(&train->progress, "%s", text);
+    return GWTF_OK;
+}
+
 static gwtf_status train_distributed(struct train *train, struct gwtf_error *error) {
     static char bootstrap[4096], self[3072], config[GWTF_RUN_PATH_MAX];
     struct gwtf_mpirun mpirun;
@@ -338,7 +434,7 @@ static gwtf_status train_distributed(struct train *train, struct gwtf_error *err
         gwtf_mpirun_print(&command);
         return GWTF_OK;
     }
-    status = prepare_directory(train, error);
+    status = prepare_first(train, error);
     if (status != GWTF_OK)
         return status;
     announce(train);
@@ -347,7 +443,21 @@ static gwtf_status train_distributed(struct train *train, struct gwtf_error *err
                                              .job = &job,
                                              .progress = &train->progress,
                                              .json = train->json};
-    return gwtf_supervise(&options, error);
+    for (unsigned number = 1;; number++) {
+        gwtf_time_us began_us = gwtf_clock_now_us();
+        options.restarted = number > 1;
+        status = gwtf_supervise(&options, error);
+        if (!gwtf_restart_is_due(&train->setup, status) || number > train->restarts_most)
+            return status == GWTF_OK || status == GWTF_ERROR_INTERRUPTED
+                       ? status
+                       : explain_end(train, number - 1, status, error);
+        gwtf_restart_forget_crashes(&train->setup.config,
+                                    (double)(gwtf_clock_now_us() - began_us) * 1e-6);
+        status = restart(train, number, error);
+        if (status != GWTF_OK || train->first_iteration > train->setup.config.run.iterations)
+            return status;
+        job.first_iteration = train->first_iteration;
+    }
 }
 
 /* How it ended, for the person. */
@@ -379,7 +489,7 @@ static gwtf_status run(struct train *train, struct gwtf_error *error) {
         return train_distributed(train, error);
     if (train->dry_run)
         return GWTF_OK;
-    gwtf_status status = prepare_directory(train, error);
+    gwtf_status status = prepare_first(train, error);
     if (status != GWTF_OK)
         return status;
     announce(train);

@@ -106,6 +106,7 @@ refused_with 'emulate.*missing.cfg' "\$ a network = { emulate = \"$scratch/missi
 refused_with "unknown region 'Orgeon': did you mean 'Oregon'" \
     "s/count = 6;/count = 6; region = \"Orgeon\";/; \$ a network = { emulate = \"$topology\"; };"
 refused_with 'config.cfg:10:.*link_faults.*emulate' '$ a link_faults = ( { region = "Tokyo"; } );'
+refused_with 'config.cfg:10:.*stage_loss.*"neighbours"' '$ a faults = { stage_loss = "neigbours"; };'
 refused_with 'config.cfg:10:.*crashes.0.node is 70' '$ a crashes = ( { node = 70; } );'
 
 # The command line
@@ -119,6 +120,8 @@ refused 'set' train "$scratch/config.cfg" --set
 refused 'frobnicate' train "$scratch/config.cfg" --frobnicate
 refused 'tarin.*train|train' tarin "$scratch/config.cfg"
 refused 'run' train "$scratch/config.cfg" --resume
+refused 'restarts -1.*from 0' train "$scratch/config.cfg" --restarts -1
+refused 'restarts 2x.*from 0' train "$scratch/config.cfg" --restarts 2x
 refused 'missing' tokenize "$scratch/missing.txt" --output "$scratch/out.h5"
 refused 'RUN|run' status
 refused 'nowhere' status "$scratch/nowhere"
@@ -129,4 +132,5 @@ refused 'nowhere' inspect "$scratch/nowhere"
 # And the test itself can see a start: the good configuration reaches mpirun.
 timeout -k 5 30 "$gwtf" train "$scratch/config.cfg" >"$scratch/good.log" 2>&1 </dev/null || true
 [ -e "$scratch/started" ] || fail 'the good configuration does not start mpirun either'
+[ "$(wc -l <"$scratch/started")" -eq 1 ] || fail 'a run that never began is started again'
 note "$cases cases"

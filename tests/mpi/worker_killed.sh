@@ -1,7 +1,7 @@
 #!/bin/sh
 # A worker that dies costs nothing but time: its microbatches are repaired, and the loss stays that of
-# the undisturbed run. The last one of a stage ends the run with a message that says so, soon, and
-# leaves nothing behind; from the last snapshot the run goes on.
+# the undisturbed run. The last one of a stage ends a run that is not to restart with a message that
+# says so, soon, and leaves nothing behind; from the last snapshot the run goes on.
 . "$(dirname "$0")/lib.sh"
 
 make_data_and_config
@@ -13,7 +13,7 @@ kill_node() {
     kill -9 "$victim"
 }
 
-train_behind run "$@" --set run.iterations=100000
+train_behind run "$@" --set run.iterations=100000 --restarts 0
 wait_until 30 has_reached run 12 || fail 'the run does not come to iteration 12'
 kill_node 3
 wait_until 30 grep -q '"lost"' "$scratch/run/events.jsonl" ||
@@ -42,12 +42,12 @@ expect_same loss undisturbed first 1e-4
 
 step=$(newest_step run)
 [ "$step" -ge 10 ] || fail 'there is no snapshot from before'
-train_whole run "$@" --resume --set run.iterations=$((step + 20))
+train_whole run "$@" --resume --set run.iterations=$((step + 20)) --set 'faults.stage_loss="halt"'
 expect_iterations run $((step + 20))
 expect_nothing_left 'resuming'
 
 # When all die at once, nobody is left to notice it but the command itself.
-train_behind all "$@" --set run.iterations=100000
+train_behind all "$@" --set run.iterations=100000 --restarts 0
 wait_until 30 has_reached all 1 || fail 'the run does not come to iteration 1'
 # One command for all: survivors of the first would end by themselves before the last.
 node_values all pid | sed 's/.* //' | xargs kill -9

@@ -152,9 +152,9 @@ static void do_finish(struct node *node, const struct gwtf_action *action) {
     node->status = action->status;
     if (action->status == GWTF_ERROR_STAGE)
         gwtf_error_set(node->error, action->status,
-                       "node %u was lost, the last one of its stage: the others wrote theirs to "
-                       "snapshots/rest-%06llu",
-                       action->culprit, (unsigned long long)node->state.iteration);
+                       "node %u was lost, the last one of its stage: what the others hold has been "
+                       "written",
+                       action->culprit);
     else if (action->status == GWTF_ERROR_FENCED)
         gwtf_error_set(node->error, action->status,
                        "the other nodes could not reach this one and go on without it: check its "
@@ -200,7 +200,7 @@ static void note_incident(struct node *node, const struct gwtf_incident *inciden
         write_event(node, "repaired", incident->iteration, incident->node, text);
         break;
     case GWTF_INCIDENT_RESTARTED:
-        write_event(node, "restarted", incident->iteration, incident->node,
+        write_event(node, "begun_anew", incident->iteration, incident->node,
                     "the iteration begins anew: what was lost is nowhere else");
         break;
     case GWTF_INCIDENT_SNAPSHOT:

@@ -292,6 +292,7 @@ gwtf_status node_make(struct node *node, struct gwtf_error *error) {
 static void write_last_state(struct node *node) {
     bool good = node->status == GWTF_OK || node->status == GWTF_ERROR_INTERRUPTED;
     node->state.phase = good ? GWTF_NODE_FINISHED : GWTF_NODE_FAILED;
+    node->state.status = node->status;
     if (!good)
         snprintf(node->state.error, sizeof node->state.error, "%s", node->error->text);
     if (node->directory[0] != '\0')
