@@ -38,7 +38,16 @@ enum gwtf_config_decay {
 };
 enum gwtf_config_device { GWTF_CONFIG_DEVICE_AUTO, GWTF_CONFIG_DEVICE_CPU };
 enum gwtf_config_kernels { GWTF_CONFIG_KERNELS_ONEDNN, GWTF_CONFIG_KERNELS_REFERENCE };
-enum gwtf_config_repair { GWTF_CONFIG_REPAIR_EXACT, GWTF_CONFIG_REPAIR_DROP };
+enum gwtf_config_detector {
+    GWTF_CONFIG_DETECTOR_AUTO,
+    GWTF_CONFIG_DETECTOR_HEARTBEAT,
+    GWTF_CONFIG_DETECTOR_OFF
+};
+enum gwtf_config_repair {
+    GWTF_CONFIG_REPAIR_EXACT,
+    GWTF_CONFIG_REPAIR_DROP,
+    GWTF_CONFIG_REPAIR_RESTART
+};
 enum gwtf_config_link_fault_kind {
     GWTF_CONFIG_LINK_SLOW,
     GWTF_CONFIG_LINK_CUT,
@@ -148,6 +157,7 @@ struct gwtf_config {
         uint32_t view;                      /* of a neighbouring stage; default 32 */
     } flow;
     struct {
+        enum gwtf_config_detector detector;     /* default "auto" */
         enum gwtf_config_repair repair;         /* default "exact" */
         enum gwtf_config_stage_loss stage_loss; /* default "snapshot" */
     } faults;

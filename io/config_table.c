@@ -8,7 +8,8 @@ const char *const gwtf_config_roles[] = {"data", "relay", NULL};
 static const char *const decay_words[] = {"none", "linear", "cosine", NULL};
 static const char *const optimizer_words[] = {"adamw", NULL};
 static const char *const objective_words[] = {"sum", "max", NULL};
-static const char *const repair_words[] = {"exact", "drop", NULL};
+static const char *const detector_words[] = {"auto", "heartbeat", "off", NULL};
+static const char *const repair_words[] = {"exact", "drop", "restart", NULL};
 static const char *const stage_loss_words[] = {"snapshot", "neighbours", "halt", NULL};
 static const char *const device_words[] = {"auto", "cpu", NULL};
 static const char *const kernels_words[] = {"onednn", "reference", NULL};
@@ -92,6 +93,8 @@ const struct gwtf_config_key gwtf_config_keys[] = {
     {"flow", "view", GWTF_CONFIG_COUNT, IN(flow.view), .least = 1, .most = 100000, .fallback = "32",
      .help = "nodes of a neighbouring stage that one is in touch with"},
 
+    {"faults", "detector", GWTF_CONFIG_WORD, IN(faults.detector), .words = detector_words,
+     .fallback = "auto", .help = "who notices that a node is lost"},
     {"faults", "repair", GWTF_CONFIG_WORD, IN(faults.repair), .words = repair_words,
      .fallback = "exact", .help = "of what lost nodes had added up; drop: it is lost"},
     {"faults", "stage_loss", GWTF_CONFIG_WORD, IN(faults.stage_loss), .words = stage_loss_words,

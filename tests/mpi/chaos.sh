@@ -23,3 +23,10 @@ expect_same loss shaken calm 1e-4
 grep -q '^chaos: node 2: kill -9 in backward of iteration 16' "$scratch/shaken.log" ||
     fail 'the log does not tell of the kill'
 expect_nothing_left 'a kill and bad links'
+
+# With nothing kept, the iteration begins anew.
+train_whole anew "$@" --set 'faults.repair="restart"' --chaos 'kill node=2,iteration=16,phase=backward'
+expect_iterations anew 60
+expect_same loss anew calm 1e-4
+[ "$(tells anew restarted)" -ge 1 ] || fail 'nothing begins anew'
+expect_nothing_left 'a kill with nothing kept'

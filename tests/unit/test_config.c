@@ -123,8 +123,24 @@ static void crashes_survive_being_written(void) {
     CU_ASSERT_EQUAL(other.crashes[1].stopped_seconds, 5);
 }
 
+static void words_about_faults_survive_being_written(void) {
+    char *text = NULL;
+    CU_ASSERT_EQUAL_FATAL(parse(small, "faults.detector=\"heartbeat\""), GWTF_OK);
+    CU_ASSERT_EQUAL(config.faults.detector, GWTF_CONFIG_DETECTOR_HEARTBEAT);
+    CU_ASSERT_EQUAL(config.faults.repair, GWTF_CONFIG_REPAIR_EXACT);
+    CU_ASSERT_EQUAL_FATAL(parse(small, "faults={ detector = \"off\"; repair = \"restart\"; }"),
+                          GWTF_OK);
+    CU_ASSERT_EQUAL_FATAL(gwtf_config_text(&config, &text), GWTF_OK);
+    CU_ASSERT_EQUAL_FATAL(gwtf_config_parse(text, "text", NULL, 0, &other, &error), GWTF_OK);
+    free(text);
+    CU_ASSERT_EQUAL(other.faults.detector, GWTF_CONFIG_DETECTOR_OFF);
+    CU_ASSERT_EQUAL(other.faults.repair, GWTF_CONFIG_REPAIR_RESTART);
+    CU_ASSERT_EQUAL(parse(small, "faults.detector=\"ulfm\""), GWTF_ERROR_USAGE);
+}
+
 static void left_out_keys_get_their_defaults(void) {
     CU_ASSERT_EQUAL_FATAL(parse(small, NULL), GWTF_OK);
+    CU_ASSERT_EQUAL(config.faults.detector, GWTF_CONFIG_DETECTOR_AUTO);
     CU_ASSERT_STRING_EQUAL(config.run.directory, "runs/small");
     CU_ASSERT_EQUAL(config.run.seed, 7);
     CU_ASSERT_EQUAL(config.model.family, GWTF_CONFIG_FAMILY_GPT2);
@@ -456,6 +472,7 @@ static void every_section_of_the_table_is_known_and_every_key_has_help(void) {
 
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
+        GWTF_TEST(words_about_faults_survive_being_written),
         GWTF_TEST(left_out_keys_get_their_defaults),
         GWTF_TEST(link_faults_survive_being_written),
         GWTF_TEST(crashes_survive_being_written),

@@ -50,6 +50,8 @@ static gwtf_status open_setup(struct node *node, struct gwtf_error *error) {
 /* Every microbatch that can pass this node in an iteration. */
 static uint32_t useful_to_retain(const struct node *node) {
     uint64_t all = node->setup.config.batch.microbatches;
+    if (node->setup.config.faults.repair == GWTF_CONFIG_REPAIR_RESTART)
+        return 0;
     if (node->stage > 0)
         all *= node->setup.data_nodes;
     return all < GWTF_RETAINED_MAX ? (uint32_t)all : GWTF_RETAINED_MAX;
@@ -177,10 +179,14 @@ static gwtf_status make_transport(struct node *node, struct gwtf_error *error) {
     if (status != GWTF_OK)
         return gwtf_error_set(error, status, "cannot start the transport: %s",
                               gwtf_status_name(status));
-    gwtf_heartbeat_forget(node->heartbeat, charter->self);
+    enum gwtf_config_detector detector = node->setup.config.faults.detector;
+    for (uint32_t i = 0; i < charter->members_count; i++)
+        if (i == charter->self || detector == GWTF_CONFIG_DETECTOR_OFF)
+            gwtf_heartbeat_forget(node->heartbeat, i);
     status = gwtf_pidwatch_create(charter->members_count, &node->pidwatch);
     for (uint32_t i = 0; status == GWTF_OK && i < charter->members_count; i++)
-        if (charter->members[i].pid != 0 && charter->members[i].node != charter->self)
+        if (detector == GWTF_CONFIG_DETECTOR_AUTO && charter->members[i].pid != 0 &&
+            charter->members[i].node != charter->self)
             gwtf_pidwatch_add(node->pidwatch, charter->members[i].node,
                               (pid_t)charter->members[i].pid);
     if (status != GWTF_OK)
