@@ -25,8 +25,8 @@ grep -q '^chaos: node 2: kill -9 in backward of iteration 16' "$scratch/shaken.l
 expect_nothing_left 'a kill and bad links'
 
 # With nothing kept, the iteration begins anew.
-train_whole anew "$@" --set 'faults.repair="restart"' --chaos 'kill node=2,iteration=16,phase=backward'
+train_whole anew "$@" --set 'faults.repair="restart"' --chaos 'kill node=2,iteration=16,phase=aggregation'
 expect_iterations anew 60
 expect_same loss anew calm 1e-4
-[ "$(tells anew restarted)" -ge 1 ] || fail 'nothing begins anew'
+[ "$(tells anew begun_anew)" -ge 1 ] || fail 'nothing begins anew'
 expect_nothing_left 'a kill with nothing kept'
