@@ -15,6 +15,7 @@ case $gwtf in
 *) gwtf=$(pwd)/$gwtf ;;
 esac
 story=$(basename "$0" .sh)
+restarts=0 # of a run by itself: what a story has to see must not be mended unseen
 seconds_max=${GWTF_STORY_SECONDS:-120} # of one run; sanitizers and loaded machines need more
 
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/gwtf.XXXXXX")
@@ -163,7 +164,7 @@ train() {
     name=$1
     shift
     status=0
-    timeout -k 5 "$seconds_max" "$gwtf" train "$scratch/config.cfg" \
+    timeout -k 5 "$seconds_max" "$gwtf" train "$scratch/config.cfg" --restarts "$restarts" \
         --set "run.directory=\"$scratch/$name\"" "$@" >>"$scratch/$name.log" 2>&1 </dev/null ||
         status=$?
     case $status in
@@ -183,7 +184,7 @@ train_behind() {
     name=$1
     shift
     setsid env --default-signal=INT,QUIT "$gwtf" train "$scratch/config.cfg" \
-        --set "run.directory=\"$scratch/$name\"" "$@" >>"$scratch/$name.log" 2>&1 </dev/null &
+        --restarts "$restarts" --set "run.directory=\"$scratch/$name\"" "$@" >>"$scratch/$name.log" 2>&1 </dev/null &
     group=$!
 }
 

@@ -5,6 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 
 make_data_and_config
+restarts=3
 set -- --set snapshot.every=8 --set 'optimizer.decay="none"' --set run.iterations=30
 
 # tells NAME EVENT: how many events of that kind there are.
@@ -57,7 +58,8 @@ grep -q 'resuming after iteration 1[0-2] from' "$scratch/halt.log" ||
 expect_nothing_left 'a halt'
 
 # Two losses, one restart. No snapshot is there at the first one.
-train twice --set run.iterations=30 --restarts 1 --chaos "$chaos;
+restarts=1
+train twice --set run.iterations=30 --chaos "$chaos;
     kill node=1,iteration=16; kill node=4,iteration=16"
 [ "$status" -eq 1 ] || fail "the run with two losses ended with exit code $status, not 1"
 [ "$(tells twice restarted)" -eq 1 ] || fail 'it did not go on once'
@@ -65,6 +67,7 @@ grep -q 'restart 1 of 1: .*stage 2 is the average of its neighbours' "$scratch/t
     fail 'it did not go on from the neighbours where there was no snapshot'
 grep -q 'restarted 1 times$' "$scratch/twice.log" || fail 'no line says that it had been restarted'
 expect_nothing_left 'two losses'
+restarts=3
 
 # is_reached NAME STEP: that snapshot, or a later one, is whole.
 is_reached() {

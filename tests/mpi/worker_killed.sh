@@ -13,7 +13,7 @@ kill_node() {
     kill -9 "$victim"
 }
 
-train_behind run "$@" --set run.iterations=100000 --restarts 0
+train_behind run "$@" --set run.iterations=100000
 wait_until 30 has_reached run 12 || fail 'the run does not come to iteration 12'
 kill_node 3
 wait_until 30 grep -q '"lost"' "$scratch/run/events.jsonl" ||
@@ -47,7 +47,7 @@ expect_iterations run $((step + 20))
 expect_nothing_left 'resuming'
 
 # When all die at once, nobody is left to notice it but the command itself.
-train_behind all "$@" --set run.iterations=100000 --restarts 0
+train_behind all "$@" --set run.iterations=100000
 wait_until 30 has_reached all 1 || fail 'the run does not come to iteration 1'
 # One command for all: survivors of the first would end by themselves before the last.
 node_values all pid | sed 's/.* //' | xargs kill -9
