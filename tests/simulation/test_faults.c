@@ -264,6 +264,12 @@ static void a_repeated_pipeline_adds_every_microbatch_once(void) {
     expect(survives, &repeated_pipelines);
 }
 
+/* Seed 9000000000013: a refusal of what had gone in the pass before came while the next pass was
+ * computed, and made the node send before it had the output, and once more after. */
+static void a_refusal_in_one_pass_does_not_count_in_the_next(void) {
+    CU_ASSERT_TRUE(survives(9000000000013, &repeated_pipelines));
+}
+
 /* A substitute of the last stage had the last slot there, and waited for a gradient that its data
  * node was about to get anew, by way of that slot: it had asked for the whole pipeline to be
  * repeated itself, or its stage alone was to be repaired (seed 1795324531269). */
@@ -565,6 +571,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_stage_with_its_sum_passes_on_that_the_next_is_irreparable),
         GWTF_TEST(a_repeated_pipeline_adds_every_microbatch_once),
         GWTF_TEST(a_data_node_sends_the_gradient_of_a_pass_again_while_the_next_is_out),
+        GWTF_TEST(a_refusal_in_one_pass_does_not_count_in_the_next),
         GWTF_TEST(a_crash_in_backward_repeats_one_stage_or_the_pipeline),
         GWTF_TEST(at_most_one_side_of_a_random_cut_goes_on),
         GWTF_TEST(a_side_that_learns_of_a_cut_in_parts_does_not_step_on_its_own),

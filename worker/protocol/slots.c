@@ -203,6 +203,7 @@ static void repeat(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_messag
     slot->proceeds = false;
     slot->local = false;
     slot->resend = false;
+    slot->attempt++; /* an answer to what went in the pass before says nothing of this one */
     slot->retry_us = p->now_us;
     memset(slot->tried, 0, sizeof slot->tried);
     if (!has_output) {
