@@ -69,6 +69,17 @@ grep -q 'restarted 1 times$' "$scratch/twice.log" || fail 'no line says that it 
 expect_nothing_left 'two losses'
 restarts=3
 
+# Whoever has pressed Ctrl+C does not want it to go on.
+train_behind asked --set run.iterations=30 --chaos "$chaos"
+wait_until 60 grep -qs '"event":"failed"' "$scratch/asked/events.jsonl" ||
+    fail 'the loss of a stage is not told'
+interrupt
+wait_for_end asked 30
+[ "$status" -eq 1 ] || fail "the run that was asked to stop ended with exit code $status, not 1"
+[ "$(grep -c '"event":"restarted"' "$scratch/asked/events.jsonl")" -eq 0 ] ||
+    fail 'the run that was asked to stop went on'
+expect_nothing_left 'a stop'
+
 # is_reached NAME STEP: that snapshot, or a later one, is whole.
 is_reached() {
     [ "$(newest_step "$1")" -ge "$2" ]
