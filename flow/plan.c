@@ -23,6 +23,8 @@
 #define EXCESS_LEAST 1
 #define EXCESS 10
 #define AGE_COUNT 20
+/* Of a hundred flows that it has: when fewer are planned it raises the limit. */
+#define PLANNED_LEAST 95
 
 /* Refusals of one flow in a sweep; sweeps without a next hop. */
 #define REFUSALS_MAX 3
@@ -189,6 +191,8 @@ static void sweep_source(gwtf_flow *flow) {
     uint32_t wanted = get_wanted(flow), count = 0;
     for (size_t i = 0; i < plan->units_count; i++)
         count += is_planned(&plan->units[i]);
+    /* The last ones would raise it for all; searches find them a place. */
+    bool few = count * 100 < flow_reserved(flow, FLOW_ROLE_SOURCE) * PLANNED_LEAST;
     for (size_t i = 0; i < plan->units_count && plan->limit_us > 0; i++) {
         struct plan_unit *unit = &plan->units[i];
         if (!is_planned(unit) && count++ >= wanted)
@@ -199,7 +203,7 @@ static void sweep_source(gwtf_flow *flow) {
         waits = waits ||
                 (unit->out.peer == GWTF_NODE_NONE && !asked && unit->ask.peer == GWTF_NODE_NONE);
     }
-    plan_raise_limit(flow, waits && !planned);
+    plan_raise_limit(flow, waits && !planned && few);
 }
 
 static void sweep_relay(gwtf_flow *flow) {
@@ -438,7 +442,8 @@ static void flush_drops(gwtf_flow *flow) {
 
 void flow_plan_advance(gwtf_flow *flow) {
     struct flow_plan *plan = flow->plan;
-    if (!plan->on && flow->sinks_count > 1)
+    /* Relays begin; before they have flows the clock would run in vain. */
+    if (!plan->on && flow->sinks_count > 1 && flow_reserved(flow, FLOW_ROLE_RELAY) > 0)
         plan_start(flow);
     if (!plan->on)
         return;

@@ -12,8 +12,9 @@
  * who has become dearer refuses. The old hop is left when the new one is taken.
  *
  * A data node plans a flow as long as it costs less than a limit, which the data nodes raise
- * together until all of their flows are planned or time is up. Then prices move ever less, what
- * is planned above a node's capacity costs ever more, and plans come to rest within capacities.
+ * together until nearly all of the flows in use are planned, or half of the time is up. Prices move
+ * ever less, what is planned above a node's capacity costs ever more, and plans come to rest within
+ * capacities.
  * When the negotiation is over, data nodes give up what they have and admit the planned flows hop
  * by hop; what no longer fits is dropped. Searches perfect the rest.
  */

@@ -137,7 +137,7 @@ void plan_raise_limit(gwtf_flow *flow, bool waits) {
     if (plan->limit_us == 0 && plan->age >= AGE_START) {
         if (plan_choose(flow, 0, &cost_us) != NULL)
             plan->limit_us = plan_part_of(cost_us, LIMIT_START);
-    } else if (plan->age < AGE_RAMP && waits) {
+    } else if (plan->age < plan->end / RAMP_PARTS && waits) {
         plan->limit_us = plan_part_of(plan->limit_us, LIMIT_GROWTH);
     }
 }

@@ -5,14 +5,14 @@
 #include "flow/state.h"
 
 /* The clock of the negotiation is its age in sweeps, which a node takes over from who is ahead.
- * Limits are raised until RAMP; prices move less from a part of the END on; at the end flows are
- * admitted, REST sweeps later the plan is forgotten. A data node with a larger capacity than
- * PLANNED tells all that the negotiation is over: the more flows there are, the less each of them
- * matters, and searches get as far with a seventh of the messages. */
+ * Limits are raised in the first of the RAMP parts of it; prices move less from a part of the END
+ * on; at the end flows are admitted, REST sweeps later the plan is forgotten. A data node with a
+ * larger capacity than PLANNED tells all that the negotiation is over: the more flows there are,
+ * the less each of them matters, and searches get as far with a seventh of the messages. */
 #define AGE_START 3
-#define AGE_RAMP 60
 #define AGE_END 300
 #define CAPACITY_PLANNED 200
+#define RAMP_PARTS 2
 #define FINE_PARTS 6
 /* In a message: the age in the low bits, the end above. */
 #define AGE_BITS 16

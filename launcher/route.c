@@ -16,6 +16,8 @@
 #define ROUNDS_DEFAULT 5000.0
 #define VIEW_DEFAULT 32
 #define PROGRESS_US 200000
+/* The checker takes longer than the step; tests look at each. */
+#define CHECK_EVERY 61
 
 static const struct gwtf_usage usage = {
     .command = "route",
@@ -131,6 +133,7 @@ static int read_options(const struct route_options *options, struct work *work) 
                          "--output is given without an instance to make: add --generate");
     work->config.seed = (uint64_t)seed;
     work->config.view = (uint32_t)view;
+    work->config.check_every = CHECK_EVERY;
     return code;
 }
 
