@@ -1,6 +1,7 @@
 /* Policy gwtf: flows are requested from the source, and then moved along negative cycles of the
  * residual graph. */
 #include "flow/advertise.h"
+#include "flow/balance.h"
 #include "flow/cycle.h"
 #include "flow/mend.h"
 #include "flow/plan.h"
@@ -22,6 +23,7 @@
 
 static bool create(gwtf_flow *flow) {
     flow->tell_at_us = flow->refine_at_us = flow->mend_ask_at_us = GWTF_TIME_NEVER;
+    flow->balance_at_us = GWTF_TIME_NEVER;
     flow->potentials = calloc(flow->config.sinks_max, sizeof *flow->potentials);
     for (uint32_t sink = 0; flow->potentials != NULL && sink < flow->config.sinks_max; sink++)
         flow->potentials[sink].begin_at_us = GWTF_TIME_NEVER;
@@ -88,6 +90,9 @@ static void take_message(gwtf_flow *flow, struct flow_peer *peer,
     case FLOW_MESSAGE_PLAN_OVER:
         flow_plan_take(flow, peer, message);
         break;
+    case FLOW_MESSAGE_BEFORE:
+        flow_take_before(flow, peer, message);
+        break;
     default:
         (void)flow_take_shared(flow, peer, message);
         break;
@@ -109,13 +114,16 @@ static unsigned get_stir(uint32_t kind) {
     case FLOW_MESSAGE_PLAN_REFUSE:
     case FLOW_MESSAGE_PLAN_DROP:
         return FLOW_STIR_PLAN;
+    case FLOW_MESSAGE_BEFORE:
+        return FLOW_STIR_SLOTS;
     default:
         return FLOW_STIR_ALL;
     }
 }
 
 static gwtf_time_us get_slots_deadline(const gwtf_flow *flow) {
-    return flow_earlier(flow_repair_deadline(flow), flow_mend_deadline(flow));
+    return flow_earlier(flow_earlier(flow_repair_deadline(flow), flow_mend_deadline(flow)),
+                        flow_balance_deadline(flow));
 }
 
 /* The flows of this node: what they lack, and what is to be told of them. */
@@ -127,6 +135,7 @@ static void tend_slots(gwtf_flow *flow) {
     flow_give_up_broken(flow);
     if (flow->config.stage == 0 && !flow_is_mending(flow))
         flow_request_new(flow, SOURCE_ASKS);
+    flow_balance(flow);
     flow_tell(flow);
     flow->repair_at_us = get_slots_deadline(flow);
     if (flow_waits(flow))

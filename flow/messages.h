@@ -51,10 +51,10 @@ enum flow_message_kind {
     FLOW_MESSAGE_ATTACH,
     /* Commit. I send you FLOW no longer. */
     FLOW_MESSAGE_DROP,
-    /* Policy gwtf-paper, see flow/paper.h. Objective max, to the next stage: FLOW has cost cost_us
-     * from its source to you. */
+    /* Objective max, to the next stage: FLOW has cost cost_us from its source to you. */
     FLOW_MESSAGE_BEFORE,
-    /* To the own stage: count: 1 when I could take over a flow. */
+    /* Policy gwtf-paper, see flow/paper.h. To the own stage: count: 1 when I could take over a
+     * flow. */
     FLOW_MESSAGE_ROOM,
     /* To the own stage. FLOW goes from me to `limit`, and from there to SINK for cost_us. Your flow
      * number TOKEN for it? other_cost_us: the most that I could gain, less the least that is

@@ -47,6 +47,7 @@ void flow_note_unrest(gwtf_flow *flow) {
     flow->calm_at_us = flow->now_us + flow->config.tick_us;
     flow->refine_at_us = flow->calm_at_us + flow->config.tick_us / REFINE_PARTS;
     flow->grain_us = flow_mean_link(flow) + 1;
+    flow->balances = 0;
     flow_schedule_tell(flow);
 }
 

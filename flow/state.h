@@ -170,6 +170,12 @@ struct flow_slot {
      * for it, here or by the previous hop. */
     gwtf_time_us mend_until_us;
     bool mends;
+    /* flow/balance.h: the cost from the source to here under the id before_id, and what the next
+     * hop was told under told_id. */
+    gwtf_flow_id before_id;
+    int64_t before_us;
+    gwtf_flow_id told_id;
+    int64_t told_us;
 };
 
 /* The arc by which a vertex of the residual graph got its potential. */
@@ -263,6 +269,9 @@ struct gwtf_flow {
     struct flow_hint hints[FLOW_HINTS_MAX];
     bool mend_tell;              /* flows are to be mended that nobody knows of */
     gwtf_time_us mend_ask_at_us; /* GWTF_TIME_NEVER: there are no offers */
+    bool balance_due;            /* flows may have better tails: flow/balance.h */
+    gwtf_time_us balance_at_us;
+    uint32_t balances; /* exchanges since flows were made or moved */
 
     size_t peers_count; /* entries used at some time; some of them may be free */
     struct flow_peer *peers;

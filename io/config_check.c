@@ -128,10 +128,11 @@ static gwtf_status check_crashes(const struct gwtf_config_reader *reader) {
 static gwtf_status check_policy(const struct gwtf_config_reader *reader) {
     const struct gwtf_config *config = reader->base;
     if (config->flow.objective == GWTF_FLOW_OBJECTIVE_MAX &&
+        config->flow.policy != GWTF_FLOW_POLICY_GWTF &&
         config->flow.policy != GWTF_FLOW_POLICY_GWTF_PAPER)
         return gwtf_config_complain(reader, gwtf_config_origin_of(reader, "flow", "objective"),
-                                    "flow.objective is \"max\", which \"gwtf-paper\" alone can "
-                                    "do: give flow.policy = \"gwtf-paper\", or \"sum\"");
+                                    "flow.objective is \"max\", which \"gwtf\" and "
+                                    "\"gwtf-paper\" alone can do: give one of them, or \"sum\"");
     if (config->flow.policy != GWTF_FLOW_POLICY_STATIC)
         return GWTF_OK;
     return gwtf_config_complain(reader, gwtf_config_origin_of(reader, "flow", "policy"),

@@ -87,6 +87,7 @@ struct gwtf_scenario {
     size_t nodes_count;
     struct {
         enum gwtf_flow_policy policy;
+        enum gwtf_flow_objective objective; /* default "sum" */
     } flow;
     struct {
         double probability; /* that a relay crashes, each iteration */

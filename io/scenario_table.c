@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 static const char *const family_words[] = {"gpt2", "llama", NULL};
+static const char *const objective_words[] = {"sum", "max", NULL};
 static const char *const phase_words[] = {"any", "forward", "backward", "aggregation", NULL};
 static const char *const link_fault_words[] = {"slow", "cut", NULL};
 static const char *const preset_words[] = {"none",       "gpt2-small", "gpt2-medium",
@@ -91,6 +92,8 @@ static const struct gwtf_config_key keys[] = {
 
     {"flow", "policy", GWTF_CONFIG_WORD, IN(flow.policy), .words = gwtf_flow_policy_words,
      .fallback = "gwtf", .help = "how microbatches find their way"},
+    {"flow", "objective", GWTF_CONFIG_WORD, IN(flow.objective), .words = objective_words,
+     .fallback = "sum", .help = "the cost made small: of all flows, or of the dearest one"},
 
     {"churn", "probability", GWTF_CONFIG_REAL, IN(churn.probability), .least = 0, .most = 1,
      .fallback = "0", .help = "that a relay crashes, each iteration"},

@@ -102,9 +102,10 @@ static int read_objective(const char *word, struct work *work) {
     bool max = word != NULL && strcmp(word, "max") == 0;
     if (word != NULL && !max && strcmp(word, "sum") != 0)
         return gwtf_fail(GWTF_ERROR_USAGE, "--objective is '%s': give sum or max", word);
-    if (max && (work->optimal || work->config.policy != GWTF_FLOW_POLICY_GWTF_PAPER))
-        return gwtf_fail(GWTF_ERROR_USAGE,
-                         "--objective max is for policy gwtf-paper: add --policy gwtf-paper");
+    if (max && (work->optimal || (work->config.policy != GWTF_FLOW_POLICY_GWTF &&
+                                  work->config.policy != GWTF_FLOW_POLICY_GWTF_PAPER)))
+        return gwtf_fail(GWTF_ERROR_USAGE, "--objective max is for policies gwtf and gwtf-paper: "
+                                           "leave --policy away, or give one of them");
     work->config.objective = max ? GWTF_FLOW_OBJECTIVE_MAX : GWTF_FLOW_OBJECTIVE_SUM;
     return 0;
 }
@@ -437,7 +438,7 @@ int gwtf_command_route(int argc, char **argv) {
          .value = &given.policy},
         {.name = "objective",
          .argument = "WORD",
-         .help = "sum (default), or max: the dearest flow's cost; gwtf-paper only",
+         .help = "sum (default), or max: then the dearest flow's cost",
          .value = &given.objective},
         {.name = "seed", .argument = "N", .help = "of the simulation; 1", .value = &given.seed},
         {.name = "rounds",

@@ -101,6 +101,30 @@ static void several_data_nodes_come_near_the_optimum(void) {
     CU_ASSERT(near >= 5);
 }
 
+/* Of the flows of least cost those whose dearest one is cheap: the solver's, which balances its
+ * own, is as dear. */
+static void the_dearest_flow_gets_cheaper_at_no_cost(void) {
+    int cheaper = 0, as_good = 0;
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        struct gwtf_flow_optimum optimum;
+        gwtf_flow_instance *instance = make(36, 6, 1, seed);
+        CU_ASSERT_EQUAL(gwtf_flow_solve(instance, &optimum, NULL), GWTF_OK);
+        struct gwtf_route_config config = {.seed = seed};
+        struct gwtf_route_totals sum = run(instance, &config, NULL, 0);
+        config.objective = GWTF_FLOW_OBJECTIVE_MAX;
+        struct gwtf_route_totals max = run(instance, &config, NULL, 0);
+        CU_ASSERT(max.flow == sum.flow && max.cost == sum.cost);
+        CU_ASSERT_EQUAL(max.cost, optimum.cost);
+        CU_ASSERT(max.max_path <= sum.max_path);
+        cheaper += max.max_path < sum.max_path;
+        as_good += max.max_path <= optimum.max_path;
+        gwtf_flow_instance_destroy(instance);
+    }
+    printf("\n    cheaper in %d, as cheap as the solver's in %d of 8\n  ", cheaper, as_good);
+    CU_ASSERT(cheaper >= 2);
+    CU_ASSERT(as_good >= 6);
+}
+
 /* With a limit that too few planned flows keep to, searches have to do the rest: 1.028. */
 static void a_negotiation_plans_nearly_all_flows(void) {
     struct gwtf_flow_recipe recipe = gwtf_flow_recipe_default();
@@ -331,6 +355,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(every_policy_settles_without_breaking_a_promise),
         GWTF_TEST(several_data_nodes_come_near_the_optimum),
         GWTF_TEST(a_negotiation_plans_nearly_all_flows),
+        GWTF_TEST(the_dearest_flow_gets_cheaper_at_no_cost),
         GWTF_TEST(data_nodes_with_many_flows_do_not_negotiate),
         GWTF_TEST(flows_are_found_again_after_deaths_arrivals_and_cuts),
         GWTF_TEST(a_dead_node_carries_nothing),

@@ -157,7 +157,8 @@ bad 2 '--output is given without' route small.cfg --output x.cfg
 bad 2 "cannot open 'absent'" route absent
 bad 2 'text:1: ' route text
 bad 2 "--policy is 'gwft': did you mean 'gwtf'?" route small.cfg --policy gwft
-bad 2 '--objective max is for policy gwtf-paper' route small.cfg --objective max
+bad 2 '--objective max is for policies gwtf and gwtf-paper' route small.cfg --objective max --policy swarm
+good '"settled": true' route small.cfg --objective max --json
 bad 2 "--objective is 'least': give sum or max" route small.cfg --objective least
 good '"settled": true' route small.cfg --policy gwtf-paper --objective max --json
 bad 2 "--loss is '2': give a number" route small.cfg --loss 2

@@ -321,7 +321,7 @@ static gwtf_status start(struct run *run, struct gwtf_error *error) {
                                             .microbatches = scenario->batch.microbatches,
                                             .boundary_bytes = gwtf_costs_boundary_bytes(scenario),
                                             .policy = run->options->policy,
-                                            .objective = GWTF_FLOW_OBJECTIVE_SUM,
+                                            .objective = scenario->flow.objective,
                                             .seed = scenario->run.seed,
                                             .write_us = (int64_t)write_us,
                                             .manifest_us = 1000,
