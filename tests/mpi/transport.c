@@ -7,6 +7,8 @@
  * coming, and finds that they do not write into its memory any more. With "died" rank 1 is killed,
  * and rank 0 sends to it again and again before MPI has seen that: MPI must come back from its next
  * calls.
+ * With "reopen" all send a tensor, knock, and begin new channels with those that have knocked,
+ * wherever the tensors are; what goes over those must be as whole as over the first.
  */
 #include "worker/runtime/transport.h"
 #include "share/base/log.h"
@@ -269,6 +271,50 @@ static void send_to_the_dead(int self) {
     MPI_Abort(MPI_COMM_WORLD, 0);
 }
 
+#define CHANNEL 4711
+
+/* True when all have knocked; tensors of the first channel come meanwhile. */
+static int all_have_knocked(struct state *state, int *knocked, unsigned char *scratch) {
+    struct gwtf_arrival arrival;
+    int count = 1;
+    while (gwtf_transport_poll(state->transport, &arrival)) {
+        if (arrival.kind != GWTF_ARRIVAL_MESSAGE)
+            continue;
+        if (arrival.by_door)
+            knocked[arrival.peer] = arrival.message.kind == GWTF_MESSAGE_ENTER;
+        else
+            gwtf_transport_receive(state->transport, arrival.peer, scratch, 0);
+    }
+    for (int peer = 0; peer < state->ranks; peer++)
+        count += peer != state->self && knocked[peer];
+    return count == state->ranks;
+}
+
+static void reopen_all(struct state *state) {
+    static unsigned char out[TENSOR_MAX], scratch[TENSOR_MAX];
+    int knocked[RANKS_MAX] = {0};
+    struct gwtf_message message = {.kind = GWTF_MESSAGE_FORWARD, .payload_bytes = TENSOR_MAX};
+    struct gwtf_message knock = {.kind = GWTF_MESSAGE_ENTER};
+    for (int peer = 0; peer < state->ranks; peer++) {
+        if (peer == state->self)
+            continue;
+        gwtf_transport_send(state->transport, (gwtf_node_id)peer, &message, out, 0);
+        gwtf_transport_send_by_door(state->transport, (gwtf_node_id)peer, &knock);
+        /* One of them as a node that has been declared down and knows it. */
+        if (state->self == 1)
+            gwtf_transport_forget_all(state->transport);
+    }
+    gwtf_time_us start_us = gwtf_clock_now_us();
+    while (!all_have_knocked(state, knocked, scratch) &&
+           gwtf_clock_now_us() - start_us < DEADLINE_US)
+        ;
+    for (int peer = 0; peer < state->ranks; peer++) {
+        expect(state, peer == state->self || knocked[peer], "has not knocked", peer, 0);
+        if (peer != state->self)
+            gwtf_transport_open(state->transport, (gwtf_node_id)peer, CHANNEL);
+    }
+}
+
 int main(int argc, char **argv) {
     static struct state state;
     int ranks_of_nodes[RANKS_MAX], provided;
@@ -296,6 +342,9 @@ int main(int argc, char **argv) {
         forget_senders(&state);
         return 1;
     }
+    int reopens = argc > 1 && strcmp(argv[1], "reopen") == 0;
+    if (reopens)
+        reopen_all(&state);
     for (int peer = 0; peer < state.ranks; peer++) {
         if (peer == state.self)
             continue;
@@ -319,6 +368,8 @@ int main(int argc, char **argv) {
         printf("rank %d: whole\n", state.self);
     fflush(stdout);
     MPI_Barrier(MPI_COMM_WORLD); /* a test's own: the transport knows none */
+    if (reopens)
+        MPI_Abort(MPI_COMM_WORLD, state.failures == 0 ? 0 : 1); /* MPI keeps void requests */
     gwtf_transport_destroy(state.transport);
     MPI_Finalize();
     return state.failures == 0 ? 0 : 1;

@@ -33,5 +33,7 @@ says_whole() {
 }
 says_whole 4 forget "$@" || fail 'a lost peer writes into memory'
 says_whole 2 died "$@" || fail 'MPI does not come back from calls after the death of a peer'
+timeout -k 5 "$seconds_max" "$@" -n 4 "$program" reopen >"$scratch/reopen.log" 2>&1 </dev/null || true
+[ "$(grep -c ': whole$' "$scratch/reopen.log")" -eq 4 ] || fail 'a new channel is not as the first'
 rm -rf "${TMPDIR:?}"/* # mpirun's own folder: without the launcher nobody else removes it
 expect_nothing_left 'the exchange'

@@ -95,7 +95,7 @@ static bool run_to_end(gwtf_simulation *simulation, const bool *gone, uint64_t s
 /* Crashes of up to all nodes but one of each stage, alone or several at once. Data nodes are among
  * them only when more than half of the nodes are left at all times: else it is a cut. */
 static void add_crashes(gwtf_simulation *simulation, struct gwtf_random *random, bool *gone,
-                        gwtf_time_us duration_us) {
+                        gwtf_time_us duration_us, bool returns) {
     uint32_t nodes = (uint32_t)cluster->config.nodes_count;
     bool data_nodes = pick(random, 0, 2) == 0;
     uint32_t wanted = pick(random, 1, data_nodes && nodes > 2 ? (nodes - 1) / 2 : nodes);
@@ -117,6 +117,8 @@ static void add_crashes(gwtf_simulation *simulation, struct gwtf_random *random,
             .node = cluster->nodes[victim].node,
             .notice_us = pick(random, 0, 3) ? pick(random, 0, 300000) : 2000000,
             .spread_us = pick(random, 0, 1) * 100000};
+        if (returns)
+            crash.return_us = pick(random, 1, 1000000);
         CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &crash), GWTF_OK);
     }
 }
@@ -157,11 +159,14 @@ static void keep_little(struct gwtf_random *random) {
 struct mix {
     bool crashes;
     bool suspicions;
+    bool returns;                 /* those that were lost come back */
     bool keeps_little;            /* some nodes keep few tensors of what is done, or none */
     bool has_policy;              /* else the random cluster's own */
     enum gwtf_flow_policy policy; /* has_policy */
     enum gwtf_recovery recovery;
 };
+
+static uint32_t returned; /* nodes, in all runs so far */
 
 static bool survives(uint64_t seed, const struct mix *mix) {
     struct gwtf_random random;
@@ -176,13 +181,15 @@ static bool survives(uint64_t seed, const struct mix *mix) {
     gwtf_random_init(&random, gwtf_random_key(seed, 5));
     if (mix->keeps_little)
         keep_little(&random);
+    cluster->config.return_us = mix->returns ? (int64_t)pick(&random, 1, 1000000) : 0;
     gwtf_simulation *simulation = cluster_start(cluster);
     CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
     if (mix->crashes)
-        add_crashes(simulation, &random, gone, duration_us);
+        add_crashes(simulation, &random, gone, duration_us, mix->returns);
     if (mix->suspicions)
         add_suspicions(simulation, &random, gone, duration_us);
     bool good = run_to_end(simulation, gone, seed);
+    returned += gwtf_simulation_get_totals(simulation).returned;
     uint32_t iterations = cluster->config.last_iteration - cluster->config.first_iteration + 1;
     good = good && gwtf_simulation_get_totals(simulation).iterations <= iterations;
     gwtf_simulation_destroy(simulation);
@@ -228,6 +235,40 @@ static void random_losses_leave_every_microbatch_counted_once(void) {
 
 static void random_losses_and_suspicions_leave_every_microbatch_counted_once(void) {
     expect(survives, &(struct mix){.crashes = true, .suspicions = true});
+}
+
+static void lost_nodes_come_back(const struct mix *mix) {
+    returned = 0;
+    expect(survives, mix);
+    CU_ASSERT_TRUE(returned > 0);
+    if (returned == 0)
+        fprintf(stderr, "no node came back\n");
+}
+
+static void who_was_taken_for_lost_comes_back_as_a_new_member(void) {
+    lost_nodes_come_back(&(struct mix){.suspicions = true, .returns = true});
+}
+
+static void who_crashed_comes_back_as_a_new_member(void) {
+    lost_nodes_come_back(&(struct mix){.crashes = true, .suspicions = true, .returns = true});
+}
+
+/* Seed 1005: two nodes had come back to a stage; the second spoke for it when the first was lost,
+ * and knew nothing of the step before, of which others had yet to hear. */
+static void who_has_come_back_does_not_speak_of_steps_before(void) {
+    CU_ASSERT_TRUE(survives(1005, &(struct mix){.suspicions = true, .returns = true}));
+}
+
+/* Seed 208: a node that came back suspected another before the recorder could hear of it. */
+static void what_is_found_while_coming_back_is_told_later(void) {
+    CU_ASSERT_TRUE(survives(
+        208,
+        &(struct mix){.crashes = true, .suspicions = true, .returns = true, .keeps_little = true}));
+}
+
+static void who_comes_back_is_no_help_in_what_nobody_keeps(void) {
+    lost_nodes_come_back(
+        &(struct mix){.crashes = true, .suspicions = true, .returns = true, .keeps_little = true});
 }
 
 static const struct mix little_memory = {.crashes = true, .suspicions = true, .keeps_little = true};
@@ -564,6 +605,11 @@ int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(random_losses_leave_every_microbatch_counted_once),
         GWTF_TEST(random_losses_and_suspicions_leave_every_microbatch_counted_once),
+        GWTF_TEST(who_was_taken_for_lost_comes_back_as_a_new_member),
+        GWTF_TEST(who_crashed_comes_back_as_a_new_member),
+        GWTF_TEST(who_has_come_back_does_not_speak_of_steps_before),
+        GWTF_TEST(what_is_found_while_coming_back_is_told_later),
+        GWTF_TEST(who_comes_back_is_no_help_in_what_nobody_keeps),
         GWTF_TEST(a_random_loss_of_what_nobody_keeps_begins_the_iteration_anew),
         GWTF_TEST(replicas_agree_where_random_losses_are_dropped),
         GWTF_TEST(validation_ends_without_microbatches_of_a_lost_data_node),

@@ -74,10 +74,14 @@ static void look_at_view(gwtf_protocol *p) {
     p->view = gwtf_random_key(current_round(p)->generation, 1);
     p->first_living = PROTOCOL_NONE;
     for (uint32_t rank = 0; rank < p->replicas; rank++) {
-        if (protocol_replica_is_down(p, rank))
+        const struct protocol_member *member =
+            &p->members[p->stage_members[p->stage_first[p->stage] + rank]];
+        if (member->down)
             p->view = gwtf_random_key(p->view, rank);
         else if (p->first_living == PROTOCOL_NONE)
             p->first_living = rank;
+        if (!member->down && member->incarnation != p->config.first_iteration)
+            p->view = gwtf_random_key(p->view, (uint64_t)member->incarnation << 32 | rank);
     }
 }
 
@@ -105,16 +109,27 @@ void protocol_aggregation_begin(gwtf_protocol *p) {
     look_at_view(p);
     p->aggregation = AGGREGATION_TRAINING;
     p->attempt = p->view;
-    if (is_first) {
+    if (is_first && !p->config.enters) {
         for (uint32_t rank = 0; rank < p->replicas; rank++)
             p->replica[rank].view = p->view;
         divide(p);
     }
 }
 
+/* Of those who have been here in ITERATION, the first one speaks for the stage. */
+static bool speaks_of(const gwtf_protocol *p, uint32_t iteration) {
+    for (uint32_t rank = 0; rank < p->rank; rank++) {
+        const struct protocol_member *member =
+            &p->members[p->stage_members[p->stage_first[p->stage] + rank]];
+        if (!member->down && member->incarnation <= iteration)
+            return false;
+    }
+    return true;
+}
+
 void protocol_aggregation_lost(gwtf_protocol *p, uint32_t rank) {
     look_at_view(p);
-    bool is_first_now = p->first_living == p->rank && rank < p->rank;
+    bool is_first_now = rank < p->rank && p->norm_valid && speaks_of(p, p->norm.iteration);
     p->disturbed_until = p->iteration + 1;
     struct protocol_round *next = protocol_round_of(p, p->iteration + 1);
     if (next) {
@@ -122,8 +137,15 @@ void protocol_aggregation_lost(gwtf_protocol *p, uint32_t rank) {
         next->contributions_here = 0;
     }
     /* What the first one said, it may have said to some. */
-    if (is_first_now && p->norm_valid)
+    if (is_first_now)
         protocol_broadcast(p, &p->norm, true);
+}
+
+/* The view of a node that comes back is nobody's before it knows who is there. */
+void protocol_aggregation_entered(gwtf_protocol *p) {
+    look_at_view(p);
+    p->attempt = p->view;
+    p->disturbed_until = p->iteration;
 }
 
 static bool is_disturbed(const gwtf_protocol *p) {
@@ -446,6 +468,7 @@ static void take_norm(gwtf_protocol *p, uint32_t stage, const struct gwtf_messag
         return;
     round->totals_here = true;
     round->totals_stop = message->body.norm.stop != 0;
+    round->entrants = message->body.norm.entrants;
     round->totals_microbatches = message->body.norm.microbatches;
     round->totals_ids = message->body.norm.ids;
 }
@@ -553,7 +576,7 @@ static void end_exchange(gwtf_protocol *p) {
 static void end_collection(gwtf_protocol *p) {
     struct protocol_round *round = current_round(p);
     if (p->aggregation != AGGREGATION_COLLECTING || p->attempt != p->view ||
-        round->shares_here < p->living[p->stage] || round->irreparable)
+        round->shares_here < p->living[p->stage] || round->irreparable || !p->entry.has_state)
         return;
     p->aggregation = AGGREGATION_COMPLETE;
     struct protocol_replica *own = &p->replica[p->rank];
@@ -595,6 +618,7 @@ static void become_durable(gwtf_protocol *p) {
     p->norm.generation = round->generation;
     protocol_iteration_totals(p, &p->norm.body.norm.microbatches, &p->norm.body.norm.ids, &stop);
     p->norm.body.norm.stop = stop;
+    protocol_iteration_entrants(p, &p->norm.body.norm.entrants);
     p->norm.body.norm.stage = p->stage;
     p->norm.body.norm.sum_of_squares = norm->sum_of_squares;
     p->norm.body.norm.busy_us = norm->busy_us;
@@ -666,7 +690,7 @@ bool protocol_aggregation_work(gwtf_protocol *p, struct gwtf_work *work) {
     if (p->aggregation == AGGREGATION_REDUCING && p->reduced_sends == 0 && p->attempt == p->view) {
         describe_reduce(p, work);
     } else if (p->aggregation == AGGREGATION_STEPPING && p->gradient_sends == 0 &&
-               p->snapshot_wanted == 0) {
+               p->snapshot_wanted == 0 && p->entry.sends == 0) {
         work->kind = GWTF_WORK_STEP;
         work->gradient_norm = p->gradient_norm;
     } else {

@@ -160,7 +160,8 @@ static const char *check_boundary_transfer(const gwtf_protocol *p,
 }
 
 static const char *check_transfers(const gwtf_protocol *p) {
-    uint32_t used = 0, receives = 0, slot_sends = 0, gradient_sends = 0, reduced_sends = 0;
+    uint32_t used = 0, receives = 0, slot_sends = 0, gradient_sends = 0, reduced_sends = 0,
+             state_sends = 0;
     uint32_t coming = 0;
     for (uint32_t i = 0; i < p->transfers_ever; i++) {
         const struct protocol_transfer *transfer = &p->transfers[i];
@@ -178,8 +179,10 @@ static const char *check_transfers(const gwtf_protocol *p) {
         } else if (!transfer->receives) {
             gradient_sends += transfer->payload.kind == GWTF_PAYLOAD_GRADIENT;
             reduced_sends += transfer->payload.kind == GWTF_PAYLOAD_REDUCED;
+            state_sends += transfer->payload.kind == GWTF_PAYLOAD_STATE;
         } else {
-            coming += transfer->payload.kind != GWTF_PAYLOAD_PROBE;
+            coming += transfer->payload.kind == GWTF_PAYLOAD_PART ||
+                      transfer->payload.kind == GWTF_PAYLOAD_REDUCED;
         }
     }
     uint32_t slots_receiving = 0, slots_sending = 0;
@@ -199,6 +202,8 @@ static const char *check_transfers(const gwtf_protocol *p) {
     if (gradient_sends != p->gradient_sends || reduced_sends != p->reduced_sends ||
         coming != p->tensors_coming)
         return "aggregation and transfers disagree";
+    if (state_sends != p->entry.sends)
+        return "more weights are sent, or fewer, than nodes that come back wait for";
     return NULL;
 }
 
@@ -268,7 +273,7 @@ bool gwtf_protocol_check(const gwtf_protocol *p, const char **why) {
     static const check_function checks[] = {check_slot_counts, check_slot_states, check_paths,
                                             check_works,       check_transfers,   check_iteration,
                                             check_source,      check_flow};
-    if (!p->started || p->finished)
+    if (!p->started || p->finished || p->entry.waits)
         return true;
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
         const char *reason = checks[i](p);

@@ -88,11 +88,13 @@ static void begin_training(gwtf_protocol *p, uint32_t iteration) {
         inherit(p, round, before);
     p->iteration = iteration;
     p->phase = GWTF_PHASE_TRAIN;
+    protocol_entry_admit(p);
     p->busy_us = 0;
     p->wasted_us = 0;
     p->repaired = 0;
     p->iteration_began_us = p->now_us;
-    protocol_links_review_flows(p);
+    if (p->entry.has_state)
+        protocol_links_review_flows(p);
     protocol_aggregation_begin(p);
     protocol_routing_begin(p);
 }
@@ -108,6 +110,20 @@ void protocol_iteration_start(gwtf_protocol *p) {
     clear_round(p, &p->rounds[first & 1], first);
     clear_round(p, &p->rounds[(first + 1) & 1], first + 1);
     begin_training(p, first);
+}
+
+void protocol_iteration_enter(gwtf_protocol *p, const struct gwtf_message *message) {
+    p->stepped = message->iteration - 1;
+    p->clear_wanted = true;
+    for (uint32_t i = 0; i < 2; i++) {
+        struct protocol_round *round = &p->rounds[(message->iteration + i) & 1];
+        clear_round(p, round, message->iteration + i);
+        round->generation = message->generation;
+        round->counts_known = message->body.welcome.counts_known != 0;
+        for (uint32_t rank = 0; rank < p->data_nodes; rank++)
+            round->counts[rank] = message->body.welcome.data_nodes[rank / 8] >> (rank % 8) & 1;
+    }
+    begin_training(p, message->iteration);
 }
 
 /* All that was done for the iteration is void. */
@@ -215,6 +231,7 @@ static void note_done(gwtf_protocol *p, uint32_t data_rank, const struct gwtf_me
     done->loss_sum = message->body.done.loss_sum;
     done->tokens = message->body.done.tokens;
     done->microbatches = microbatches;
+    done->entrants = message->body.done.entrants;
     round->dones_here[message->phase]++;
 }
 
@@ -238,8 +255,10 @@ static bool tell_done(gwtf_protocol *p) {
     message.body.done.tokens = source->tokens;
     message.body.done.microbatches = source->total;
     message.body.done.stop = p->phase == GWTF_PHASE_TRAIN && p->stop_wanted;
-    if (p->phase == GWTF_PHASE_TRAIN)
+    if (p->phase == GWTF_PHASE_TRAIN) {
         message.generation = protocol_round_of(p, p->iteration)->generation;
+        protocol_entry_propose(p, &message.body.done.entrants);
+    }
     protocol_broadcast(p, &message, false);
     note_done(p, p->rank, &message);
     return true;
@@ -281,6 +300,18 @@ bool protocol_iteration_totals(const gwtf_protocol *p, uint32_t *microbatches, u
     return true;
 }
 
+void protocol_iteration_entrants(const gwtf_protocol *p, struct gwtf_entrants *entrants) {
+    const struct protocol_round *round = &p->rounds[p->iteration & 1];
+    entrants->count = 0;
+    if (round->totals_here) {
+        protocol_entry_add(entrants, &round->entrants);
+        return;
+    }
+    for (uint32_t rank = 0; rank < p->data_nodes; rank++)
+        if (round->counts[rank])
+            protocol_entry_add(entrants, &round->dones[GWTF_PHASE_TRAIN][rank].entrants);
+}
+
 /* Loss per token over all data nodes, in the order of their ids. */
 static double loss_of(const gwtf_protocol *p, const struct protocol_round *round,
                       enum gwtf_phase phase, uint64_t *tokens, uint32_t *microbatches) {
@@ -309,7 +340,9 @@ static void prepare_report(gwtf_protocol *p) {
     report->duration_us = p->now_us - p->iteration_began_us;
     report->nodes = p->living_count;
     report->lost = p->lost_unreported;
+    report->joined = p->joined_unreported;
     p->lost_unreported = 0;
+    p->joined_unreported = 0;
     report->gradient_norm = p->gradient_norm;
     for (uint32_t stage = 0; stage <= p->config.stages; stage++) {
         const struct protocol_norm *norm = &round->norms[stage];
@@ -356,6 +389,7 @@ void protocol_iteration_stepped(gwtf_protocol *p) {
     uint64_t ids;
     bool stop = false;
     (void)protocol_iteration_totals(p, &microbatches, &ids, &stop);
+    protocol_iteration_entrants(p, &p->entry.agreed);
     p->stopped = p->stopped || stop;
     p->stepped = p->iteration;
     p->aggregation = AGGREGATION_STEPPED;

@@ -79,6 +79,7 @@ gwtf_status protocol_membership_create(gwtf_protocol *p) {
         p->members[i].node = p->config.members[i].node;
         p->members[i].stage = p->config.members[i].stage;
         p->members[i].neighbour = PROTOCOL_NONE;
+        p->members[i].incarnation = p->config.first_iteration;
     }
     p->config.members = NULL;
     index_stages(p);
@@ -162,11 +163,22 @@ void protocol_membership_ask(gwtf_protocol *p, struct protocol_neighbour *neighb
     tell_figures(p, neighbour, GWTF_MESSAGE_HELLO, p->now_us, false);
 }
 
+void protocol_membership_entered(gwtf_protocol *p, gwtf_node_id node) {
+    struct protocol_neighbour *neighbour = neighbour_of(p, node);
+    if (!neighbour)
+        return;
+    neighbour->is_unasked = true;
+    neighbour->round_trip_us = -1;
+    neighbour->cost_us = -1;
+    neighbour->settled_us = -1;
+}
+
 void protocol_membership_start(gwtf_protocol *p) {
     struct gwtf_flow_event event = {.kind = GWTF_FLOW_EVENT_START};
     step_flow(p, &event);
     for (uint32_t i = 0; i < p->neighbours_count; i++)
-        protocol_membership_ask(p, &p->neighbours[i]);
+        if (!protocol_is_down(p, p->neighbours[i].node))
+            protocol_membership_ask(p, &p->neighbours[i]);
 }
 
 /* DESIGN section 2's d(i,j), with half the round trip for both latencies. A rate that only one side
@@ -216,7 +228,8 @@ void protocol_membership_hello(gwtf_protocol *p, gwtf_node_id peer,
     struct protocol_neighbour *neighbour = neighbour_of(p, peer);
     int64_t compute_us = message->body.figures.compute_us;
     int64_t rate = message->body.figures.bytes_per_second;
-    if (!neighbour || message->body.figures.stage != neighbour->stage || compute_us < 0 || rate < 0)
+    if (!neighbour || message->body.figures.stage != neighbour->stage || compute_us < 0 ||
+        rate < 0 || !p->entry.has_state)
         return;
     neighbour->compute_us = compute_us;
     neighbour->rate_to = rate;
@@ -233,6 +246,10 @@ void protocol_membership_hello(gwtf_protocol *p, gwtf_node_id peer,
             tell_figures(p, neighbour, GWTF_MESSAGE_HELLO, asked_us, true);
         else
             protocol_links_answered(p, neighbour, asked_us);
+    }
+    if (neighbour->is_unasked) {
+        neighbour->is_unasked = false;
+        protocol_membership_ask(p, neighbour);
     }
     review_cost(p, neighbour);
 }
@@ -376,6 +393,8 @@ static void tell_moved_figures(gwtf_protocol *p) {
 }
 
 void protocol_membership_advance(gwtf_protocol *p) {
+    if (!p->entry.has_state)
+        return;
     if (p->flow_deadline_us <= p->now_us) {
         struct gwtf_flow_event event = {.kind = GWTF_FLOW_EVENT_TIMER};
         step_flow(p, &event);
@@ -388,6 +407,8 @@ void protocol_membership_advance(gwtf_protocol *p) {
 }
 
 gwtf_time_us protocol_membership_deadline(const gwtf_protocol *p) {
+    if (!p->entry.has_state)
+        return GWTF_TIME_NEVER;
     if (p->costs_moved)
         return p->now_us;
     gwtf_time_us deadline_us = protocol_links_deadline(p);

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #define GWTF_DATA_NODES_MAX 1024
+#define GWTF_ENTRANTS_MAX 4 /* nodes that come back with one iteration */
 
 enum gwtf_message_kind {
     /* figures: "I am here"; answered by a HELLO with reply set */
@@ -82,7 +83,29 @@ enum gwtf_message_kind {
     /* payload: gwtf_probe_bytes zeros, to measure a link that no tensor has gone over for long */
     GWTF_MESSAGE_PROBE,
     /* rest: a stage is gone; the sender's weights are after `iteration` (worker/protocol/rest.c) */
-    GWTF_MESSAGE_REST
+    GWTF_MESSAGE_REST,
+    /* enter: "I was declared down and live; take me as a new member"; to the data nodes, by the
+     * door (see GWTF_INCIDENT_UP) */
+    GWTF_MESSAGE_ENTER,
+    /* welcome: the sender has taken the receiver as a member; by the door */
+    GWTF_MESSAGE_WELCOME,
+    /* state: the range of weights and moments that an entrant wants of a replica */
+    GWTF_MESSAGE_FETCH,
+    /* state, payload: that range */
+    GWTF_MESSAGE_STATE
+};
+
+/* A node that wants to come back, and its incarnation that was declared down. An incarnation is
+ * the iteration with which a node became a member. */
+struct gwtf_entrant {
+    gwtf_node_id node;
+    uint32_t incarnation;
+};
+
+/* Those that come back with the next iteration. */
+struct gwtf_entrants {
+    uint32_t count;
+    struct gwtf_entrant entrants[GWTF_ENTRANTS_MAX];
 };
 
 /* Of a FORWARD, and PEEK of an ASK. */
@@ -144,7 +167,8 @@ struct gwtf_message {
             double loss_sum; /* nats */
             uint64_t tokens;
             uint32_t microbatches;
-            uint32_t stop; /* the user wants the run to end after this iteration */
+            uint32_t stop;                 /* the user wants the run to end after this iteration */
+            struct gwtf_entrants entrants; /* who has asked the sender */
         } done;
         struct {
             uint64_t ids; /* sum over its microbatches of a hash of the id: order does not matter */
@@ -176,8 +200,9 @@ struct gwtf_message {
         } restart;
         struct {
             gwtf_node_id node;
-            uint32_t number;    /* the recorder's, growing; 0: wants no answer */
-            uint32_t confirmed; /* all living nodes know */
+            uint32_t incarnation; /* that is over */
+            uint32_t number;      /* the recorder's, growing; 0: wants no answer */
+            uint32_t confirmed;   /* all living nodes know */
         } down;
         struct {
             uint32_t stage;
@@ -188,7 +213,8 @@ struct gwtf_message {
             uint32_t repaired; /* by all replicas */
             uint32_t stop;     /* of stage 0: the run ends after this iteration */
             uint32_t microbatches;
-            uint64_t ids; /* of stage 0: what every stage's sum must hold */
+            uint64_t ids;                  /* of stage 0: what every stage's sum must hold */
+            struct gwtf_entrants entrants; /* of stage 0: who comes back with the next iteration */
         } norm;
         struct {
             uint64_t weights;
@@ -206,9 +232,26 @@ struct gwtf_message {
         } close;
         struct {
             gwtf_node_id culprit; /* the lost stage's last node */
+            uint32_t is_empty;    /* the sender has come back, and has no weights yet */
             uint32_t settled;     /* the sender's stage has its file, or cannot have it */
             double gradient_norm; /* of the step that the weights are after */
         } rest;
+        struct {
+            uint32_t incarnation; /* of the sender, the one that is over */
+        } enter;
+        struct {
+            uint32_t incarnation;  /* the receiver's from now on: message.iteration is the first */
+            uint32_t sender;       /* the sender's own incarnation */
+            uint32_t recorded;     /* newest iteration that the sender knows to be RECORDED */
+            uint32_t counts_known; /* else RESTART of this generation is still to come */
+            uint8_t data_nodes[GWTF_DATA_NODES_MAX / 8]; /* bit by rank: its microbatches count */
+            struct gwtf_entrants entrants;               /* who comes back at the same time */
+        } welcome;
+        struct {
+            uint32_t part; /* as in GWTF_PAYLOAD_STATE */
+            uint64_t offset;
+            uint64_t count;
+        } state;
     } body;
 };
 

@@ -44,7 +44,8 @@ static size_t flow_sends_max(const struct gwtf_flow_config *flow) {
 static uint32_t transfers_max(const gwtf_protocol *p) {
     return (p->config.capacity + p->config.retained) *
                (PROTOCOL_OUTPUT_SENDS_MAX + PROTOCOL_GRADIENT_SENDS_MAX + 1) +
-           4 * p->replicas + PROTOCOL_PROBES_MAX;
+           4 * p->replicas + PROTOCOL_PROBES_MAX + PROTOCOL_STATE_SENDS_MAX +
+           (p->config.enters ? PROTOCOL_STATE_SENDS_MAX * p->replicas : 0);
 }
 
 size_t gwtf_protocol_actions_max(const struct gwtf_protocol_config *config) {
@@ -52,10 +53,11 @@ size_t gwtf_protocol_actions_max(const struct gwtf_protocol_config *config) {
     size_t flow_sends = flow_sends_max(&flow);
     /* To all: HELLO or FIGURES, DONE, NORM twice, RESTART, DOWN, CLOSE, RECORDED; to the recorder,
      * all that is down; to the replicas: contribution, share, COMPLETE, VIEW twice; to a stage:
-     * ASK, IRREPARABLE. The flow algorithm steps for the event, twice for a HELLO, for its timer
-     * and for a few costs. Each slot passes on, asks, sends back or is refused, and gets work. */
-    return 18 * config->members_count + PROTOCOL_FLOW_STEPS_MAX * flow_sends +
-           6 * (size_t)(config->capacity + config->retained) + 64;
+     * ASK, IRREPARABLE, FETCH twice; to those who come back WELCOME. The flow algorithm steps for
+     * the event, twice for a HELLO, for its timer and for a few costs. Each slot passes on, asks,
+     * sends back or is refused, and gets work. */
+    return 22 * config->members_count + PROTOCOL_FLOW_STEPS_MAX * flow_sends +
+           6 * (size_t)(config->capacity + config->retained) + 64 + PROTOCOL_ASKING_MAX;
 }
 
 static bool are_members_sound(const struct gwtf_protocol_config *config) {
@@ -95,6 +97,8 @@ static gwtf_status create_tables(gwtf_protocol *p) {
         status = protocol_snapshot_create(p);
     if (status == GWTF_OK)
         status = protocol_rest_create(p);
+    if (status == GWTF_OK)
+        status = protocol_entry_create(p);
     if (status != GWTF_OK)
         return status;
     p->transfers_max = transfers_max(p);
@@ -156,6 +160,7 @@ void gwtf_protocol_destroy(gwtf_protocol *p) {
     protocol_rest_destroy(p);
     protocol_snapshot_destroy(p);
     protocol_iteration_destroy(p);
+    protocol_entry_destroy(p);
     free(p->flow_sends);
     free(p->hops);
     free(p->flow_hops);
@@ -236,6 +241,7 @@ void protocol_close(gwtf_protocol *p, gwtf_status status, gwtf_node_id culprit) 
     message.body.close.status = (uint32_t)status;
     message.body.close.culprit = culprit;
     protocol_broadcast(p, &message, false);
+    protocol_entry_refuse_all(p, status);
     protocol_finish(p, status, culprit);
 }
 
@@ -262,11 +268,13 @@ static void handle_close(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_
      */
     bool is_good = status == GWTF_OK || status == GWTF_ERROR_INTERRUPTED;
     p->close = *message;
-    p->close_awaits_end = is_good && !may_leave_well(p);
+    p->close_awaits_end = is_good && !may_leave_well(p) && !p->entry.waits;
     if (p->close_awaits_end)
         return;
     (void)peer;
-    pass_on_close(p, message);
+    if (!p->entry.waits)
+        pass_on_close(p, message);
+    protocol_entry_refuse_all(p, status);
     protocol_finish(p, status, message->body.close.culprit);
 }
 
@@ -314,6 +322,10 @@ static void (*const message_handlers[])(gwtf_protocol *, gwtf_node_id,
     [GWTF_MESSAGE_CLOSE] = handle_close,
     [GWTF_MESSAGE_PROBE] = protocol_links_probe,
     [GWTF_MESSAGE_REST] = protocol_rest_message,
+    [GWTF_MESSAGE_ENTER] = protocol_entry_message,
+    [GWTF_MESSAGE_WELCOME] = protocol_entry_message,
+    [GWTF_MESSAGE_FETCH] = protocol_entry_message,
+    [GWTF_MESSAGE_STATE] = protocol_entry_message,
 };
 #define MESSAGE_HANDLERS (sizeof message_handlers / sizeof message_handlers[0])
 
@@ -354,7 +366,14 @@ static void handle_message(gwtf_protocol *p, const struct gwtf_event *event) {
     bool is_known = member != PROTOCOL_NONE && member != p->self &&
                     message->kind < MESSAGE_HANDLERS && message_handlers[message->kind] &&
                     protocol_rest_hears(p, message);
-    if (is_known && p->members[member].down)
+    bool comes_by_door =
+        message->kind == GWTF_MESSAGE_ENTER || message->kind == GWTF_MESSAGE_WELCOME;
+    if (is_known && p->entry.waits) {
+        if (comes_by_door || message->kind == GWTF_MESSAGE_CLOSE)
+            message_handlers[message->kind](p, event->peer, message);
+    } else if (is_known && comes_by_door)
+        protocol_entry_message(p, event->peer, message);
+    else if (is_known && p->members[member].down)
         refuse_lost(p, event->peer, message);
     else if (is_known && (!has_generation(message) || protocol_iteration_is_current(p, message)))
         message_handlers[message->kind](p, event->peer, message);
@@ -374,6 +393,8 @@ static void handle_received(gwtf_protocol *p, const struct gwtf_event *event) {
         return;
     if (transfer.payload.kind == GWTF_PAYLOAD_BOUNDARY)
         protocol_slots_received(p, &transfer, whole);
+    else if (transfer.payload.kind == GWTF_PAYLOAD_STATE)
+        protocol_entry_received(p, &transfer, whole);
     else
         protocol_aggregation_received(p, &transfer, whole);
 }
@@ -385,8 +406,18 @@ static void handle_sent(gwtf_protocol *p, const struct gwtf_event *event) {
         return;
     if (transfer.payload.kind == GWTF_PAYLOAD_BOUNDARY)
         protocol_slots_sent(p, &transfer);
+    else if (transfer.payload.kind == GWTF_PAYLOAD_STATE)
+        protocol_entry_sent(p);
     else
         protocol_aggregation_sent(p, &transfer);
+}
+
+static void peer_down(gwtf_protocol *p, gwtf_node_id peer) {
+    uint32_t member = protocol_member_find(p, peer);
+    if (p->entry.waits)
+        protocol_entry_down(p, peer);
+    else if (member != PROTOCOL_NONE)
+        protocol_view_down(p, peer, p->members[member].incarnation, true);
 }
 
 static void dispatch(gwtf_protocol *p, const struct gwtf_event *event) {
@@ -395,6 +426,10 @@ static void dispatch(gwtf_protocol *p, const struct gwtf_event *event) {
         if (p->started)
             return;
         p->started = true;
+        if (p->config.enters) {
+            protocol_entry_start(p);
+            break;
+        }
         protocol_membership_start(p);
         protocol_iteration_start(p);
         break;
@@ -420,7 +455,7 @@ static void dispatch(gwtf_protocol *p, const struct gwtf_event *event) {
         protocol_snapshot_manifest(p, event);
         break;
     case GWTF_EVENT_PEER_DOWN:
-        protocol_view_down(p, event->peer, true);
+        peer_down(p, event->peer);
         break;
     case GWTF_EVENT_STOP:
         p->stop_wanted = p->stage == 0;
@@ -452,8 +487,26 @@ static void advance(gwtf_protocol *p) {
         protocol_schedule_advance,
         close_advance,
     };
+    protocol_entry_advance(p);
+    if (!protocol_entry_is_member(p)) {
+        if (!p->entry.waits && !p->finished)
+            protocol_schedule_advance(p); /* its gradients must be cleared */
+        return;
+    }
     for (size_t i = 0; i < sizeof concepts / sizeof concepts[0] && !p->finished; i++)
         concepts[i](p);
+}
+
+static gwtf_time_us next_deadline(const gwtf_protocol *p) {
+    if (p->rest.began)
+        return p->spread_pending ? p->now_us : p->rest.until_us;
+    if (!protocol_entry_is_member(p))
+        return protocol_entry_deadline(p);
+    if (p->spread_pending)
+        return p->now_us;
+    gwtf_time_us routing_us = protocol_routing_deadline(p);
+    gwtf_time_us membership_us = protocol_membership_deadline(p);
+    return routing_us < membership_us ? routing_us : membership_us;
 }
 
 gwtf_status gwtf_protocol_step(gwtf_protocol *p, const struct gwtf_event *event,
@@ -474,14 +527,7 @@ gwtf_status gwtf_protocol_step(gwtf_protocol *p, const struct gwtf_event *event,
     p->update = NULL;
     if (p->finished)
         return p->status;
-    gwtf_time_us routing_us = protocol_routing_deadline(p);
-    update->deadline_us = protocol_membership_deadline(p);
-    if (routing_us < update->deadline_us)
-        update->deadline_us = routing_us;
-    if (p->rest.began)
-        update->deadline_us = p->rest.until_us;
-    if (p->spread_pending)
-        update->deadline_us = p->now_us;
+    update->deadline_us = next_deadline(p);
     return GWTF_OK;
 }
 
@@ -494,8 +540,10 @@ struct gwtf_protocol_view gwtf_protocol_get_view(const gwtf_protocol *p) {
                                       .nodes = p->living_count,
                                       .microbatches_trained = p->microbatches_trained,
                                       .refusals = p->refusals,
+                                      .incarnation = p->entry.incarnation,
+                                      .enters = !p->entry.has_state || !protocol_entry_is_member(p),
                                       .finished = p->finished};
-    if (p->started)
+    if (p->started && !p->entry.waits)
         view.generation = p->rounds[p->iteration & 1].generation;
     for (uint32_t i = p->config.capacity; i < p->slots_count; i++)
         view.retained += p->slots[i].state == SLOT_KEPT;

@@ -86,6 +86,11 @@ struct gwtf_protocol_config {
      * an iteration and every loss is repaired in its own stage; where the oldest had to give way,
      * the loss of a node that it went to begins the iteration anew. */
     uint32_t retained;
+    /* This node was declared down in INCARNATION and lives: it asks to be taken as a new member,
+     * and gets its weights from a replica (worker/protocol/entry.c). Else incarnation is not used.
+     */
+    bool enters;
+    uint32_t incarnation;
     uint64_t seed;
 };
 
@@ -115,7 +120,10 @@ enum gwtf_payload_kind {
     GWTF_PAYLOAD_REDUCED,
     /* count floats: zeros that nobody reads, `part` 0 to send from, 1 to receive into, for any
      * number of peers at one time */
-    GWTF_PAYLOAD_PROBE
+    GWTF_PAYLOAD_PROBE,
+    /* floats offset..offset+count-1 of the node's weights (part 0), first (1) or second (2)
+     * moments, gradient_floats each (sent and received) */
+    GWTF_PAYLOAD_STATE
 };
 struct gwtf_payload {
     enum gwtf_payload_kind kind;
@@ -250,8 +258,15 @@ enum gwtf_incident_kind {
                               * substitutes; duration_us: since the loss was known */
     GWTF_INCIDENT_RESTARTED, /* the iteration begins anew; node: this one, the recorder */
     GWTF_INCIDENT_SNAPSHOT,  /* the iteration's snapshot was given up: its writer is lost */
-    GWTF_INCIDENT_STAGE      /* node was the last one of `stage`: the others write their weights,
+    GWTF_INCIDENT_STAGE,     /* node was the last one of `stage`: the others write their weights,
                               * and all leave; told by one node */
+    /* node: a member from now on, in `incarnation`. What it sent before is taken no more, and what
+     * was to go to it is void: between it and this node a new channel begins, named by `channel`,
+     * the same number on both sides. ENTER and WELCOME, and CLOSE to a node that is down, go by the
+     * door: they reach a node whatever it thinks of the sender. */
+    GWTF_INCIDENT_UP,
+    GWTF_INCIDENT_ENTERED /* node: this one is a member again and has its weights; duration_us:
+                           * since it asked */
 };
 struct gwtf_incident {
     enum gwtf_incident_kind kind;
@@ -260,6 +275,8 @@ struct gwtf_incident {
     uint32_t microbatches;
     uint32_t stage;
     int64_t duration_us;
+    uint32_t incarnation; /* DOWN, UP: of node */
+    uint64_t channel;     /* UP */
 };
 
 enum gwtf_action_kind {
@@ -355,6 +372,8 @@ struct gwtf_protocol_view {
     int64_t route_cost_us_max;
     uint64_t microbatches_trained; /* since the start: backward passes done here */
     uint64_t refusals;             /* microbatches that this node refused */
+    uint32_t incarnation;          /* of this node */
+    bool enters;                   /* it is not a member yet, or has not got its weights */
     bool finished;
 };
 struct gwtf_protocol_view gwtf_protocol_get_view(const gwtf_protocol *protocol);

@@ -216,8 +216,10 @@ static void take_ask(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_mess
         return;
     /* Nothing that the lost node sent may come after the answer. */
     uint32_t lost = protocol_member_find(p, message->body.microbatch.replaces);
-    if (lost != PROTOCOL_NONE && p->members[lost].stage == member->stage)
-        protocol_view_down(p, message->body.microbatch.replaces, false);
+    if (lost != PROTOCOL_NONE && p->members[lost].stage == member->stage &&
+        p->members[lost].incarnation <= message->iteration)
+        protocol_view_down(p, message->body.microbatch.replaces, p->members[lost].incarnation,
+                           false);
     if (p->finished)
         return;
     struct protocol_slot *slot = held(p, message);

@@ -59,6 +59,7 @@ void protocol_rest_begin(gwtf_protocol *p, gwtf_node_id culprit) {
 
 static void tell_rest(gwtf_protocol *p, bool settled) {
     struct gwtf_message message = {.kind = GWTF_MESSAGE_REST, .iteration = p->stepped};
+    message.body.rest.is_empty = !p->entry.has_state;
     message.body.rest.culprit = p->rest.culprit;
     message.body.rest.settled = settled;
     message.body.rest.gradient_norm = p->gradient_norm;
@@ -72,9 +73,10 @@ void protocol_rest_message(gwtf_protocol *p, gwtf_node_id peer,
         protocol_finish(p, GWTF_ERROR_FENCED, peer);
         return;
     }
-    if (protocol_member_find(p, culprit) == PROTOCOL_NONE)
+    uint32_t lost = protocol_member_find(p, culprit);
+    if (lost == PROTOCOL_NONE)
         return;
-    protocol_view_down(p, culprit, false);
+    protocol_view_down(p, culprit, p->members[lost].incarnation, false);
     if (p->finished)
         return;
     /* The sender may know of losses that this node does not. */
@@ -86,6 +88,7 @@ void protocol_rest_message(gwtf_protocol *p, gwtf_node_id peer,
         member->rest_norm = message->body.rest.gradient_norm;
     }
     member->rest_heard = true;
+    member->rest_empty = message->body.rest.is_empty != 0;
     if (message->body.rest.settled)
         p->rest.settled[member->stage] = true;
 }
@@ -118,9 +121,12 @@ static void issue(gwtf_protocol *p, const struct gwtf_work *work) {
 
 /* True while a step that others have taken is to be taken here. */
 static bool follow_step(gwtf_protocol *p) {
+    if (!p->entry.has_state)
+        return false;
     const struct protocol_member *ahead = NULL;
     for (uint32_t i = 0; i < p->config.members_count; i++)
-        if (p->members[i].rest_heard && p->members[i].rest_iteration > p->stepped)
+        if (p->members[i].rest_heard && !p->members[i].rest_empty &&
+            p->members[i].rest_iteration > p->stepped)
             ahead = &p->members[i];
     if (!ahead || ahead->rest_iteration != p->iteration ||
         (p->aggregation != AGGREGATION_COMPLETE && p->aggregation != AGGREGATION_STEPPING))
@@ -135,10 +141,26 @@ static bool follow_step(gwtf_protocol *p) {
 }
 
 static bool is_writer(const gwtf_protocol *p) {
-    uint32_t rank = 0;
-    while (protocol_replica_is_down(p, rank))
-        rank++;
-    return rank == p->rank;
+    if (!p->entry.has_state)
+        return false;
+    for (uint32_t rank = 0; rank < p->rank; rank++) {
+        const struct protocol_member *member =
+            &p->members[p->stage_members[p->stage_first[p->stage] + rank]];
+        if (!member->down && !member->rest_empty)
+            return false;
+    }
+    return true;
+}
+
+/* All that live of this stage have come back, and have no weights yet. */
+static bool has_no_weights(const gwtf_protocol *p) {
+    for (uint32_t rank = 0; rank < p->replicas; rank++) {
+        const struct protocol_member *member =
+            &p->members[p->stage_members[p->stage_first[p->stage] + rank]];
+        if (rank != p->rank && !member->down && !member->rest_empty)
+            return false;
+    }
+    return !p->entry.has_state;
 }
 
 static void write_stage(gwtf_protocol *p) {
@@ -185,6 +207,10 @@ void protocol_rest_advance(gwtf_protocol *p) {
     }
     if (!all_heard(p) || follow_step(p))
         return;
+    if (has_no_weights(p) && !p->rest.settled[p->stage]) {
+        p->rest.settled[p->stage] = true;
+        tell_rest(p, true);
+    }
     if (all_settled(p))
         protocol_close(p, GWTF_ERROR_STAGE, p->rest.culprit);
     else if (!p->rest.settled[p->stage])

@@ -287,7 +287,8 @@ void protocol_snapshot_manifest(gwtf_protocol *p, const struct gwtf_event *event
 /* Whether all living nodes have hashed, and who of a stage without a file may write it. */
 static bool is_hashed(const gwtf_protocol *p, const struct protocol_snapshot *notes) {
     for (uint32_t i = 0; i < p->config.members_count; i++)
-        if (!p->members[i].down && !notes->hashed[i])
+        if (!p->members[i].down && !notes->hashed[i] &&
+            p->members[i].incarnation <= notes->iteration)
             return false;
     return true;
 }
@@ -296,10 +297,17 @@ static void ask_for_file(gwtf_protocol *p, struct protocol_snapshot *notes, uint
     gwtf_node_id writer = notes->writers[stage];
     if (notes->written[stage] || (writer != GWTF_NODE_NONE && !protocol_is_down(p, writer)))
         return;
-    uint32_t rank = 0;
-    while (protocol_is_down(p, protocol_stage_node(p, stage, rank)))
-        rank++;
-    writer = protocol_stage_node(p, stage, rank);
+    writer = GWTF_NODE_NONE;
+    for (uint32_t rank = 0; rank < protocol_stage_size(p, stage); rank++) {
+        const struct protocol_member *member =
+            &p->members[p->stage_members[p->stage_first[stage] + rank]];
+        if (writer == GWTF_NODE_NONE && !member->down && member->incarnation <= notes->iteration)
+            writer = member->node;
+    }
+    if (writer == GWTF_NODE_NONE) {
+        give_up(p, notes);
+        return;
+    }
     notes->writers[stage] = writer;
     if (writer == p->config.self)
         write_instead(p, notes->iteration);

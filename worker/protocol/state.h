@@ -18,13 +18,18 @@
 #define PROTOCOL_PROBES_MAX 6         /* out and in */
 #define PROTOCOL_GRADIENT_SENDS_MAX 4 /* of one slot: again when a substitute has asked for it */
 #define PROTOCOL_SNAPSHOTS_MAX 4      /* open at the recorder; back-pressure allows three */
+#define PROTOCOL_STATE_SENDS_MAX 16   /* pieces of weights, to nodes that come back */
+#define PROTOCOL_ASKING_MAX 64        /* nodes that come back, a few with each iteration */
 
 struct protocol_member {
     gwtf_node_id node;
     uint32_t stage;
-    uint32_t rank;      /* among the nodes of its stage, by id */
-    uint32_t neighbour; /* index of its figures, or PROTOCOL_NONE */
-    bool down;
+    uint32_t rank;          /* among the nodes of its stage, by id */
+    uint32_t neighbour;     /* index of its figures, or PROTOCOL_NONE */
+    uint32_t incarnation;   /* the iteration with which it became a member */
+    uint32_t fenced;        /* the newest of its incarnations that is down; 0: none */
+    bool down;              /* fenced >= incarnation */
+    bool welcomed;          /* it has taken this node, which comes back, as a member */
     bool confirmed;         /* down: all living nodes know, as the recorder says */
     bool down_since_commit; /* since this node's last step, or not confirmed at it */
     /* Recorder: the others are to be told that it is down, and that all know. */
@@ -33,6 +38,7 @@ struct protocol_member {
     uint32_t known; /* recorder: number of the newest loss that it has answered to */
     /* rest.c: the iteration that its weights are after, as it says, and that step's norm. */
     bool rest_heard;
+    bool rest_empty; /* it has come back, and has no weights yet */
     uint32_t rest_iteration;
     double rest_norm;
 };
@@ -41,7 +47,8 @@ struct protocol_member {
 struct protocol_neighbour {
     gwtf_node_id node;
     uint32_t stage;
-    bool met; /* the flow algorithm has been told */
+    bool met;        /* the flow algorithm has been told */
+    bool is_unasked; /* it has come back, and says HELLO first */
     int64_t compute_us;
     int64_t round_trip_us; /* -1: not yet measured */
     /* Bytes per second; 0: not yet measured. */
@@ -151,6 +158,7 @@ struct protocol_done {
     double loss_sum;
     uint64_t tokens;
     uint32_t microbatches;
+    struct gwtf_entrants entrants;
 };
 
 struct protocol_contribution {
@@ -203,6 +211,7 @@ struct protocol_round {
     uint32_t shares_here;
     struct protocol_norm *norms; /* by stage */
     uint32_t norms_here;
+    struct gwtf_entrants entrants; /* with the totals: who comes back with the next iteration */
 };
 
 enum protocol_aggregation {
@@ -227,6 +236,31 @@ struct protocol_snapshot {
     gwtf_node_id *writers;         /* by stage: whoever says that it writes, or has been asked to */
     struct gwtf_stage_file *files; /* by stage */
     bool manifest_asked;
+};
+
+enum protocol_piece_state { PIECE_MISSING, PIECE_ASKED, PIECE_COMING, PIECE_HERE };
+
+/* A range of the weights and moments that an entrant fetches. */
+struct protocol_piece {
+    enum protocol_piece_state state;
+    gwtf_node_id source;
+};
+
+/* See entry.c. */
+struct protocol_entry {
+    uint32_t incarnation; /* of this node */
+    bool waits;           /* nobody has welcomed it yet */
+    bool is_member;       /* all have */
+    bool has_state;       /* its weights are here */
+    gwtf_time_us began_us;
+    gwtf_time_us knock_us; /* the next ENTER */
+    struct protocol_piece *pieces;
+    uint32_t pieces_count;
+    uint32_t pieces_here;
+    uint32_t sends;                                  /* STATE under way */
+    struct gwtf_entrant asking[PROTOCOL_ASKING_MAX]; /* data node: who has knocked */
+    uint32_t asking_count;
+    struct gwtf_entrants agreed; /* who comes back with the next iteration */
 };
 
 /* A data node's own microbatches of the current phase. */
@@ -266,6 +300,8 @@ struct gwtf_protocol {
     uint32_t *living;      /* by stage: nodes not known to be down */
     uint32_t living_count; /* in all stages */
     uint32_t lost_unreported;
+    uint32_t joined_unreported;
+    struct protocol_entry entry;
     bool spread_pending;  /* more losses are to be told */
     bool losses_pending;  /* recorder: of some loss not all have been told all */
     uint32_t losses_told; /* recorder: the newest one's number, which so many have answered to */
@@ -377,7 +413,10 @@ struct gwtf_protocol {
 };
 
 /* view.c: who is lost. */
-void protocol_view_down(gwtf_protocol *p, gwtf_node_id node, bool found_here);
+void protocol_view_down(gwtf_protocol *p, gwtf_node_id node, uint32_t incarnation, bool found_here);
+void protocol_view_tell_recorder(gwtf_protocol *p); /* of all that are down */
+void protocol_view_count(gwtf_protocol *p);         /* who lives has changed by entering */
+void protocol_view_entered(gwtf_protocol *p);       /* others have */
 void protocol_view_message(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message);
 void protocol_view_committed(gwtf_protocol *p); /* this node has stepped */
 void protocol_view_advance(gwtf_protocol *p);
@@ -387,6 +426,32 @@ bool protocol_is_down(const gwtf_protocol *p, gwtf_node_id node);
 /* Among the nodes of a stage, or of this one. */
 bool protocol_rank_is_down(const gwtf_protocol *p, uint32_t stage, uint32_t rank);
 bool protocol_replica_is_down(const gwtf_protocol *p, uint32_t rank);
+
+/* entry.c: nodes that come back. */
+gwtf_status protocol_entry_create(gwtf_protocol *p);
+void protocol_entry_destroy(gwtf_protocol *p);
+void protocol_entry_start(gwtf_protocol *p);
+bool protocol_entry_is_member(const gwtf_protocol *p);
+void protocol_entry_down(gwtf_protocol *p, gwtf_node_id node);
+void protocol_entry_message(gwtf_protocol *p, gwtf_node_id peer,
+                            const struct gwtf_message *message);
+void protocol_entry_received(gwtf_protocol *p, const struct protocol_transfer *transfer,
+                             bool whole);
+void protocol_entry_sent(gwtf_protocol *p);
+/* The channel with MEMBER begins. */
+void protocol_entry_open(gwtf_protocol *p, const struct protocol_member *member);
+/* Member INDEX is one from now on, in INCARNATION, and is told so. */
+void protocol_entry_welcome(gwtf_protocol *p, uint32_t index, uint32_t incarnation,
+                            const struct gwtf_entrants *entrants);
+/* What this data node's DONE names. */
+void protocol_entry_propose(const gwtf_protocol *p, struct gwtf_entrants *list);
+void protocol_entry_add(struct gwtf_entrants *list, const struct gwtf_entrants *more);
+/* The iteration begins with those that were agreed on. */
+void protocol_entry_admit(gwtf_protocol *p);
+/* The run is over: those that have asked need not wait. */
+void protocol_entry_refuse_all(gwtf_protocol *p, gwtf_status status);
+void protocol_entry_advance(gwtf_protocol *p);
+gwtf_time_us protocol_entry_deadline(const gwtf_protocol *p);
 
 /* repair.c: what a lost node had. */
 void protocol_repair_lost(gwtf_protocol *p, gwtf_node_id node);
@@ -424,6 +489,7 @@ uint32_t protocol_stage_size(const gwtf_protocol *p, uint32_t stage);
 uint32_t protocol_next_stage(const gwtf_protocol *p, uint32_t stage);
 uint32_t protocol_previous_stage(const gwtf_protocol *p, uint32_t stage);
 void protocol_membership_start(gwtf_protocol *p);
+void protocol_membership_entered(gwtf_protocol *p, gwtf_node_id node);
 void protocol_membership_hello(gwtf_protocol *p, gwtf_node_id peer,
                                const struct gwtf_message *message);
 void protocol_membership_flow(gwtf_protocol *p, gwtf_node_id peer,
@@ -515,6 +581,8 @@ struct protocol_round *protocol_round_of(gwtf_protocol *p, uint32_t iteration); 
 gwtf_status protocol_iteration_create(gwtf_protocol *p);
 void protocol_iteration_destroy(gwtf_protocol *p);
 void protocol_iteration_start(gwtf_protocol *p);
+/* In the middle of the run, as MESSAGE, a WELCOME, says. */
+void protocol_iteration_enter(gwtf_protocol *p, const struct gwtf_message *message);
 void protocol_iteration_done(gwtf_protocol *p, uint32_t data_rank,
                              const struct gwtf_message *message);
 void protocol_iteration_stepped(gwtf_protocol *p);
@@ -529,12 +597,15 @@ void protocol_iteration_restart(gwtf_protocol *p, gwtf_node_id peer,
  * the run to end. All outputs are set or none. */
 bool protocol_iteration_totals(const gwtf_protocol *p, uint32_t *microbatches, uint64_t *ids,
                                bool *stop);
+/* Who comes back with the next iteration, when the totals are known. */
+void protocol_iteration_entrants(const gwtf_protocol *p, struct gwtf_entrants *entrants);
 /* A data node whose microbatches should be counted is down. */
 bool protocol_iteration_lacks_data_node(const gwtf_protocol *p);
 
 /* aggregation.c: from the replicas' gradients to one step. */
 uint64_t protocol_microbatch_hash(uint32_t iteration, struct gwtf_microbatch microbatch);
-void protocol_aggregation_begin(gwtf_protocol *p); /* an iteration has begun, or begun anew */
+void protocol_aggregation_begin(gwtf_protocol *p);   /* an iteration has begun, or begun anew */
+void protocol_aggregation_entered(gwtf_protocol *p); /* this node is a member, and knows who is */
 void protocol_aggregation_lost(gwtf_protocol *p, uint32_t rank); /* a replica is down */
 /* Every living replica has the stage's sum, and it will be the one that is stepped with. */
 bool protocol_aggregation_is_durable(const gwtf_protocol *p);

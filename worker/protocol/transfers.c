@@ -79,7 +79,11 @@ void protocol_transfers_lost(gwtf_protocol *p, gwtf_node_id peer) {
         if (lost.payload.kind == GWTF_PAYLOAD_PROBE)
             continue;
         bool of_slot = lost.payload.kind == GWTF_PAYLOAD_BOUNDARY;
-        if (of_slot && lost.receives)
+        if (lost.payload.kind == GWTF_PAYLOAD_STATE && lost.receives)
+            protocol_entry_received(p, &lost, false);
+        else if (lost.payload.kind == GWTF_PAYLOAD_STATE)
+            protocol_entry_sent(p);
+        else if (of_slot && lost.receives)
             protocol_slots_unreceived(p, &lost);
         else if (of_slot)
             protocol_slots_sent(p, &lost);

@@ -3,8 +3,9 @@
  *
  * A node that finds a peer to be down tells the recorder, the recorder tells all, and everybody
  * takes it as found by itself: so views converge. Whoever learns of it tells the peer that it is
- * fenced, and takes nothing of it any more: a peer that lives after all ends. When the recorder is
- * lost, the next data node is the recorder, and is told all that each node knows.
+ * fenced, and takes nothing of it any more: a peer that lives after all ends, and may come back as
+ * a new member (entry.c). When the recorder is lost, the next data node is the recorder, and is
+ * told all that each node knows.
  *
  * A cut through the middle: on both sides all of the others are down. The larger side goes on; of
  * two equal ones, the one with the recorder. A node ends when so many were lost that they could go
@@ -46,28 +47,38 @@ static struct gwtf_message *tell_down(gwtf_protocol *p, gwtf_node_id to, gwtf_no
     struct gwtf_message *message =
         protocol_send(p, to, GWTF_MESSAGE_DOWN, GWTF_PHASE_TRAIN, p->iteration);
     message->body.down.node = node;
+    message->body.down.incarnation = p->members[protocol_member_find(p, node)].fenced;
     return message;
 }
 
+/* A is asked before B: the one that has been here longer. So nobody who comes back takes a living
+ * node's place. */
+static bool is_before(const struct protocol_member *a, const struct protocol_member *b) {
+    return a->incarnation != b->incarnation ? a->incarnation < b->incarnation : a->node < b->node;
+}
+
 static gwtf_node_id first_living_data_node(const gwtf_protocol *p) {
-    for (uint32_t rank = 0; rank < p->data_nodes; rank++)
-        if (!protocol_rank_is_down(p, 0, rank))
-            return protocol_stage_node(p, 0, rank);
-    return GWTF_NODE_NONE;
+    const struct protocol_member *first = NULL;
+    for (uint32_t rank = 0; rank < p->data_nodes; rank++) {
+        const struct protocol_member *member =
+            &p->members[p->stage_members[p->stage_first[0] + rank]];
+        if (!member->down && (!first || is_before(member, first)))
+            first = member;
+    }
+    return first ? first->node : GWTF_NODE_NONE;
 }
 
 /* The nodes lost since the last step, or not confirmed at it, could go on without this one, and
  * have the better right to. */
 static bool is_cut_off(const gwtf_protocol *p) {
     uint32_t lost = 0, stages = 0;
-    bool covered[GWTF_STAGES_MAX + 1] = {false}, had_recorder = false, is_first = true;
+    bool covered[GWTF_STAGES_MAX + 1] = {false};
+    const struct protocol_member *recorder = NULL;
     for (uint32_t i = 0; i < p->config.members_count; i++) {
         const struct protocol_member *member = &p->members[i];
         bool was_there = !member->down || member->down_since_commit;
-        if (was_there && member->stage == 0 && is_first) {
-            had_recorder = member->down;
-            is_first = false;
-        }
+        if (was_there && member->stage == 0 && (!recorder || is_before(member, recorder)))
+            recorder = member;
         if (!member->down || !member->down_since_commit)
             continue;
         lost++;
@@ -76,7 +87,13 @@ static bool is_cut_off(const gwtf_protocol *p) {
     }
     if (stages <= p->config.stages || lost < p->living_count)
         return false;
-    return lost > p->living_count || had_recorder;
+    return lost > p->living_count || (recorder && recorder->down);
+}
+
+void protocol_view_tell_recorder(gwtf_protocol *p) {
+    for (uint32_t i = 0; i < p->config.members_count; i++)
+        if (p->members[i].down)
+            tell_down(p, p->recorder, p->members[i].node);
 }
 
 static void spread(gwtf_protocol *p, gwtf_node_id node, bool found_here, gwtf_node_id before) {
@@ -90,26 +107,31 @@ static void spread(gwtf_protocol *p, gwtf_node_id node, bool found_here, gwtf_no
     }
     if (before == p->recorder && found_here)
         tell_down(p, p->recorder, node);
-    if (before == p->recorder)
-        return;
-    for (uint32_t i = 0; i < p->config.members_count; i++)
-        if (p->members[i].down)
-            tell_down(p, p->recorder, p->members[i].node);
+    if (before != p->recorder)
+        protocol_view_tell_recorder(p);
 }
 
-void protocol_view_down(gwtf_protocol *p, gwtf_node_id node, bool found_here) {
+void protocol_view_down(gwtf_protocol *p, gwtf_node_id node, uint32_t incarnation,
+                        bool found_here) {
     uint32_t index = protocol_member_find(p, node);
-    if (index == PROTOCOL_NONE || index == p->self || p->members[index].down || p->finished)
+    if (index == PROTOCOL_NONE || index == p->self || p->finished)
         return;
     struct protocol_member *member = &p->members[index];
+    if (incarnation > member->fenced)
+        member->fenced = incarnation;
+    if (member->down || incarnation < member->incarnation)
+        return;
     member->down = true;
-    member->down_since_commit = true;
+    member->confirmed = false;
+    /* What was lost before this node came is no news. */
+    bool is_news = protocol_entry_is_member(p);
+    member->down_since_commit = is_news;
     p->living[member->stage]--;
     p->living_count--;
-    p->lost_unreported++;
+    p->lost_unreported += is_news;
     gwtf_node_id before = p->recorder;
     p->recorder = first_living_data_node(p);
-    protocol_incident(p, GWTF_INCIDENT_DOWN, node);
+    protocol_incident(p, GWTF_INCIDENT_DOWN, node)->incarnation = member->incarnation;
     protocol_send(p, node, GWTF_MESSAGE_FENCED, GWTF_PHASE_TRAIN, p->iteration);
     if (p->living[member->stage] == 0 && !p->rest.began)
         protocol_rest_begin(p, node);
@@ -142,10 +164,11 @@ static void note_known(gwtf_protocol *p, gwtf_node_id peer, uint32_t number) {
 
 static void take_down(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message) {
     uint32_t member = protocol_member_find(p, message->body.down.node);
-    protocol_view_down(p, message->body.down.node, false);
+    protocol_view_down(p, message->body.down.node, message->body.down.incarnation, false);
     if (p->finished || member == PROTOCOL_NONE)
         return;
-    if (message->body.down.confirmed)
+    if (message->body.down.confirmed && p->members[member].down &&
+        message->body.down.incarnation >= p->members[member].incarnation)
         p->members[member].confirmed = true;
     if (message->body.down.number > 0)
         protocol_send(p, peer, GWTF_MESSAGE_DOWN_KNOWN, GWTF_PHASE_TRAIN, p->iteration)
@@ -156,10 +179,34 @@ void protocol_view_message(gwtf_protocol *p, gwtf_node_id peer,
                            const struct gwtf_message *message) {
     if (message->kind == GWTF_MESSAGE_DOWN_KNOWN)
         note_known(p, peer, message->body.down.number);
-    else if (message->kind == GWTF_MESSAGE_FENCED || message->body.down.node == p->config.self)
+    else if (message->kind == GWTF_MESSAGE_FENCED)
         protocol_finish(p, GWTF_ERROR_FENCED, peer);
-    else
+    else if (message->body.down.node != p->config.self)
         take_down(p, peer, message);
+    else if (message->body.down.incarnation >= p->entry.incarnation)
+        protocol_finish(p, GWTF_ERROR_FENCED, peer);
+}
+
+void protocol_view_count(gwtf_protocol *p) {
+    for (uint32_t stage = 0; stage <= p->config.stages; stage++)
+        p->living[stage] = 0;
+    p->living_count = 0;
+    for (uint32_t i = 0; i < p->config.members_count; i++) {
+        struct protocol_member *member = &p->members[i];
+        member->down = i != p->self && member->fenced >= member->incarnation;
+        member->confirmed = member->confirmed && member->down;
+        p->living[member->stage] += !member->down;
+        p->living_count += !member->down;
+    }
+    p->recorder = first_living_data_node(p);
+}
+
+/* Those who have come must hear who is down: they hear it again with all others. */
+void protocol_view_entered(gwtf_protocol *p) {
+    protocol_view_count(p);
+    for (uint32_t i = 0; i < p->config.members_count && p->recorder == p->config.self; i++)
+        p->members[i].spread_wanted = p->members[i].confirm_wanted = p->members[i].down;
+    p->losses_pending = true;
 }
 
 void protocol_view_committed(gwtf_protocol *p) {

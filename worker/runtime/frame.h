@@ -15,7 +15,12 @@
  * link. */
 #define GWTF_PIECE_BYTES (1u << 20)
 
-enum gwtf_frame_kind { GWTF_FRAME_MESSAGE = 1, GWTF_FRAME_PIECE, GWTF_FRAME_HEARTBEAT };
+enum gwtf_frame_kind {
+    GWTF_FRAME_MESSAGE = 1,
+    GWTF_FRAME_PIECE,
+    GWTF_FRAME_HEARTBEAT,
+    GWTF_FRAME_DOOR /* a message beside the channel: no sequence */
+};
 
 struct gwtf_frame {
     uint32_t magic;
@@ -23,7 +28,7 @@ struct gwtf_frame {
     uint32_t incarnation; /* of the sender */
     uint32_t transfer; /* MESSAGE with payload, PIECE: which tensor, counted by the sender for this
                           receiver */
-    uint64_t sequence; /* counted by the sender for this receiver, from 1 */
+    uint64_t sequence; /* counted by the sender for this receiver, from 1; DOOR: 0 */
     uint64_t piece_hash; /* PIECE: of the bytes that follow */
     uint32_t piece;      /* PIECE: its number in the tensor, from 0 */
     uint32_t piece_bytes;

@@ -100,6 +100,11 @@ void gwtf_heartbeat_forget(gwtf_heartbeat *heartbeat, size_t peer) {
     heartbeat->peers[peer].watched = false;
 }
 
+void gwtf_heartbeat_watch(gwtf_heartbeat *heartbeat, size_t peer, gwtf_time_us now_us) {
+    GWTF_ASSERT(peer < heartbeat->config.peers);
+    heartbeat->peers[peer] = (struct peer){.watched = true, .since_us = now_us};
+}
+
 bool gwtf_heartbeat_due(gwtf_heartbeat *heartbeat, gwtf_time_us now_us) {
     if (now_us < heartbeat->next_us)
         return false;

@@ -39,6 +39,9 @@ void gwtf_heartbeat_round_trip(gwtf_heartbeat *heartbeat, size_t peer, int64_t r
 /* PEER is no longer watched: this node itself, or one that is down or has left. */
 void gwtf_heartbeat_forget(gwtf_heartbeat *heartbeat, size_t peer);
 
+/* PEER is watched anew, from now on, as one that has not been heard yet. */
+void gwtf_heartbeat_watch(gwtf_heartbeat *heartbeat, size_t peer, gwtf_time_us now_us);
+
 /* True once an interval: it is time to send a frame to every watched peer. */
 bool gwtf_heartbeat_due(gwtf_heartbeat *heartbeat, gwtf_time_us now_us);
 

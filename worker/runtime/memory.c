@@ -198,6 +198,13 @@ static bool in_flat_array(const struct gwtf_memory *memory, const struct gwtf_pa
     return payload->offset <= memory->floats && payload->count <= memory->floats - payload->offset;
 }
 
+static float *state(struct gwtf_memory *memory, const struct gwtf_payload *payload) {
+    float *(*const parts[])(gwtf_stage *) = {gwtf_stage_weights, gwtf_stage_first_moments,
+                                             gwtf_stage_second_moments};
+    bool exists = payload->part < sizeof parts / sizeof parts[0];
+    return exists ? parts[payload->part](memory->stage) + payload->offset : NULL;
+}
+
 void *gwtf_memory_payload(gwtf_memory *memory, const struct gwtf_payload *payload,
                           uint64_t *size_bytes) {
     *size_bytes = payload->count * sizeof(float);
@@ -223,6 +230,8 @@ void *gwtf_memory_payload(gwtf_memory *memory, const struct gwtf_payload *payloa
         return payload->part < 2 && *size_bytes <= gwtf_probe_bytes(memory->boundary_bytes)
                    ? memory->probes[payload->part]
                    : NULL;
+    case GWTF_PAYLOAD_STATE:
+        return in_flat_array(memory, payload) ? state(memory, payload) : NULL;
     case GWTF_PAYLOAD_NONE:
         break;
     }

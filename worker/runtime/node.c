@@ -72,7 +72,7 @@ static void write_rerouted(struct node *node, const struct gwtf_action *action) 
 /* What concerns all is written by one; when no data node is left, by all. */
 static bool is_recorder(const struct node *node) {
     gwtf_node_id recorder = gwtf_protocol_get_view(node->protocol).recorder;
-    return recorder == node->charter->self || recorder == GWTF_NODE_NONE;
+    return !node->is_fenced && (recorder == node->charter->self || recorder == GWTF_NODE_NONE);
 }
 
 /* Ends the node's life with an error of its own. */
@@ -117,8 +117,12 @@ static void do_send(struct node *node, const struct gwtf_action *action) {
         payload = gwtf_memory_payload(node->memory, &action->payload, &size_bytes);
         GWTF_ASSERT(payload != NULL && size_bytes == action->message.payload_bytes);
     }
-    if (gwtf_transport_send(node->transport, action->to, &action->message, payload,
-                            action->ticket) != GWTF_OK)
+    gwtf_status status =
+        node_goes_by_door(node, action->to, &action->message)
+            ? gwtf_transport_send_by_door(node->transport, action->to, &action->message)
+            : gwtf_transport_send(node->transport, action->to, &action->message, payload,
+                                  action->ticket);
+    if (status != GWTF_OK)
         fail(node, GWTF_ERROR_LINK, "too many messages are under way: please report it");
 }
 
@@ -142,12 +146,19 @@ static void do_receive(struct node *node, const struct gwtf_event *event,
 static void do_manifest(struct node *node, const struct gwtf_action *action) {
     struct gwtf_writer_job job = {
         .kind = GWTF_WRITER_MANIFEST, .iteration = action->iteration, .files = action->files};
+    node->writes++;
     if (gwtf_writer_push(node->writer, &job) != GWTF_OK)
         fail(node, GWTF_ERROR_IO,
              "the disk is too slow for snapshots: check the run's file system");
 }
 
 static void do_finish(struct node *node, const struct gwtf_action *action) {
+    if (action->status == GWTF_ERROR_FENCED) {
+        write_event(node, "fenced", (uint32_t)node->state.iteration + 1, node->charter->self,
+                    "the others could not reach it and go on without it; it asks to come back");
+        node_begin_return(node);
+        return;
+    }
     node->finished = true;
     node->status = action->status;
     if (action->status == GWTF_ERROR_STAGE)
@@ -155,10 +166,10 @@ static void do_finish(struct node *node, const struct gwtf_action *action) {
                        "node %u was lost, the last one of its stage: what the others hold has been "
                        "written",
                        action->culprit);
-    else if (action->status == GWTF_ERROR_FENCED)
+    else if (action->status == GWTF_ERROR_LINK && node->returns > 0)
         gwtf_error_set(node->error, action->status,
-                       "the other nodes could not reach this one and go on without it: check its "
-                       "machine and its network");
+                       "the other nodes went on without this one, and did not take it back: check "
+                       "its machine and its network");
     else if (action->status == GWTF_ERROR_LINK)
         gwtf_error_set(node->error, action->status,
                        "this node is cut off from the larger part of the run, and ends: check its "
@@ -181,7 +192,8 @@ static void forget_peer(struct node *node, gwtf_node_id peer, const char *found_
     if (node->lost[peer].is_forgotten)
         return;
     node->lost_us = gwtf_clock_now_us();
-    node->lost[peer] = (struct lost_peer){.is_forgotten = true};
+    node->lost[peer].is_forgotten = true;
+    node->lost[peer].ended_us = 0;
     gwtf_log(GWTF_LOG_WARNING, "node %u is down (%s)", peer, found_by);
     gwtf_heartbeat_forget(node->heartbeat, peer);
     gwtf_transport_forget(node->transport, peer);
@@ -202,6 +214,15 @@ static void note_incident(struct node *node, const struct gwtf_incident *inciden
     case GWTF_INCIDENT_RESTARTED:
         write_event(node, "begun_anew", incident->iteration, incident->node,
                     "the iteration begins anew: what was lost is nowhere else");
+        break;
+    case GWTF_INCIDENT_UP:
+        node_open(node, incident);
+        break;
+    case GWTF_INCIDENT_ENTERED:
+        node->state.iteration = incident->iteration - 1;
+        snprintf(text, sizeof text, "it is back with fresh weights after %.3f s",
+                 (double)incident->duration_us * 1e-6);
+        write_event(node, "joined", incident->iteration, incident->node, text);
         break;
     case GWTF_INCIDENT_SNAPSHOT:
         write_event(node, "snapshot", incident->iteration, incident->node,
@@ -241,6 +262,7 @@ static void do_work(struct node *node, const struct gwtf_work *work) {
         [GWTF_WORK_STEP] = GWTF_CONFIG_PHASE_AGGREGATION,
         [GWTF_WORK_SNAPSHOT] = GWTF_CONFIG_PHASE_SNAPSHOT,
     };
+    node->works++;
     if (gwtf_compute_push(node->compute, work) != GWTF_OK)
         fail(node, GWTF_ERROR_LIMIT, "too much work at one time: please report it");
     crash(node, phases[work->kind]);
@@ -291,14 +313,27 @@ static void carry_out(struct node *node, const struct gwtf_event *event,
     }
 }
 
+/* It has been taken as a new member after all that. */
+static bool is_up_again(const struct gwtf_update *update, size_t after, gwtf_node_id peer) {
+    for (size_t i = after; i < update->actions_count; i++)
+        if (update->actions[i].kind == GWTF_ACTION_INCIDENT &&
+            update->actions[i].incident.kind == GWTF_INCIDENT_UP &&
+            update->actions[i].incident.node == peer)
+            return true;
+    return false;
+}
+
 static void feed(struct node *node, struct gwtf_event *event) {
+    if (node->is_fenced)
+        return;
     event->now_us = gwtf_clock_now_us();
     gwtf_protocol_step(node->protocol, event, &node->update);
     for (size_t i = 0; i < node->update.actions_count; i++)
         carry_out(node, event, &node->update.actions[i]);
     for (size_t i = 0; i < node->update.actions_count; i++) {
         const struct gwtf_action *action = &node->update.actions[i];
-        if (action->kind == GWTF_ACTION_INCIDENT && action->incident.kind == GWTF_INCIDENT_DOWN)
+        if (action->kind == GWTF_ACTION_INCIDENT && action->incident.kind == GWTF_INCIDENT_DOWN &&
+            !is_up_again(&node->update, i, action->incident.node))
             forget_peer(node, action->incident.node, node->found_by);
     }
 }
@@ -321,12 +356,15 @@ static bool handle_arrivals(struct node *node) {
         struct gwtf_event event = {
             .peer = arrival.peer, .ticket = arrival.ticket, .status = arrival.status};
         any = true;
+        if (node->is_fenced)
+            continue;
         if (arrival.kind == GWTF_ARRIVAL_LOST) {
+            node->lost[arrival.peer].has_ended |= arrival.died;
             peer_down(node, arrival.peer,
                       arrival.died ? "its process died" : "its connection broke");
             continue;
         }
-        if (arrival.kind != GWTF_ARRIVAL_SENT)
+        if (arrival.kind != GWTF_ARRIVAL_SENT && !arrival.by_door)
             gwtf_heartbeat_heard(node->heartbeat, arrival.peer, gwtf_clock_now_us());
         if (arrival.kind == GWTF_ARRIVAL_HEARD) {
             if (arrival.round_trip_us >= 0)
@@ -350,6 +388,7 @@ static bool handle_compute(struct node *node) {
     bool any = false;
     while (!node->finished && gwtf_compute_try_done(node->compute, &done)) {
         any = true;
+        node->works--;
         if (done.status != GWTF_OK) {
             fail(node, done.status,
                  "the token file has changed or is damaged: make it again with gwtf tokenize");
@@ -362,6 +401,7 @@ static bool handle_compute(struct node *node) {
                                           .iteration = done.work.iteration,
                                           .of_rest = done.work.of_rest,
                                           .rest_norm = done.work.gradient_norm};
+            node->writes++;
             if (gwtf_writer_push(node->writer, &job) != GWTF_OK)
                 fail(node, GWTF_ERROR_IO,
                      "the disk is too slow for snapshots: check the run's file system");
@@ -390,6 +430,7 @@ static bool handle_writer(struct node *node) {
             node->stop_told = true;
             event.kind = GWTF_EVENT_STOP;
         } else {
+            node->writes--;
             event.kind =
                 result.kind == GWTF_WRITER_STAGE ? GWTF_EVENT_WRITTEN : GWTF_EVENT_MANIFEST_WRITTEN;
         }
@@ -435,14 +476,29 @@ static void watch_processes(struct node *node, gwtf_time_us now_us) {
         return;
     node->pids_looked_us = now_us;
     while (gwtf_pidwatch_next(node->pidwatch, &ended))
-        node->lost[ended].ended_us = now_us;
+        node->lost[ended] = (struct lost_peer){
+            .is_forgotten = node->lost[ended].is_forgotten, .ended_us = now_us, .has_ended = true};
     for (gwtf_node_id peer = 0; peer < node->charter->members_count && !node->finished; peer++) {
         struct lost_peer *lost = &node->lost[peer];
         if (lost->ended_us == 0 || now_us - lost->ended_us < LAST_WORDS_US)
             continue;
         lost->ended_us = 0;
-        if (!lost->is_forgotten)
+        if (!lost->is_forgotten || node->returns > 0)
             peer_down(node, peer, "its process ended");
+    }
+}
+
+static void come_back(struct node *node) {
+    struct gwtf_event start = {.kind = GWTF_EVENT_START};
+    if (node_return(node) != GWTF_OK) {
+        fail(node, GWTF_ERROR_MEMORY, "out of memory");
+        return;
+    }
+    feed(node, &start);
+    for (gwtf_node_id peer = 0; peer < node->charter->members_count && !node->finished; peer++) {
+        struct gwtf_event down = {.kind = GWTF_EVENT_PEER_DOWN, .peer = peer};
+        if (node->lost[peer].has_ended)
+            feed(node, &down);
     }
 }
 
@@ -454,6 +510,8 @@ static void handle_time(struct node *node) {
     node->turned_us = now_us;
     change_links(node, now_us);
     crash(node, GWTF_CONFIG_PHASE_ANY);
+    if (node_may_return(node))
+        come_back(node);
     if (now_us >= node->update.deadline_us) {
         struct gwtf_event event = {.kind = GWTF_EVENT_TIMER};
         feed(node, &event);

@@ -209,7 +209,7 @@ static gwtf_status make_crashes(struct node *node, struct gwtf_error *error) {
     return status == GWTF_OK ? GWTF_OK : gwtf_error_set(error, status, "out of memory");
 }
 
-static gwtf_status make_protocol(struct node *node, int64_t compute_us, struct gwtf_error *error) {
+gwtf_status node_make_protocol(struct node *node, uint32_t incarnation, struct gwtf_error *error) {
     const struct gwtf_charter *charter = node->charter;
     const struct gwtf_config *config = &node->setup.config;
     struct gwtf_member *members = calloc(charter->members_count, sizeof *members);
@@ -224,7 +224,7 @@ static gwtf_status make_protocol(struct node *node, int64_t compute_us, struct g
         .members_count = charter->members_count,
         .stages = config->pipeline.stages,
         .capacity = node->capacity,
-        .compute_us = compute_us,
+        .compute_us = gwtf_compute_probed_us(node->compute),
         .first_iteration = charter->first_iteration,
         .last_iteration = config->run.iterations,
         .microbatches = config->batch.microbatches,
@@ -241,6 +241,8 @@ static gwtf_status make_protocol(struct node *node, int64_t compute_us, struct g
         .recovery = config->faults.repair == GWTF_CONFIG_REPAIR_DROP ? GWTF_RECOVERY_DROP
                                                                      : GWTF_RECOVERY_EXACT,
         .retained = node->retained,
+        .enters = incarnation > 0,
+        .incarnation = incarnation,
         .seed = config->run.seed,
     };
     gwtf_status status = gwtf_protocol_create(&protocol, &node->protocol);
@@ -258,11 +260,9 @@ static gwtf_status make_protocol(struct node *node, int64_t compute_us, struct g
 }
 
 /* The compute thread's first deed is to measure itself. */
-static int64_t await_probe(struct node *node) {
-    int64_t probed_us;
-    while ((probed_us = gwtf_compute_probed_us(node->compute)) == 0)
+static void await_probe(struct node *node) {
+    while (gwtf_compute_probed_us(node->compute) == 0)
         keep_beating(node);
-    return probed_us;
 }
 
 gwtf_status node_make(struct node *node, struct gwtf_error *error) {
@@ -289,9 +289,10 @@ gwtf_status node_make(struct node *node, struct gwtf_error *error) {
         status = gwtf_error_set(error, GWTF_ERROR_MEMORY, "cannot start the compute thread");
     if (status == GWTF_OK)
         status = make_crashes(node, error);
-    if (status == GWTF_OK)
-        status = make_protocol(node, await_probe(node), error);
-    return status;
+    if (status != GWTF_OK)
+        return status;
+    await_probe(node);
+    return node_make_protocol(node, 0, error);
 }
 
 /* Says the end in the state file, directly: the writer has ended. */

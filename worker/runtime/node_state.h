@@ -14,7 +14,8 @@
 
 struct lost_peer {
     bool is_forgotten;     /* by transport and heartbeat, once it has been told */
-    gwtf_time_us ended_us; /* its process; 0: not known to have */
+    gwtf_time_us ended_us; /* its process; 0: not known to have, or told */
+    bool has_ended;        /* its process */
 };
 
 struct node {
@@ -51,6 +52,13 @@ struct node {
     bool repairs;           /* a lost node's microbatch has come in this iteration */
     struct lost_peer *lost; /* by peer */
     const char *found_by;   /* why a peer is down */
+    uint32_t works;         /* with the compute thread */
+    uint32_t writes;        /* stage files and manifests with the writer */
+    /* See node_return.c. */
+    bool is_fenced;       /* declared down: no protocol is driven */
+    uint32_t incarnation; /* that was */
+    gwtf_time_us return_us;
+    uint32_t returns;
     bool finished;
     gwtf_status status;
     struct gwtf_error *error;
@@ -62,6 +70,21 @@ void node_send_heartbeats(struct node *node, gwtf_time_us now_us);
 /* What a node needs before it can train, heard by its peers meanwhile. NODE's charter, error and
  * state are set. After an error node_unmake frees what there is. */
 gwtf_status node_make(struct node *node, struct gwtf_error *error);
+/* INCARNATION: of this node, declared down, which comes back; 0: it begins with the run. */
+gwtf_status node_make_protocol(struct node *node, uint32_t incarnation, struct gwtf_error *error);
+
+/* node_return.c */
+bool node_goes_by_door(const struct node *node, gwtf_node_id to,
+                       const struct gwtf_message *message);
+/* A channel with a peer begins. */
+void node_open(struct node *node, const struct gwtf_incident *incident);
+/* This node has been declared down. */
+void node_begin_return(struct node *node);
+/* Nothing is under way any more, and it is time. */
+bool node_may_return(const struct node *node);
+/* A new protocol, to be started. */
+gwtf_status node_return(struct node *node);
+
 /* Says the end in the state file too. */
 void node_unmake(struct node *node);
 

@@ -8,22 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void add_pending(struct gwtf_transport *transport, const struct gwtf_arrival *arrival) {
-    GWTF_ASSERT(transport->pending_count < transport->pending_max);
-    size_t at = (transport->pending_first + transport->pending_count) % transport->pending_max;
-    transport->pending[at] = *arrival;
-    transport->pending_count++;
-}
-
 /* ERROR: of MPI, or MPI_SUCCESS when it was not MPI that found NODE wrong. */
 static void lose(struct gwtf_transport *transport, gwtf_node_id node, int error) {
     struct peer *peer = &transport->peers[node];
     if (peer->lost)
         return;
     gwtf_transport_forget(transport, node);
-    add_pending(transport, &(struct gwtf_arrival){.kind = GWTF_ARRIVAL_LOST,
-                                                  .peer = node,
-                                                  .died = gwtf_ulfm_is_death(error)});
+    gwtf_transport_add_pending(
+        transport, &(struct gwtf_arrival){
+                       .kind = GWTF_ARRIVAL_LOST, .peer = node, .died = gwtf_ulfm_is_death(error)});
 }
 
 /* An index for a new request, or SIZE_MAX. */
@@ -36,6 +29,7 @@ static size_t take_request(struct gwtf_transport *transport, const struct reques
     else
         return SIZE_MAX;
     transport->about[index] = *about;
+    transport->about[index].opened = transport->peers[about->peer].opened;
     transport->requests[index] = MPI_REQUEST_NULL;
     return index;
 }
@@ -46,13 +40,35 @@ static void give_request(struct gwtf_transport *transport, size_t index) {
     transport->free_requests[transport->free_requests_count++] = index;
 }
 
+static struct gwtf_frame *incoming(struct peer *peer) {
+    return &peer->incoming[peer->opened & 1];
+}
+
+static int tag_of(const struct peer *peer, int tag) {
+    if (peer->opened == 0)
+        return tag;
+    return TAG_CHANNELS + 2 * (int)(peer->channel % CHANNELS_TOLD_APART) + (tag == TAG_PIECE);
+}
+
+gwtf_status gwtf_transport_post_door(struct gwtf_transport *transport, gwtf_node_id node) {
+    struct peer *peer = &transport->peers[node];
+    size_t index = take_request(transport, &(struct request){.kind = DOOR_RECEIVE, .peer = node});
+    if (index == SIZE_MAX)
+        return GWTF_ERROR_LIMIT;
+    if (MPI_Irecv(&peer->at_door, (int)sizeof peer->at_door, MPI_BYTE, peer->rank, TAG_DOOR,
+                  MPI_COMM_WORLD, &transport->requests[index]) == MPI_SUCCESS)
+        return GWTF_OK;
+    give_request(transport, index);
+    return GWTF_ERROR_PEER;
+}
+
 gwtf_status gwtf_transport_post_frame(struct gwtf_transport *transport, gwtf_node_id node) {
     struct peer *peer = &transport->peers[node];
     size_t index = take_request(transport, &(struct request){.kind = FRAME_RECEIVE, .peer = node});
     if (index == SIZE_MAX)
         return GWTF_ERROR_LIMIT;
-    int result = MPI_Irecv(&peer->incoming, (int)sizeof peer->incoming, MPI_BYTE, peer->rank,
-                           TAG_FRAME, MPI_COMM_WORLD, &transport->requests[index]);
+    int result = MPI_Irecv(incoming(peer), (int)sizeof *incoming(peer), MPI_BYTE, peer->rank,
+                           tag_of(peer, TAG_FRAME), MPI_COMM_WORLD, &transport->requests[index]);
     if (result != MPI_SUCCESS) {
         give_request(transport, index);
         lose(transport, node, result);
@@ -83,13 +99,15 @@ static gwtf_status send_frame(struct gwtf_transport *transport, gwtf_node_id nod
     if (index == SIZE_MAX)
         return GWTF_ERROR_LIMIT;
     transport->free_frames_count--;
+    bool by_door = frame->kind == GWTF_FRAME_DOOR;
     frame->incarnation = transport->config.incarnation;
-    frame->sequence = ++peer->frames_sent;
+    frame->sequence = by_door ? 0 : ++peer->frames_sent;
     gwtf_frame_seal(frame);
     transport->frames[buffer] = *frame;
     look_before_sending();
     int result = MPI_Isend(&transport->frames[buffer], (int)sizeof *frame, MPI_BYTE, peer->rank,
-                           TAG_FRAME, MPI_COMM_WORLD, &transport->requests[index]);
+                           by_door ? TAG_DOOR : tag_of(peer, TAG_FRAME), MPI_COMM_WORLD,
+                           &transport->requests[index]);
     if (result != MPI_SUCCESS) {
         give_request(transport, index);
         transport->free_frames[transport->free_frames_count++] = buffer;
@@ -152,8 +170,8 @@ static gwtf_status send_piece(struct gwtf_transport *transport, struct transfer 
                                                              .transfer = transfer,
                                                              .piece_bytes = bytes});
     GWTF_ASSERT(index != SIZE_MAX); /* counted in requests_max */
-    int result = MPI_Isend(transfer->memory + offset, (int)bytes, MPI_BYTE, peer->rank, TAG_PIECE,
-                           MPI_COMM_WORLD, &transport->requests[index]);
+    int result = MPI_Isend(transfer->memory + offset, (int)bytes, MPI_BYTE, peer->rank,
+                           tag_of(peer, TAG_PIECE), MPI_COMM_WORLD, &transport->requests[index]);
     if (result != MPI_SUCCESS) {
         give_request(transport, index);
         lose(transport, transfer->peer, result);
@@ -185,8 +203,9 @@ gwtf_status gwtf_transport_send(gwtf_transport *transport, gwtf_node_id to,
     struct peer *peer = &transport->peers[to];
     if (peer->lost) {
         if (message->payload_bytes > 0)
-            add_pending(transport, &(struct gwtf_arrival){
-                                       .kind = GWTF_ARRIVAL_SENT, .peer = to, .ticket = ticket});
+            gwtf_transport_add_pending(
+                transport,
+                &(struct gwtf_arrival){.kind = GWTF_ARRIVAL_SENT, .peer = to, .ticket = ticket});
         return GWTF_OK;
     }
     struct gwtf_frame frame;
@@ -220,6 +239,19 @@ gwtf_status gwtf_transport_send(gwtf_transport *transport, gwtf_node_id to,
                                   gwtf_clock_now_us());
     send_pieces(transport, to);
     return GWTF_OK;
+}
+
+gwtf_status gwtf_transport_send_by_door(gwtf_transport *transport, gwtf_node_id to,
+                                        const struct gwtf_message *message) {
+    GWTF_ASSERT(to < transport->config.nodes && to != transport->config.self);
+    GWTF_ASSERT(message->payload_bytes == 0);
+    struct gwtf_frame frame;
+    memset(&frame, 0, sizeof frame);
+    frame.kind = GWTF_FRAME_DOOR;
+    frame.message = *message;
+    gwtf_status status = hand_over(transport, to, &frame);
+    transport->counters.messages_sent++;
+    return status == GWTF_ERROR_PEER ? GWTF_OK : status;
 }
 
 gwtf_status gwtf_transport_send_heartbeat(gwtf_transport *transport, gwtf_node_id to) {
@@ -278,10 +310,10 @@ static gwtf_status expect_payload(struct gwtf_transport *transport, gwtf_node_id
     if (peer->lost)
         return GWTF_ERROR_PEER;
     GWTF_ASSERT(peer->awaits_answer);
-    uint64_t size_bytes = peer->incoming.message.payload_bytes;
+    uint64_t size_bytes = incoming(peer)->message.payload_bytes;
     struct transfer *transfer =
         take_transfer(transport, &(struct transfer){.peer = from,
-                                                    .number = peer->incoming.transfer,
+                                                    .number = incoming(peer)->transfer,
                                                     .memory = memory,
                                                     .size_bytes = size_bytes,
                                                     .ticket = ticket,
@@ -309,12 +341,6 @@ static struct transfer *find_incoming(struct peer *peer, uint32_t number) {
     while (at != NULL && at->number != number)
         at = at->next;
     return at;
-}
-
-static void unlink_transfer(struct transfer **first, struct transfer *transfer) {
-    while (*first != transfer)
-        first = &(*first)->next;
-    *first = transfer->next;
 }
 
 /* Memory for a piece, or NULL. */
@@ -356,7 +382,7 @@ static gwtf_status receive_piece(struct gwtf_transport *transport, gwtf_node_id 
         give_stage(transport, stage);
         return GWTF_ERROR_LIMIT;
     }
-    if (MPI_Irecv(stage, (int)bytes, MPI_BYTE, peer->rank, TAG_PIECE, MPI_COMM_WORLD,
+    if (MPI_Irecv(stage, (int)bytes, MPI_BYTE, peer->rank, tag_of(peer, TAG_PIECE), MPI_COMM_WORLD,
                   &transport->requests[index]) != MPI_SUCCESS) {
         give_stage(transport, stage);
         give_request(transport, index);
@@ -370,7 +396,7 @@ static gwtf_status receive_piece(struct gwtf_transport *transport, gwtf_node_id 
 static bool frame_received(struct gwtf_transport *transport, gwtf_node_id from,
                            struct gwtf_arrival *arrival) {
     struct peer *peer = &transport->peers[from];
-    const struct gwtf_frame *frame = &peer->incoming;
+    const struct gwtf_frame *frame = incoming(peer);
     if (gwtf_frame_check(frame, transport->config.incarnation, ++peer->frames_received) !=
         GWTF_OK) {
         lose(transport, from, MPI_SUCCESS);
@@ -424,7 +450,7 @@ static bool piece_received(struct gwtf_transport *transport, const struct reques
                                      .peer = about->peer,
                                      .ticket = transfer->ticket,
                                      .status = transfer->corrupt ? GWTF_ERROR_CORRUPT : GWTF_OK};
-    unlink_transfer(&peer->in_first, transfer);
+    gwtf_transport_unlink(&peer->in_first, transfer);
     gwtf_transport_give_transfer(transport, transfer);
     return tells;
 }
@@ -440,7 +466,7 @@ static bool piece_sent(struct gwtf_transport *transport, const struct request *a
                                          .peer = about->peer,
                                          .ticket = transfer->ticket,
                                          .status = GWTF_OK};
-        unlink_transfer(&peer->out_first, transfer);
+        gwtf_transport_unlink(&peer->out_first, transfer);
         peer->out_last = NULL;
         for (struct transfer *at = peer->out_first; at != NULL; at = at->next)
             peer->out_last = at;
@@ -450,15 +476,19 @@ static bool piece_sent(struct gwtf_transport *transport, const struct request *a
     return done;
 }
 
-/* MPI has let go of a tensor to or from a lost peer: what it pinned is free. */
-static void end_lost(struct gwtf_transport *transport, struct transfer *transfer, bool sends) {
-    struct peer *peer = &transport->peers[transfer->peer];
-    if (sends)
-        add_pending(transport, &(struct gwtf_arrival){.kind = GWTF_ARRIVAL_SENT,
-                                                      .peer = transfer->peer,
-                                                      .ticket = transfer->ticket});
-    unlink_transfer(sends ? &peer->out_first : &peer->in_first, transfer);
-    gwtf_transport_give_transfer(transport, transfer);
+/* A message beside the channel. True when ARRIVAL has been filled. */
+static bool door_received(struct gwtf_transport *transport, gwtf_node_id from, int error,
+                          struct gwtf_arrival *arrival) {
+    const struct gwtf_frame *frame = &transport->peers[from].at_door;
+    if (error != MPI_SUCCESS)
+        return false; /* it is dead */
+    bool is_whole = gwtf_frame_check(frame, transport->config.incarnation, 0) == GWTF_OK &&
+                    frame->kind == GWTF_FRAME_DOOR && frame->message.payload_bytes == 0;
+    if (is_whole)
+        *arrival = (struct gwtf_arrival){
+            .kind = GWTF_ARRIVAL_MESSAGE, .peer = from, .message = frame->message, .by_door = true};
+    gwtf_transport_post_door(transport, from);
+    return is_whole;
 }
 
 static void lost_piece_done(struct gwtf_transport *transport, const struct request *about) {
@@ -466,19 +496,24 @@ static void lost_piece_done(struct gwtf_transport *transport, const struct reque
     if (about->kind == PIECE_RECEIVE)
         give_stage(transport, about->stage);
     if (++transfer->finished == transfer->started)
-        end_lost(transport, transfer, about->kind == PIECE_SEND);
+        gwtf_transport_end_lost(transport, transfer, about->kind == PIECE_SEND);
 }
 
 static bool request_done(struct gwtf_transport *transport, size_t index, int error,
                          struct gwtf_arrival *arrival) {
     struct request about = transport->about[index];
     give_request(transport, index);
+    if (about.kind == DOOR_RECEIVE)
+        return door_received(transport, about.peer, error, arrival);
+    bool by_door = false;
     if (about.kind == FRAME_SEND) {
+        by_door = transport->frames[about.frame].kind == GWTF_FRAME_DOOR;
         if (transport->frames[about.frame].kind == GWTF_FRAME_HEARTBEAT)
             transport->peers[about.peer].heartbeat_under_way = false;
         transport->free_frames[transport->free_frames_count++] = about.frame;
     }
-    if (transport->peers[about.peer].lost) {
+    const struct peer *peer = &transport->peers[about.peer];
+    if (peer->lost || peer->opened != about.opened || by_door) {
         if (about.kind == PIECE_SEND || about.kind == PIECE_RECEIVE)
             lost_piece_done(transport, &about);
         return false;
@@ -497,6 +532,7 @@ static bool request_done(struct gwtf_transport *transport, size_t index, int err
     case FRAME_SEND:
         send_pieces(transport, about.peer); /* those that found no frame before */
         break;
+    case DOOR_RECEIVE:
     case FREE:
         break;
     }
@@ -543,36 +579,6 @@ bool gwtf_transport_poll(gwtf_transport *transport, struct gwtf_arrival *arrival
     return take_pending(transport, arrival);
 }
 
-void gwtf_transport_forget(gwtf_transport *transport, gwtf_node_id node) {
-    GWTF_ASSERT(node < transport->config.nodes);
-    struct peer *peer = &transport->peers[node];
-    if (peer->lost)
-        return;
-    peer->lost = true;
-    peer->awaits_answer = false;
-    uint64_t held;
-    while (transport->shaper != NULL && gwtf_shaper_drop(transport->shaper, node, &held))
-        transport->free_held[transport->free_held_count++] = (size_t)held;
-    /* What MPI has nothing of is free. Requests for the rest may stay pending for ever, as those of
-     * a dead peer do in Open MPI 4.1: they and their memory are left alone, a few pieces at most.
-     */
-    for (struct transfer *at = peer->out_first, *next; at != NULL; at = next) {
-        next = at->next;
-        if (at->started == at->finished)
-            end_lost(transport, at, true);
-    }
-    for (struct transfer *at = peer->in_first, *next; at != NULL; at = next) {
-        next = at->next;
-        if (at->started == at->finished)
-            end_lost(transport, at, false);
-    }
-    for (size_t i = 0; i < transport->requests_used; i++)
-        if (transport->requests[i] != MPI_REQUEST_NULL && transport->about[i].peer == node &&
-            (transport->about[i].kind == FRAME_RECEIVE ||
-             transport->about[i].kind == PIECE_RECEIVE))
-            MPI_Cancel(&transport->requests[i]); /* works on those that nothing has come for */
-}
-
 void gwtf_transport_push_on(struct gwtf_transport *transport) {
     GWTF_ASSERT(transport->completed_next == transport->completed_count);
     if (transport->shaper != NULL)
@@ -596,8 +602,9 @@ bool gwtf_transport_all_sent(const gwtf_transport *transport) {
             return false;
     for (size_t i = 0; i < transport->requests_used; i++) {
         const struct request *about = &transport->about[i];
-        if ((about->kind == FRAME_SEND || about->kind == PIECE_SEND) &&
-            !transport->peers[about->peer].lost)
+        const struct peer *peer = &transport->peers[about->peer];
+        if ((about->kind == FRAME_SEND || about->kind == PIECE_SEND) && !peer->lost &&
+            about->opened == peer->opened)
             return false;
     }
     return true;

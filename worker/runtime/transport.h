@@ -48,6 +48,7 @@ struct gwtf_arrival {
     gwtf_status status;
     int64_t round_trip_us; /* HEARD: of the way there and back; -1: not known yet */
     bool died;             /* LOST: MPI says that its process has died */
+    bool by_door;          /* MESSAGE: beside the channel */
 };
 
 typedef struct gwtf_transport gwtf_transport;
@@ -68,6 +69,21 @@ void gwtf_transport_destroy(gwtf_transport *transport);
 gwtf_status gwtf_transport_send(gwtf_transport *transport, gwtf_node_id to,
                                 const struct gwtf_message *message, const void *payload,
                                 uint64_t ticket);
+
+/* Sends MESSAGE, which has no payload, to TO, whether it is lost or not: it arrives beside what is
+ * sent over the channel. */
+gwtf_status gwtf_transport_send_by_door(gwtf_transport *transport, gwtf_node_id to,
+                                        const struct gwtf_message *message);
+
+/*
+ * A channel with PEER begins, CHANNEL on both sides, another one than all before: what was sent or
+ * is to come over those is void. PEER is lost no more.
+ */
+void gwtf_transport_open(gwtf_transport *transport, gwtf_node_id peer, uint64_t channel);
+
+/* All peers are forgotten, and nothing arrives any more of what was under way: this node begins a
+ * new life. */
+void gwtf_transport_forget_all(gwtf_transport *transport);
 
 /* Sends a heartbeat unless the last one to TO is still under way. */
 gwtf_status gwtf_transport_send_heartbeat(gwtf_transport *transport, gwtf_node_id to);

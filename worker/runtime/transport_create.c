@@ -13,7 +13,7 @@ static bool allocate_tables(struct gwtf_transport *transport) {
     size_t nodes = transport->config.nodes;
     size_t transfers = 64 + 8 * nodes + transport->config.payloads_max;
     transport->frames_max = 512 + 32 * nodes + transport->config.payloads_max;
-    transport->requests_max = nodes + transport->frames_max + 2 * PIECES_AT_ONCE * nodes;
+    transport->requests_max = 2 * nodes + transport->frames_max + 2 * PIECES_AT_ONCE * nodes;
     transport->pending_max = 64 + 4 * nodes + transfers;
     transport->peers = calloc(nodes, sizeof *transport->peers);
     transport->requests = calloc(transport->requests_max, sizeof(MPI_Request));
@@ -80,6 +80,9 @@ gwtf_status gwtf_transport_create(const struct gwtf_transport_config *config,
     for (size_t i = 0; i < config->nodes; i++)
         if (i != config->self)
             gwtf_transport_post_frame(made, (gwtf_node_id)i);
+    for (size_t i = 0; i < config->nodes; i++)
+        if (i != config->self)
+            gwtf_transport_post_door(made, (gwtf_node_id)i);
     *transport = made;
     return GWTF_OK;
 }

@@ -1,4 +1,4 @@
-/* The transport's insides, private to transport.c and transport_create.c. */
+/* The transport's insides, private to the files of its name. */
 #ifndef GWTF_WORKER_RUNTIME_TRANSPORT_STATE_H
 #define GWTF_WORKER_RUNTIME_TRANSPORT_STATE_H
 
@@ -9,16 +9,21 @@
 
 #define TAG_FRAME 1
 #define TAG_PIECE 2
+#define TAG_DOOR 3
+/* Those of the channels after the first; MPI promises tags up to 32767. */
+#define TAG_CHANNELS 4
+#define CHANNELS_TOLD_APART 16000
 
 /* Pieces under way to one peer at one time. */
 #define PIECES_AT_ONCE 4
 
-enum request_kind { FREE, FRAME_RECEIVE, FRAME_SEND, PIECE_RECEIVE, PIECE_SEND };
+enum request_kind { FREE, FRAME_RECEIVE, FRAME_SEND, PIECE_RECEIVE, PIECE_SEND, DOOR_RECEIVE };
 
 /* What a request of the table is about; same index as the request. */
 struct request {
     enum request_kind kind;
     gwtf_node_id peer;
+    uint32_t opened;           /* how often the peer's channel had been opened */
     size_t frame;              /* FRAME_SEND: index of the frame buffer */
     struct transfer *transfer; /* PIECE_*: what it belongs to */
     void *stage;               /* PIECE_RECEIVE: what MPI writes into, of GWTF_PIECE_BYTES */
@@ -39,10 +44,13 @@ struct transfer {
     uint32_t started; /* pieces whose request has been posted */
     uint32_t finished;
     bool corrupt;
+    bool is_void; /* of a channel that is over: in no list, and nobody hears of it */
 };
 
 struct peer {
     int rank;
+    uint64_t channel;
+    uint32_t opened; /* channels after the first */
     bool lost;
     bool awaits_answer; /* a message with a payload was delivered, receive or discard is due */
     bool heartbeat_under_way;
@@ -53,7 +61,10 @@ struct peer {
     uint64_t frames_received;
     uint32_t pieces_under_way;
     uint32_t pieces_let_through; /* by the emulated network, and not sent yet */
-    struct gwtf_frame incoming;  /* of the posted receive */
+    /* Of the posted receive: the first, and after a channel has been opened the other one, since
+     * MPI may not have let go of it yet. */
+    struct gwtf_frame incoming[2];
+    struct gwtf_frame at_door; /* of the posted receive beside the channel */
     struct transfer *out_first;
     struct transfer *out_last;
     struct transfer *in_first;
@@ -103,8 +114,17 @@ struct gwtf_transport {
     size_t pending_max;
 };
 
+/* transport_channel.c */
+void gwtf_transport_add_pending(struct gwtf_transport *transport,
+                                const struct gwtf_arrival *arrival);
+void gwtf_transport_unlink(struct transfer **first, struct transfer *transfer);
+/* MPI has let go of a tensor to or from a lost peer: what it pinned is free. */
+void gwtf_transport_end_lost(struct gwtf_transport *transport, struct transfer *transfer,
+                             bool sends);
+
 /* transport.c: lets the next frame of NODE come. */
 gwtf_status gwtf_transport_post_frame(struct gwtf_transport *transport, gwtf_node_id node);
+gwtf_status gwtf_transport_post_door(struct gwtf_transport *transport, gwtf_node_id node);
 void gwtf_transport_give_transfer(struct gwtf_transport *transport, struct transfer *transfer);
 
 #endif

@@ -180,6 +180,11 @@ bool simulation_read(gwtf_simulation *simulation, uint32_t index,
                 return true;
         }
         break;
+    case GWTF_PAYLOAD_STATE:
+        content->value = simulation_mix(node->weights, payload->part);
+        if (payload->offset + payload->count <= node->config.gradient_floats)
+            return true;
+        break;
     case GWTF_PAYLOAD_PROBE:
         return true;
     default:
@@ -207,6 +212,19 @@ static void write_share(gwtf_simulation *simulation, uint32_t index,
         node->shares[node->shares_count++] = (struct simulation_share){.content = *content};
 }
 
+/* A piece of the weights after the iteration before, as all replicas have them. */
+static void take_state(gwtf_simulation *simulation, uint32_t index,
+                       const struct gwtf_payload *payload,
+                       const struct simulation_content *content) {
+    struct simulation_node *node = &simulation->nodes[index];
+    uint32_t after = gwtf_protocol_get_view(node->protocol).iteration - 1;
+    uint64_t weights = simulation_weights(simulation, node->config.stage, after);
+    if (content->offset != payload->offset || content->count != payload->count ||
+        content->value != simulation_mix(weights, payload->part))
+        simulation_fail(simulation, index, "receives weights that are not those after %u", after);
+    node->weights = weights;
+}
+
 void simulation_write(gwtf_simulation *simulation, uint32_t index,
                       const struct gwtf_payload *payload,
                       const struct simulation_content *content) {
@@ -228,6 +246,9 @@ void simulation_write(gwtf_simulation *simulation, uint32_t index,
         if (content->offset != payload->offset || content->count != payload->count)
             simulation_fail(simulation, index, "receives another share than it expects");
         write_share(simulation, index, content);
+        break;
+    case GWTF_PAYLOAD_STATE:
+        take_state(simulation, index, payload, content);
         break;
     case GWTF_PAYLOAD_PROBE:
         break;

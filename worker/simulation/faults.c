@@ -64,6 +64,12 @@ static void crash(gwtf_simulation *simulation, const struct simulation_event *ev
     simulation->totals.lost++;
     simulation_notice(simulation, GWTF_SIMULATION_CRASHED, event->node, NULL, 0, NULL);
     simulation_leave(simulation, event->node, event->fault.notice_us, event->fault.spread_us);
+    if (event->fault.return_us <= 0)
+        return;
+    struct simulation_event back = {.at_us = simulation->now_us + event->fault.return_us,
+                                    .kind = SIMULATION_RETURN,
+                                    .node = event->node};
+    simulation_push(simulation, &back);
 }
 
 static void suspect(gwtf_simulation *simulation, const struct simulation_event *event) {

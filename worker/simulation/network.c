@@ -89,12 +89,15 @@ static uint32_t send_tensor(gwtf_simulation *simulation, uint32_t from, uint32_t
     uint32_t index = open_transfer(simulation);
     if (index == SIMULATION_NONE)
         return index;
-    simulation->transfers[index] = (struct simulation_transfer){.used = true,
-                                                                .from = from,
-                                                                .to = to,
-                                                                .send_ticket = action->ticket,
-                                                                .source = action->payload,
-                                                                .content = content};
+    simulation->transfers[index] =
+        (struct simulation_transfer){.used = true,
+                                     .from = from,
+                                     .to = to,
+                                     .channel = simulation_channel(simulation, from, to),
+                                     .life = simulation->nodes[from].life,
+                                     .send_ticket = action->ticket,
+                                     .source = action->payload,
+                                     .content = content};
     uint64_t bytes = action->message.payload_bytes;
     if (link->free_us < simulation->now_us)
         link->free_us = simulation->now_us;
@@ -117,6 +120,13 @@ static uint32_t send_tensor(gwtf_simulation *simulation, uint32_t from, uint32_t
     return index;
 }
 
+static bool goes_by_door(const gwtf_simulation *simulation, uint32_t from, uint32_t to,
+                         const struct gwtf_action *action) {
+    uint16_t kind = action->message.kind;
+    return kind == GWTF_MESSAGE_ENTER || kind == GWTF_MESSAGE_WELCOME ||
+           (kind == GWTF_MESSAGE_CLOSE && simulation->nodes[from].down[to]);
+}
+
 void simulation_send(gwtf_simulation *simulation, uint32_t from, const struct gwtf_action *action) {
     uint32_t to = simulation_find(simulation, action->to);
     if (to == SIMULATION_NONE || to == from) {
@@ -133,6 +143,9 @@ void simulation_send(gwtf_simulation *simulation, uint32_t from, const struct gw
                                      .node = to,
                                      .peer = from,
                                      .transfer = SIMULATION_NONE,
+                                     .peer_life = simulation->nodes[from].life,
+                                     .by_door = goes_by_door(simulation, from, to, action),
+                                     .channel = simulation_channel(simulation, from, to),
                                      .message = action->message};
     simulation->totals.messages++;
     simulation->totals.flow_messages += action->message.kind == GWTF_MESSAGE_FLOW;

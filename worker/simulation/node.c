@@ -134,6 +134,14 @@ static void finish(gwtf_simulation *simulation, uint32_t index, const struct gwt
     /* Whoever ends alone is missed. */
     if (action->status == GWTF_ERROR_FENCED || action->status == GWTF_ERROR_LINK)
         simulation_leave(simulation, index, LEFT_NOTICE_US, 0);
+    if (action->status == GWTF_ERROR_FENCED && simulation->config.return_us > 0) {
+        struct simulation_event event = {.at_us = simulation->now_us + simulation->config.return_us,
+                                         .kind = SIMULATION_RETURN,
+                                         .node = index};
+        simulation_push(simulation, &event);
+    }
+    if (gwtf_protocol_get_view(node->protocol).enters)
+        return;
     if (action->status == GWTF_OK && node->stepped != simulation->config.last_iteration)
         simulation_fail(simulation, index, "finishes well after iteration %u", node->stepped);
     bool is_good = action->status == GWTF_OK || action->status == GWTF_ERROR_INTERRUPTED;
@@ -147,6 +155,10 @@ static void note_incident(gwtf_simulation *simulation, uint32_t index,
     uint32_t about = simulation_find(simulation, incident->node);
     if (incident->kind == GWTF_INCIDENT_RESTARTED)
         simulation->totals.restarts++;
+    if (incident->kind == GWTF_INCIDENT_UP)
+        simulation_open(simulation, index, incident);
+    if (incident->kind == GWTF_INCIDENT_ENTERED)
+        simulation_entered(simulation, index);
     if (incident->kind != GWTF_INCIDENT_DOWN || about == SIMULATION_NONE)
         return;
     struct simulation_node *node = &simulation->nodes[about];

@@ -44,7 +44,11 @@ uint32_t simulation_find(const gwtf_simulation *simulation, gwtf_node_id node) {
 }
 
 void simulation_push(gwtf_simulation *simulation, const struct simulation_event *event) {
-    if (!simulation_queue_push(&simulation->queue, event))
+    struct simulation_event pushed = *event;
+    pushed.life = simulation->nodes[event->node].life;
+    if (event->kind == SIMULATION_PEER_DOWN)
+        pushed.channel = simulation_channel(simulation, event->node, event->peer);
+    if (!simulation_queue_push(&simulation->queue, &pushed))
         simulation->out_of_memory = true;
 }
 
@@ -75,8 +79,8 @@ static uint32_t retained_of(const gwtf_simulation *simulation, const struct simu
     return all < GWTF_RETAINED_MAX ? (uint32_t)all : GWTF_RETAINED_MAX;
 }
 
-static gwtf_status create_node(gwtf_simulation *simulation, uint32_t index,
-                               const struct gwtf_member *members) {
+gwtf_status simulation_make_protocol(gwtf_simulation *simulation, uint32_t index,
+                                     uint32_t incarnation) {
     const struct gwtf_simulation_config *config = &simulation->config;
     struct simulation_node *node = &simulation->nodes[index];
     const int64_t *work_us = node->config.work_us;
@@ -86,7 +90,7 @@ static gwtf_status create_node(gwtf_simulation *simulation, uint32_t index,
                                      work_us[GWTF_WORK_EMBED_BACKWARD];
     struct gwtf_protocol_config protocol = {
         .self = node->config.node,
-        .members = members,
+        .members = simulation->members,
         .members_count = config->nodes_count,
         .stages = config->stages,
         .capacity = node->config.capacity,
@@ -105,15 +109,23 @@ static gwtf_status create_node(gwtf_simulation *simulation, uint32_t index,
         .negotiation = config->negotiation,
         .recovery = config->recovery,
         .retained = retained_of(simulation, node),
+        .enters = incarnation > 0,
+        .incarnation = incarnation,
         .seed = gwtf_random_key(config->seed, node->config.node)};
-    gwtf_status status = gwtf_protocol_create(&protocol, &node->protocol);
+    node->actions_max = gwtf_protocol_actions_max(&protocol);
+    node->slots_count = protocol.capacity + protocol.retained;
+    return gwtf_protocol_create(&protocol, &node->protocol);
+}
+
+static gwtf_status create_node(gwtf_simulation *simulation, uint32_t index) {
+    const struct gwtf_simulation_config *config = &simulation->config;
+    struct simulation_node *node = &simulation->nodes[index];
+    gwtf_status status = simulation_make_protocol(simulation, index, 0);
     if (status != GWTF_OK)
         return status;
-    node->actions_max = gwtf_protocol_actions_max(&protocol);
     if (node->actions_max > simulation->actions_max)
         simulation->actions_max = node->actions_max;
     node->replicas = simulation->stage_sizes[node->config.stage];
-    node->slots_count = protocol.capacity + protocol.retained;
     node->shares_max = 2 * node->replicas + 2;
     node->slots = calloc(node->slots_count, sizeof *node->slots);
     node->parts = calloc(node->replicas, sizeof *node->parts);
@@ -133,6 +145,7 @@ static gwtf_status create_node(gwtf_simulation *simulation, uint32_t index,
 static gwtf_status create_nodes(gwtf_simulation *simulation) {
     const struct gwtf_simulation_config *config = &simulation->config;
     struct gwtf_member *members = calloc(config->nodes_count, sizeof *members);
+    simulation->members = members;
     if (!members)
         return GWTF_ERROR_MEMORY;
     for (size_t i = 0; i < config->nodes_count; i++) {
@@ -143,8 +156,7 @@ static gwtf_status create_nodes(gwtf_simulation *simulation) {
     }
     gwtf_status status = GWTF_OK;
     for (uint32_t i = 0; i < config->nodes_count && status == GWTF_OK; i++)
-        status = create_node(simulation, i, members);
-    free(members);
+        status = create_node(simulation, i);
     return status;
 }
 
@@ -218,7 +230,9 @@ void gwtf_simulation_destroy(gwtf_simulation *simulation) {
         free(node->parts_here);
         free(node->shares);
         free(node->down);
+        free(node->channels);
     }
+    free(simulation->members);
     free(simulation->nodes);
     free(simulation->stage_sizes);
     simulation_queue_deinit(&simulation->queue);
@@ -250,6 +264,10 @@ gwtf_status gwtf_simulation_inject(gwtf_simulation *simulation,
 static void bring_message(gwtf_simulation *simulation, const struct simulation_event *event) {
     if (!simulation_reaches(simulation, event->peer, event->node))
         return;
+    bool is_current = event->peer_life == simulation->nodes[event->peer].life &&
+                      event->channel == simulation_channel(simulation, event->node, event->peer);
+    if (!is_current && !event->by_door)
+        return;
     struct gwtf_event in = {.kind = GWTF_EVENT_MESSAGE,
                             .peer = simulation->nodes[event->peer].config.node,
                             .message = event->message};
@@ -260,10 +278,11 @@ static void bring_sent(gwtf_simulation *simulation, const struct simulation_even
     struct simulation_transfer *transfer = &simulation->transfers[event->transfer];
     const struct simulation_node *node = &simulation->nodes[event->node];
     transfer->sent = true;
-    if (!node->dead && !node->finished) {
+    if (!node->dead && !node->finished && event->life == node->life) {
         struct simulation_content content;
         /* Whoever takes the receiver for lost does with the memory what it likes. */
         if (!node->down[transfer->to] &&
+            transfer->channel == simulation_channel(simulation, event->node, transfer->to) &&
             simulation_read(simulation, event->node, &transfer->source, &content) &&
             content.value != transfer->content.value)
             simulation_fail(simulation, event->node, "overwrites memory that is being sent");
@@ -280,7 +299,10 @@ static void bring_received(gwtf_simulation *simulation, const struct simulation_
     transfer->arrived = true;
     bool is_cut = (sender->dead && sender->died_us < transfer->left_us) ||
                   simulation_is_cut(simulation, transfer->from, transfer->to);
-    if (transfer->wanted && !is_cut && !node->down[transfer->from] && !node->dead &&
+    bool is_current =
+        event->life == node->life && transfer->life == sender->life &&
+        transfer->channel == simulation_channel(simulation, event->node, transfer->from);
+    if (transfer->wanted && !is_cut && is_current && !node->down[transfer->from] && !node->dead &&
         !node->finished) {
         simulation_write(simulation, event->node, &transfer->target, &transfer->content);
         struct gwtf_event in = {.kind = GWTF_EVENT_PAYLOAD_RECEIVED,
@@ -293,7 +315,7 @@ static void bring_received(gwtf_simulation *simulation, const struct simulation_
 
 static void bring_worked(gwtf_simulation *simulation, const struct simulation_event *event) {
     struct simulation_node *node = &simulation->nodes[event->node];
-    if (node->dead || node->finished)
+    if (node->dead || node->finished || event->life != node->life)
         return;
     struct gwtf_event in = {.kind = GWTF_EVENT_WORK_DONE, .work = node->works[0]};
     in.result.compute_us = node->works_us[0];
@@ -311,6 +333,8 @@ static void bring_worked(gwtf_simulation *simulation, const struct simulation_ev
 
 static void bring_written(gwtf_simulation *simulation, const struct simulation_event *event) {
     struct simulation_node *node = &simulation->nodes[event->node];
+    if (event->life != node->life)
+        return;
     struct gwtf_event in = {.kind = event->kind == SIMULATION_WRITTEN ? GWTF_EVENT_WRITTEN
                                                                       : GWTF_EVENT_MANIFEST_WRITTEN,
                             .iteration = event->iteration,
@@ -330,7 +354,7 @@ static void bring_written(gwtf_simulation *simulation, const struct simulation_e
 
 static void bring_timer(gwtf_simulation *simulation, const struct simulation_event *event) {
     struct simulation_node *node = &simulation->nodes[event->node];
-    if (node->timer_us != event->at_us)
+    if (node->timer_us != event->at_us || event->life != node->life)
         return;
     node->timer_us = GWTF_TIME_NEVER;
     if (node->deadline_us <= simulation->now_us) {
@@ -356,7 +380,15 @@ static void bring_peer_down(gwtf_simulation *simulation, const struct simulation
         return; /* both are on the same side by now */
     struct gwtf_event down = {.kind = GWTF_EVENT_PEER_DOWN,
                               .peer = simulation->nodes[event->peer].config.node};
+    if (event->life != simulation->nodes[event->node].life ||
+        event->channel != simulation_channel(simulation, event->node, event->peer))
+        return; /* another life of one of them */
     simulation_step(simulation, event->node, &down, SIMULATION_NONE);
+}
+
+static void bring_return(gwtf_simulation *simulation, const struct simulation_event *event) {
+    if (event->life == simulation->nodes[event->node].life)
+        simulation_return(simulation, event->node);
 }
 
 static void bring(gwtf_simulation *simulation, const struct simulation_event *event) {
@@ -370,7 +402,8 @@ static void bring(gwtf_simulation *simulation, const struct simulation_event *ev
         [SIMULATION_MANIFEST] = bring_written,
         [SIMULATION_TIMER] = bring_timer,
         [SIMULATION_FAULT] = simulation_bring_fault,
-        [SIMULATION_PEER_DOWN] = bring_peer_down};
+        [SIMULATION_PEER_DOWN] = bring_peer_down,
+        [SIMULATION_RETURN] = bring_return};
     bringers[event->kind](simulation, event);
 }
 

@@ -103,7 +103,9 @@ struct gwtf_simulation_config {
     int64_t sent_us;    /* up to this passes until a node knows that a tensor has left */
 
     uint32_t check_every; /* gwtf_protocol_check after each so many steps of a node; 0: never */
-    int64_t stall_us;     /* a run has failed in which no work ends for so long; 0: no limit */
+    int64_t return_us; /* a node that was taken for lost and ends for it comes back after so long;
+                        * 0: never */
+    int64_t stall_us;  /* a run has failed in which no work ends for so long; 0: no limit */
 
     /* May be NULL. It may inject faults, from now on. */
     void (*observe)(void *context, gwtf_simulation *simulation,
@@ -127,6 +129,7 @@ struct gwtf_simulation_fault {
     gwtf_node_id by;
     int64_t notice_us;
     int64_t spread_us; /* up to this much later, for each node another time */
+    int64_t return_us; /* CRASH: after so long a new process comes in its place; 0: never */
 };
 
 struct gwtf_simulation_totals {
@@ -143,6 +146,7 @@ struct gwtf_simulation_totals {
     uint32_t snapshots;  /* manifests written */
     uint32_t finished;   /* nodes */
     uint32_t lost;       /* nodes: crashed, or declared down */
+    uint32_t returned;   /* nodes that came back, and have their weights */
     uint64_t repaired;   /* microbatches that substitutes took over; of the reports */
     int64_t wasted_us;   /* of the reports */
     uint32_t restarts;   /* iterations begun anew */

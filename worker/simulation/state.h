@@ -7,6 +7,7 @@
 
 #define SIMULATION_FAILURE_MAX 256
 #define SIMULATION_NONE UINT32_MAX
+#define SIMULATION_NO_CHANNEL UINT64_MAX
 
 /* What stands for a tensor: a boundary's 64 bits, or a range of a gradient whose every line is, in
  * the simulator's arithmetic, VALUE. */
@@ -26,7 +27,8 @@ enum simulation_event_kind {
     SIMULATION_MANIFEST, /* iteration */
     SIMULATION_TIMER,
     SIMULATION_FAULT,
-    SIMULATION_PEER_DOWN /* peer */
+    SIMULATION_PEER_DOWN, /* peer */
+    SIMULATION_RETURN
 };
 struct simulation_event {
     gwtf_time_us at_us;
@@ -35,6 +37,10 @@ struct simulation_event {
     uint32_t peer; /* index */
     uint32_t transfer;
     uint32_t iteration;
+    uint32_t life;      /* of the node, when this was begun */
+    uint32_t peer_life; /* MESSAGE */
+    bool by_door;       /* MESSAGE */
+    uint64_t channel;   /* MESSAGE, PEER_DOWN: the one that it belongs to */
     union {
         struct gwtf_message message;        /* MESSAGE */
         struct gwtf_simulation_fault fault; /* FAULT; PEER_DOWN, else zero */
@@ -65,6 +71,8 @@ struct simulation_transfer {
     gwtf_time_us left_us; /* all of it is on its way */
     uint32_t from;
     uint32_t to;
+    uint64_t channel;
+    uint32_t life; /* of the sender */
     uint64_t send_ticket;
     uint64_t receive_ticket;
     struct gwtf_payload source;
@@ -108,7 +116,9 @@ struct simulation_node {
     struct simulation_share *shares; /* that do not overlap */
     uint32_t shares_count;
     uint32_t shares_max;
-    bool *down; /* by index of the node: takes it for lost */
+    bool *down;         /* by index of the node: takes it for lost */
+    uint64_t *channels; /* by index of the node; NULL: the first, to all */
+    uint32_t life;      /* how often it has come back */
     uint64_t weights;
     uint32_t stepped;
     uint32_t hashed;
@@ -132,7 +142,8 @@ struct simulation_node {
 struct gwtf_simulation {
     struct gwtf_simulation_config config;
     struct simulation_node *nodes;
-    uint32_t *stage_sizes; /* by stage */
+    struct gwtf_member *members; /* as the nodes begin */
+    uint32_t *stage_sizes;       /* by stage */
     struct simulation_queue queue;
     struct simulation_transfer *transfers;
     uint32_t transfers_count;
@@ -166,7 +177,18 @@ struct gwtf_simulation {
     uint32_t reporter; /* of the newest report */
 };
 
+/* entry.c */
+/* The number of the channel between two nodes as INDEX knows it. */
+uint64_t simulation_channel(const gwtf_simulation *simulation, uint32_t index, uint32_t peer);
+void simulation_open(gwtf_simulation *simulation, uint32_t index,
+                     const struct gwtf_incident *incident);
+void simulation_return(gwtf_simulation *simulation, uint32_t index);
+void simulation_entered(gwtf_simulation *simulation, uint32_t index);
+
 /* simulation.c */
+/* INCARNATION: of the one that is over, and comes back; 0: the first. */
+gwtf_status simulation_make_protocol(gwtf_simulation *simulation, uint32_t index,
+                                     uint32_t incarnation);
 __attribute__((format(printf, 3, 4))) void simulation_fail(gwtf_simulation *simulation,
                                                            uint32_t node, const char *format, ...);
 bool simulation_failed(const gwtf_simulation *simulation);

@@ -1,0 +1,20 @@
+#!/bin/sh
+# A worker that stands still for longer than the others wait is declared down, and comes back as a
+# new member with fresh weights; the losses stay those of the undisturbed run.
+. "$(dirname "$0")/lib.sh"
+
+make_data_and_config
+set -- --set run.iterations=400
+train_whole calm "$@"
+
+# tells NAME EVENT: how many events of that kind there are.
+tells() {
+    grep -c "\"event\":\"$2\"" "$scratch/$1/events.jsonl" || true
+}
+
+train_whole stopped "$@" --chaos 'stop node=2,iteration=16,phase=backward,for=20'
+expect_iterations stopped 400
+expect_same loss stopped calm 1e-4
+[ "$(tells stopped fenced)" -ge 1 ] || fail "the worker that stood still was not fenced"
+[ "$(tells stopped joined)" -ge 1 ] || fail "the worker that stood still did not come back"
+expect_nothing_left 'a worker that comes back'
