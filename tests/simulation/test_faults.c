@@ -266,6 +266,41 @@ static void what_is_found_while_coming_back_is_told_later(void) {
         &(struct mix){.crashes = true, .suspicions = true, .returns = true, .keeps_little = true}));
 }
 
+/* Weights take seconds to fetch, an iteration a tenth of one; a snapshot is being written, and old
+ * news of the loss come late and twice. */
+static void who_fetches_for_long_holds_up_one_step(void) {
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        cluster_init(cluster, 2, 2, 3, 2);
+        cluster->config.seed = seed;
+        cluster->config.last_iteration = 12;
+        cluster->config.microbatches = 1;
+        cluster->config.snapshot_every = 1;
+        cluster->config.write_us = 400000;
+        cluster->config.sent_us = 2000000;
+        cluster->config.doubled = 0.5;
+        cluster->config.return_us = 1;
+        for (size_t i = 0; i < cluster->config.nodes_count; i++)
+            cluster->nodes[i].gradient_floats = 100000000;
+        gwtf_simulation *simulation = cluster_start(cluster);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+        /* The second replica of the first stage, and then the second data node. */
+        struct gwtf_simulation_fault suspect = {.kind = GWTF_SIMULATION_SUSPECT,
+                                                .at_us = 300000 + (gwtf_time_us)seed * 10000,
+                                                .node = cluster->nodes[3].node,
+                                                .by = cluster->nodes[4].node};
+        CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &suspect), GWTF_OK);
+        suspect.at_us += 3000000;
+        suspect.node = cluster->nodes[1].node;
+        CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &suspect), GWTF_OK);
+        CU_ASSERT_TRUE(cluster_run(cluster, simulation, GWTF_OK, seed));
+        struct gwtf_simulation_totals totals = gwtf_simulation_get_totals(simulation);
+        CU_ASSERT_EQUAL(totals.returned, 2);
+        CU_ASSERT_EQUAL(totals.iterations, 12);
+        CU_ASSERT_EQUAL(totals.snapshots, 12);
+        gwtf_simulation_destroy(simulation);
+    }
+}
+
 static void who_comes_back_is_no_help_in_what_nobody_keeps(void) {
     lost_nodes_come_back(
         &(struct mix){.crashes = true, .suspicions = true, .returns = true, .keeps_little = true});
@@ -609,6 +644,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(who_crashed_comes_back_as_a_new_member),
         GWTF_TEST(who_has_come_back_does_not_speak_of_steps_before),
         GWTF_TEST(what_is_found_while_coming_back_is_told_later),
+        GWTF_TEST(who_fetches_for_long_holds_up_one_step),
         GWTF_TEST(who_comes_back_is_no_help_in_what_nobody_keeps),
         GWTF_TEST(a_random_loss_of_what_nobody_keeps_begins_the_iteration_anew),
         GWTF_TEST(replicas_agree_where_random_losses_are_dropped),

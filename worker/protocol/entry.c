@@ -25,6 +25,8 @@
 #define STATE_PARTS 3 /* weights and both moments */
 #define PIECE_FLOATS (1u << 20)
 #define PIECES_OF_A_SOURCE 2 /* wanted of one replica at one time */
+/* A replica with too much under way does not answer: it is asked again, or another one. */
+#define ASK_AGAIN_US 2000000
 
 static uint32_t pieces_of_a_part(const gwtf_protocol *p) {
     return (uint32_t)((p->config.gradient_floats + PIECE_FLOATS - 1) / PIECE_FLOATS);
@@ -154,6 +156,7 @@ static bool is_source(const gwtf_protocol *p, const struct protocol_member *memb
 static void ask_for_piece(gwtf_protocol *p, uint32_t piece, gwtf_node_id source) {
     p->entry.pieces[piece].source = source;
     p->entry.pieces[piece].state = PIECE_ASKED;
+    p->entry.pieces[piece].asked_us = p->now_us;
     struct gwtf_message *message =
         protocol_send(p, source, GWTF_MESSAGE_FETCH, GWTF_PHASE_TRAIN, p->iteration);
     struct gwtf_payload payload = piece_payload(p, piece);
@@ -177,14 +180,21 @@ static void fetch_of(gwtf_protocol *p, gwtf_node_id source) {
     }
 }
 
+static void forget_unanswered(gwtf_protocol *p) {
+    for (uint32_t i = 0; i < p->entry.pieces_count; i++) {
+        struct protocol_piece *piece = &p->entry.pieces[i];
+        if (piece->state == PIECE_ASKED &&
+            (protocol_is_down(p, piece->source) || p->now_us - piece->asked_us >= ASK_AGAIN_US))
+            piece->state = PIECE_MISSING;
+    }
+}
+
 static void fetch(gwtf_protocol *p) {
     struct protocol_entry *entry = &p->entry;
     uint32_t sources = 0;
     if (entry->has_state)
         return;
-    for (uint32_t i = 0; i < entry->pieces_count; i++)
-        if (entry->pieces[i].state == PIECE_ASKED && protocol_is_down(p, entry->pieces[i].source))
-            entry->pieces[i].state = PIECE_MISSING;
+    forget_unanswered(p);
     for (uint32_t rank = 0; rank < p->replicas; rank++) {
         const struct protocol_member *member =
             &p->members[p->stage_members[p->stage_first[p->stage] + rank]];
@@ -407,5 +417,13 @@ void protocol_entry_advance(gwtf_protocol *p) {
 }
 
 gwtf_time_us protocol_entry_deadline(const gwtf_protocol *p) {
-    return p->entry.waits ? p->entry.knock_us : GWTF_TIME_NEVER;
+    if (p->entry.waits)
+        return p->entry.knock_us;
+    gwtf_time_us deadline_us = GWTF_TIME_NEVER;
+    for (uint32_t i = 0; i < p->entry.pieces_count && !p->entry.has_state; i++) {
+        const struct protocol_piece *piece = &p->entry.pieces[i];
+        if (piece->state == PIECE_ASKED && piece->asked_us + ASK_AGAIN_US < deadline_us)
+            deadline_us = piece->asked_us + ASK_AGAIN_US;
+    }
+    return deadline_us;
 }

@@ -500,13 +500,16 @@ static void advance(gwtf_protocol *p) {
 static gwtf_time_us next_deadline(const gwtf_protocol *p) {
     if (p->rest.began)
         return p->spread_pending ? p->now_us : p->rest.until_us;
+    gwtf_time_us entry_us = protocol_entry_deadline(p);
     if (!protocol_entry_is_member(p))
-        return protocol_entry_deadline(p);
+        return entry_us;
     if (p->spread_pending)
         return p->now_us;
     gwtf_time_us routing_us = protocol_routing_deadline(p);
     gwtf_time_us membership_us = protocol_membership_deadline(p);
-    return routing_us < membership_us ? routing_us : membership_us;
+    if (routing_us < entry_us)
+        entry_us = routing_us;
+    return membership_us < entry_us ? membership_us : entry_us;
 }
 
 gwtf_status gwtf_protocol_step(gwtf_protocol *p, const struct gwtf_event *event,

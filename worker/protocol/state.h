@@ -244,6 +244,7 @@ enum protocol_piece_state { PIECE_MISSING, PIECE_ASKED, PIECE_COMING, PIECE_HERE
 struct protocol_piece {
     enum protocol_piece_state state;
     gwtf_node_id source;
+    gwtf_time_us asked_us;
 };
 
 /* See entry.c. */
