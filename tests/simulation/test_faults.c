@@ -160,6 +160,7 @@ struct mix {
     bool crashes;
     bool suspicions;
     bool returns;                 /* those that were lost come back */
+    bool longer;                  /* they may be lost again */
     bool keeps_little;            /* some nodes keep few tensors of what is done, or none */
     bool has_policy;              /* else the random cluster's own */
     enum gwtf_flow_policy policy; /* has_policy */
@@ -172,7 +173,7 @@ static bool survives(uint64_t seed, const struct mix *mix) {
     struct gwtf_random random;
     bool gone[CLUSTER_NODES_MAX] = {false};
     cluster_init_random(cluster, seed);
-    cluster->config.last_iteration += 2;
+    cluster->config.last_iteration += mix->longer ? 8 : 2;
     cluster->config.stall_us = STALL_US;
     if (mix->has_policy)
         cluster->config.policy = mix->policy;
@@ -246,11 +247,12 @@ static void lost_nodes_come_back(const struct mix *mix) {
 }
 
 static void who_was_taken_for_lost_comes_back_as_a_new_member(void) {
-    lost_nodes_come_back(&(struct mix){.suspicions = true, .returns = true});
+    lost_nodes_come_back(&(struct mix){.suspicions = true, .returns = true, .longer = true});
 }
 
 static void who_crashed_comes_back_as_a_new_member(void) {
-    lost_nodes_come_back(&(struct mix){.crashes = true, .suspicions = true, .returns = true});
+    lost_nodes_come_back(
+        &(struct mix){.crashes = true, .suspicions = true, .returns = true, .longer = true});
 }
 
 /* Seed 1005: two nodes had come back to a stage; the second spoke for it when the first was lost,
@@ -326,6 +328,12 @@ static void validation_ends_without_microbatches_of_a_lost_data_node(void) {
  * again. */
 static void what_a_substitute_refuses_is_kept_until_it_takes_it(void) {
     CU_ASSERT_TRUE(survives(20078, &little_memory));
+}
+
+/* Seed 1795333832103: a new recorder heard of a later snapshot before it heard of one that had been
+ * told of to the lost recorder alone, and waited for that. */
+static void a_snapshot_that_only_a_lost_recorder_knew_of_is_given_up(void) {
+    CU_ASSERT_TRUE(survives(1795333832103, &little_memory));
 }
 
 /* Seed 20194 lost nodes of stages 3 and 4 when stage 3 had its sum, and stage 4 not. */
@@ -650,6 +658,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(replicas_agree_where_random_losses_are_dropped),
         GWTF_TEST(validation_ends_without_microbatches_of_a_lost_data_node),
         GWTF_TEST(what_a_substitute_refuses_is_kept_until_it_takes_it),
+        GWTF_TEST(a_snapshot_that_only_a_lost_recorder_knew_of_is_given_up),
         GWTF_TEST(a_stage_with_its_sum_passes_on_that_the_next_is_irreparable),
         GWTF_TEST(a_repeated_pipeline_adds_every_microbatch_once),
         GWTF_TEST(a_data_node_sends_the_gradient_of_a_pass_again_while_the_next_is_out),

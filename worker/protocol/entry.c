@@ -19,7 +19,7 @@
 #include <string.h>
 
 #define KNOCK_EVERY_US 500000
-/* Nobody has answered: they are gone, or cannot be reached. */
+/* No data node has answered for so long: they are gone, or cannot be reached. */
 #define KNOCK_AT_MOST_US 60000000
 
 #define STATE_PARTS 3 /* weights and both moments */
@@ -70,7 +70,7 @@ void protocol_entry_destroy(gwtf_protocol *p) {
 
 static void knock(gwtf_protocol *p) {
     struct protocol_entry *entry = &p->entry;
-    if (p->now_us - entry->began_us > KNOCK_AT_MOST_US) {
+    if (p->now_us - entry->heard_us > KNOCK_AT_MOST_US) {
         protocol_finish(p, GWTF_ERROR_LINK, GWTF_NODE_NONE);
         return;
     }
@@ -85,6 +85,7 @@ static void knock(gwtf_protocol *p) {
 
 void protocol_entry_start(gwtf_protocol *p) {
     p->entry.began_us = p->now_us;
+    p->entry.heard_us = p->now_us;
     knock(p);
 }
 
@@ -128,6 +129,7 @@ static void take_welcome(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_
     if (entry->waits)
         begin(p, message);
     member->welcomed = true;
+    member->is_exact = true;
     if (message->body.welcome.sender > member->incarnation)
         member->incarnation = message->body.welcome.sender;
     protocol_entry_open(p, member);
@@ -265,8 +267,14 @@ static void take_enter(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_me
     struct protocol_entry *entry = &p->entry;
     const struct protocol_member *member = &p->members[protocol_member_find(p, peer)];
     uint32_t incarnation = message->body.enter.incarnation;
-    if (p->stage != 0 || incarnation != member->incarnation || p->entry.waits)
-        return; /* it has been taken since */
+    if (message->body.enter.heard) {
+        entry->heard_us = p->now_us;
+        return;
+    }
+    if (p->stage != 0 || incarnation != member->incarnation || !member->is_exact || p->entry.waits)
+        return; /* it has been taken since, or may have been */
+    protocol_send(p, peer, GWTF_MESSAGE_ENTER, GWTF_PHASE_TRAIN, p->iteration)->body.enter.heard =
+        1;
     /* That it asks says that its incarnation is over. */
     protocol_view_down(p, peer, incarnation, true);
     for (uint32_t i = 0; i < entry->asking_count; i++)
@@ -307,6 +315,7 @@ void protocol_entry_welcome(gwtf_protocol *p, uint32_t index, uint32_t incarnati
     struct protocol_member *member = &p->members[index];
     const struct protocol_round *round = &p->rounds[p->iteration & 1];
     member->incarnation = incarnation;
+    member->is_exact = true;
     protocol_entry_open(p, member);
     struct gwtf_message *message =
         protocol_send(p, member->node, GWTF_MESSAGE_WELCOME, GWTF_PHASE_TRAIN, p->iteration);
@@ -343,14 +352,22 @@ void protocol_entry_add(struct gwtf_entrants *list, const struct gwtf_entrants *
     }
 }
 
+/* ENTRANT may be taken: who does not know its incarnation exactly goes by those who do. */
+static bool is_entitled(const gwtf_protocol *p, const struct gwtf_entrant *entrant) {
+    uint32_t index = protocol_member_find(p, entrant->node);
+    if (index == PROTOCOL_NONE || index == p->self)
+        return false;
+    const struct protocol_member *member = &p->members[index];
+    return member->is_exact ? member->incarnation == entrant->incarnation
+                            : member->incarnation <= entrant->incarnation;
+}
+
 /* The members of LIST that are to be taken, each in its right incarnation; all nodes see the same.
  */
 static void take_as_members(gwtf_protocol *p, struct gwtf_entrants *list) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < list->count && !p->finished; i++) {
-        uint32_t index = protocol_member_find(p, list->entrants[i].node);
-        if (index == PROTOCOL_NONE || index == p->self ||
-            p->members[index].incarnation != list->entrants[i].incarnation)
+        if (!is_entitled(p, &list->entrants[i]))
             continue;
         protocol_view_down(p, list->entrants[i].node, list->entrants[i].incarnation, false);
         list->entrants[kept++] = list->entrants[i];

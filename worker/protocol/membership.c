@@ -80,6 +80,7 @@ gwtf_status protocol_membership_create(gwtf_protocol *p) {
         p->members[i].stage = p->config.members[i].stage;
         p->members[i].neighbour = PROTOCOL_NONE;
         p->members[i].incarnation = p->config.first_iteration;
+        p->members[i].is_exact = !p->config.enters;
     }
     p->config.members = NULL;
     index_stages(p);

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define GWTF_DATA_NODES_MAX 1024
-#define GWTF_ENTRANTS_MAX 4 /* nodes that come back with one iteration */
+#define GWTF_ENTRANTS_MAX 16 /* nodes that come back with one iteration */
 
 enum gwtf_message_kind {
     /* figures: "I am here"; answered by a HELLO with reply set */
@@ -84,8 +84,8 @@ enum gwtf_message_kind {
     GWTF_MESSAGE_PROBE,
     /* rest: a stage is gone; the sender's weights are after `iteration` (worker/protocol/rest.c) */
     GWTF_MESSAGE_REST,
-    /* enter: "I was declared down and live; take me as a new member"; to the data nodes, by the
-     * door (see GWTF_INCIDENT_UP) */
+    /* enter: "I was declared down and live; take me as a new member"; to the data nodes, which
+     * answer with the same, since an iteration may last long. By the door (see GWTF_INCIDENT_UP) */
     GWTF_MESSAGE_ENTER,
     /* welcome: the sender has taken the receiver as a member; by the door */
     GWTF_MESSAGE_WELCOME,
@@ -238,6 +238,7 @@ struct gwtf_message {
         } rest;
         struct {
             uint32_t incarnation; /* of the sender, the one that is over */
+            uint32_t heard;       /* the answer: the sender, a data node, has heard it */
         } enter;
         struct {
             uint32_t incarnation;  /* the receiver's from now on: message.iteration is the first */

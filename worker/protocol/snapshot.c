@@ -104,8 +104,19 @@ static void give_up_older(gwtf_protocol *p, uint32_t member, uint32_t iteration)
     }
 }
 
+/* Somebody has told a lost recorder of its weights then, and this one of later ones. */
+static bool can_be_whole(const gwtf_protocol *p, const struct protocol_snapshot *notes) {
+    for (uint32_t i = 0; i < p->config.members_count; i++)
+        if (!p->members[i].down && !notes->hashed[i] && p->members[i].hashed > notes->iteration &&
+            p->members[i].incarnation <= notes->iteration)
+            return false;
+    return true;
+}
+
 static void note_hash(gwtf_protocol *p, uint32_t member, uint32_t iteration, uint64_t hash,
                       bool writes) {
+    if (iteration > p->members[member].hashed)
+        p->members[member].hashed = iteration;
     give_up_older(p, member, iteration);
     struct protocol_snapshot *notes = notes_of(p, iteration);
     if (!notes || notes->hashed[member])
@@ -114,6 +125,10 @@ static void note_hash(gwtf_protocol *p, uint32_t member, uint32_t iteration, uin
     if (writes)
         notes->writers[stage] = p->members[member].node;
     notes->hashed[member] = 1;
+    if (!can_be_whole(p, notes)) {
+        give_up(p, notes);
+        return;
+    }
     if (!notes->hash_here[stage]) {
         notes->hash_here[stage] = true;
         notes->hashes[stage] = hash;

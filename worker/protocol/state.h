@@ -26,7 +26,8 @@ struct protocol_member {
     uint32_t stage;
     uint32_t rank;          /* among the nodes of its stage, by id */
     uint32_t neighbour;     /* index of its figures, or PROTOCOL_NONE */
-    uint32_t incarnation;   /* the iteration with which it became a member */
+    uint32_t incarnation;   /* the iteration with which it became a member, at least */
+    bool is_exact;          /* exactly that; a node that comes back has yet to hear */
     uint32_t fenced;        /* the newest of its incarnations that is down; 0: none */
     bool down;              /* fenced >= incarnation */
     bool welcomed;          /* it has taken this node, which comes back, as a member */
@@ -35,7 +36,8 @@ struct protocol_member {
     /* Recorder: the others are to be told that it is down, and that all know. */
     bool spread_wanted;
     bool confirm_wanted;
-    uint32_t known; /* recorder: number of the newest loss that it has answered to */
+    uint32_t hashed; /* recorder: the newest snapshot whose hash it has told */
+    uint32_t known;  /* recorder: number of the newest loss that it has answered to */
     /* rest.c: the iteration that its weights are after, as it says, and that step's norm. */
     bool rest_heard;
     bool rest_empty; /* it has come back, and has no weights yet */
@@ -254,6 +256,7 @@ struct protocol_entry {
     bool is_member;       /* all have */
     bool has_state;       /* its weights are here */
     gwtf_time_us began_us;
+    gwtf_time_us heard_us; /* a data node has answered */
     gwtf_time_us knock_us; /* the next ENTER */
     struct protocol_piece *pieces;
     uint32_t pieces_count;

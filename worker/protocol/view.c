@@ -164,6 +164,11 @@ static void note_known(gwtf_protocol *p, gwtf_node_id peer, uint32_t number) {
 
 static void take_down(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message) {
     uint32_t member = protocol_member_find(p, message->body.down.node);
+    if (member != PROTOCOL_NONE && !p->members[member].is_exact &&
+        message->body.down.incarnation >= p->members[member].incarnation) {
+        p->members[member].incarnation = message->body.down.incarnation;
+        p->members[member].is_exact = true;
+    }
     protocol_view_down(p, message->body.down.node, message->body.down.incarnation, false);
     if (p->finished || member == PROTOCOL_NONE)
         return;
