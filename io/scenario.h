@@ -45,7 +45,7 @@ struct gwtf_scenario_crash {
     uint32_t iteration;
     uint32_t node;
     enum gwtf_scenario_phase phase;
-    uint32_t return_after; /* iterations; 0: never. Kept for when nodes can come during a run */
+    uint32_t return_after; /* iterations; 0: never */
 };
 
 struct gwtf_scenario_link_fault {

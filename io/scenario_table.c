@@ -100,8 +100,7 @@ static const struct gwtf_config_key keys[] = {
     {"churn", "phase", GWTF_CONFIG_WORD, IN(churn.phase), .words = phase_words, .fallback = "any",
      .help = "of the iteration, in which they crash"},
     {"churn", "return_after", GWTF_CONFIG_COUNT, IN(churn.return_after), .least = 0,
-     .most = COUNT_MAX, .fallback = "0",
-     .help = "iterations; 0: never. Until nodes can rejoin, as 0"},
+     .most = COUNT_MAX, .fallback = "0", .help = "iterations; 0: never"},
     {"churn", "notice_ms", GWTF_CONFIG_REAL, IN(churn.notice_ms), .least = 0, .most = 1e9,
      .fallback = "1000", .help = "until the others know of a crash"},
 

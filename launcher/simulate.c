@@ -192,6 +192,7 @@ static void put_result(struct gwtf_json *json, const struct command *command,
     gwtf_json_real(json, "flow_cost_seconds", result->flow_cost_seconds);
     gwtf_json_real(json, "flow_cost_seconds_max", result->flow_cost_seconds_max);
     gwtf_json_count(json, "crashes", result->crashes);
+    gwtf_json_count(json, "returned", result->returned);
     gwtf_json_count(json, "link_faults", result->link_faults);
     gwtf_json_count(json, "recoveries", result->recoveries);
     gwtf_json_real(json, "recovery_seconds_median", result->recovery_seconds_median);
@@ -260,6 +261,7 @@ CELL(cell_flows, "%" PRIu32, result->flows)
 REAL_CELL(cell_cost, result->flow_cost_seconds, "")
 REAL_CELL(cell_cost_max, result->flow_cost_seconds_max, "")
 CELL(cell_crashes, "%" PRIu32, result->crashes)
+CELL(cell_returned, "%" PRIu32, result->returned)
 CELL(cell_link_faults, "%" PRIu32, result->link_faults)
 CELL(cell_recoveries, "%zu", result->recoveries)
 REAL_CELL(cell_recovery, result->recovery_seconds_median, "")
@@ -312,6 +314,7 @@ static void print_table(const struct command *command) {
     if (faults) {
         print_row(&table, command, "compute lost with crashed nodes", cell_crashed);
         print_row(&table, command, "crashes", cell_crashes);
+        print_row(&table, command, "nodes that came back", cell_returned);
         print_row(&table, command, "link faults", cell_link_faults);
         print_row(&table, command, "microbatches recovered", cell_recoveries);
     }
@@ -365,28 +368,6 @@ static void limit_memory(void) {
     (void)setrlimit(RLIMIT_DATA, &limit);
 }
 
-/* What the scenario asks for and does not get. */
-static void warn_of_returns(const struct gwtf_scenario *scenario) {
-    const char *key = NULL;
-    if (scenario->churn.probability > 0 && scenario->churn.return_after > 0)
-        key = "churn.return_after";
-    for (size_t i = 0; i < scenario->crashes_count; i++)
-        if (scenario->crashes[i].return_after > 0)
-            key = "crashes.return_after";
-    if (scenario->links.probability > 0 && scenario->links.cut > 0 &&
-        scenario->links.heal_after > 0)
-        key = "links.heal_after";
-    for (size_t i = 0; i < scenario->link_faults_count; i++)
-        if (scenario->link_faults[i].kind == GWTF_SCENARIO_LINK_CUT &&
-            scenario->link_faults[i].heal_after > 0)
-            key = "link_faults.heal_after";
-    if (key != NULL)
-        gwtf_log(GWTF_LOG_WARNING,
-                 "%s brings no node back: who is lost in a simulated run stays away: count on "
-                 "fewer nodes from then on",
-                 key);
-}
-
 /* Nobody hands a simulated run's nodes their hops. */
 static int refuse_static(const struct command *command) {
     for (size_t i = 0; i < command->policies_count; i++)
@@ -412,7 +393,6 @@ static int simulate(struct command *command, const char *name) {
     code = refuse_static(command);
     if (code != 0)
         return code;
-    warn_of_returns(command->scenario);
     limit_memory();
     code = run_policies(command, &error);
     if (code != 0)

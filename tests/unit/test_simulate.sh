@@ -40,12 +40,12 @@ json 'j["seconds"][1] > 3 * j["seconds"][0] and j["seconds"][2] < j["seconds"][0
 trouble --set 'links={ probability = 1.0; factor = 2.0; }'
 json 'j["link_faults"] > 18 and j["crashes"] == 0'
 
-# Who is lost does not come back, which is said.
-run simulate ten-regions-18 --iterations 1 --set churn.return_after=1 --churn 0.1
-[ "$code" -eq 0 ] || fail "churn.return_after: exit code $code"
-[ "$(wc -l <err)" -eq 1 ] || fail 'churn.return_after: not one line on stderr'
-grep -q '^gwtf: warning: churn.return_after brings no node back' err ||
-    fail 'churn.return_after has no effect, and nothing is said'
+# Who is lost comes back, where that is wanted.
+good '"ended": "whole"' simulate ten-regions-18 --iterations 5 --json \
+    --set 'crashes=({ iteration = 2; node = 5; return_after = 1; })'
+json 'j["crashes"] == j["returned"] == 1 and j["lost"] == 0'
+trouble --set 'crashes=({ iteration = 2; node = 5; })'
+json 'j["crashes"] == 1 and j["returned"] == 0'
 
 bad 2 "there is no scenario 'univercity': did you mean 'university'?" simulate univercity
 bad 2 "there is no scenario 'no/such.cfg'" simulate no/such.cfg

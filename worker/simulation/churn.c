@@ -8,12 +8,15 @@
 /* Labels of what is drawn, so that one kind of event does not change the others. */
 enum { LABEL_CRASH = 1, LABEL_PHASE, LABEL_MOMENT, LABEL_LINK, LABEL_CUT };
 
+/* Iterations from a node's return until it has its weights: it is taken with the next one, which
+ * does not end before. */
+#define SETTLED_AFTER 2
+
 struct drawing {
     const struct gwtf_scenario *scenario;
     const struct gwtf_scenario_place *places;
     uint32_t nodes;
-    bool can_return;
-    uint32_t *back;  /* by node: the iteration in which it returns; 0: it is there */
+    uint32_t *back;  /* by node: the iteration in which it returns; 0: it is there, with weights */
     uint32_t *heals; /* by node: the iteration in which drawn link trouble ends; 0: there is none */
     uint32_t alive[256]; /* by stage */
     struct gwtf_churn_event *events;
@@ -67,7 +70,7 @@ static void set_moment(const struct drawing *drawing, enum gwtf_scenario_phase p
 /* NODE is gone from ITERATION on. */
 static void leave(struct drawing *drawing, uint32_t iteration, uint32_t node,
                   uint32_t return_after) {
-    bool returns = drawing->can_return && return_after > 0 && return_after < UINT32_MAX - iteration;
+    bool returns = return_after > 0 && return_after < UINT32_MAX - SETTLED_AFTER - iteration;
     drawing->back[node] = returns ? iteration + return_after : UINT32_MAX;
     drawing->alive[drawing->places[node].stage]--;
 }
@@ -151,6 +154,8 @@ static void add_ends(struct drawing *drawing, uint32_t iteration) {
         if (drawing->back[node] == iteration) {
             event.kind = GWTF_CHURN_RETURN;
             add(drawing, &event);
+        }
+        if (drawing->back[node] != 0 && drawing->back[node] + SETTLED_AFTER == iteration) {
             drawing->back[node] = 0;
             drawing->alive[drawing->places[node].stage]++;
         }
@@ -176,9 +181,9 @@ static int compare(const void *left, const void *right) {
 }
 
 gwtf_status gwtf_churn_draw(const struct gwtf_scenario *scenario,
-                            const struct gwtf_scenario_place *places, bool can_return,
+                            const struct gwtf_scenario_place *places,
                             struct gwtf_churn_event **events, size_t *events_count) {
-    struct drawing drawing = {.scenario = scenario, .places = places, .can_return = can_return};
+    struct drawing drawing = {.scenario = scenario, .places = places};
     drawing.nodes = gwtf_scenario_count(scenario, GWTF_CONFIG_ROLE_DATA) +
                     gwtf_scenario_count(scenario, GWTF_CONFIG_ROLE_RELAY);
     drawing.back = calloc(drawing.nodes, sizeof *drawing.back);

@@ -39,11 +39,11 @@ struct gwtf_churn_event {
  * All of SCENARIO's events by iteration, in the order above inside one, crashes there by AT; PLACES
  * are its nodes. *EVENTS is the caller's to free, NULL when there are none. Of a crash in phase
  * "any" four in ten are in the forward works, four in the backward ones, two in aggregation. Where
- * churn is drawn, a stage keeps its last relay. CAN_RETURN: else whoever has gone
- * stays away. Errors: GWTF_ERROR_MEMORY.
+ * churn is drawn, a stage keeps its last relay; one that has returned counts when it must have its
+ * weights. Errors: GWTF_ERROR_MEMORY.
  */
 gwtf_status gwtf_churn_draw(const struct gwtf_scenario *scenario,
-                            const struct gwtf_scenario_place *places, bool can_return,
+                            const struct gwtf_scenario_place *places,
                             struct gwtf_churn_event **events, size_t *events_count);
 
 #endif

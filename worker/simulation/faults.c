@@ -94,6 +94,9 @@ void simulation_bring_fault(gwtf_simulation *simulation, const struct simulation
     case GWTF_SIMULATION_CUT:
         cut(simulation, event);
         break;
+    case GWTF_SIMULATION_RETURN:
+        simulation_return(simulation, event->node);
+        break;
     case GWTF_SIMULATION_WRITE:
         simulation->nodes[event->node].cannot_write = true;
         break;

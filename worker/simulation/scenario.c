@@ -17,9 +17,6 @@
  * relays of its stage share them evenly: others' come to it when they are lost. */
 #define RETAINED_SHARES 16
 
-/* The protocol has no way to take a node in that comes during a run. */
-#define CAN_RETURN false
-
 /* What happens to links: of a node, or of a pair. */
 struct trouble {
     uint32_t node;
@@ -94,14 +91,19 @@ static void set_trouble(struct run *run, const struct gwtf_churn_event *event) {
     run->troubles[at] = (struct trouble){event->node, event->peer, factor};
 }
 
-static void crash(struct run *run, uint32_t node, gwtf_time_us at_us) {
-    struct gwtf_simulation_fault fault = {.kind = GWTF_SIMULATION_CRASH,
+static void inject(struct run *run, enum gwtf_simulation_fault_kind kind, uint32_t node,
+                   gwtf_time_us at_us) {
+    struct gwtf_simulation_fault fault = {.kind = kind,
                                           .at_us = at_us,
                                           .node = node,
                                           .notice_us =
                                               (int64_t)(run->scenario->churn.notice_ms * 1e3)};
     if (gwtf_simulation_inject(run->simulation, &fault) == GWTF_ERROR_MEMORY)
         run->out_of_memory = true;
+}
+
+static void crash(struct run *run, uint32_t node, gwtf_time_us at_us) {
+    inject(run, GWTF_SIMULATION_CRASH, node, at_us);
 }
 
 /* All crashes at works whose moment has come. */
@@ -143,6 +145,7 @@ static void begin_iteration(struct run *run, uint32_t iteration, gwtf_time_us no
             break;
         switch (event->kind) {
         case GWTF_CHURN_RETURN:
+            inject(run, GWTF_SIMULATION_RETURN, event->node, now_us);
             break;
         case GWTF_CHURN_HEAL:
         case GWTF_CHURN_SLOW:
@@ -288,7 +291,7 @@ static gwtf_status open_run(struct run *run, struct gwtf_error *error) {
     fill_retained(run);
     run->measure = measure_create(run->nodes, run->count, scenario->pipeline.stages,
                                   scenario->batch.microbatches);
-    status = gwtf_churn_draw(scenario, run->places, CAN_RETURN, &run->events, &run->events_count);
+    status = gwtf_churn_draw(scenario, run->places, &run->events, &run->events_count);
     return run->measure && status == GWTF_OK ? GWTF_OK : no_memory(error);
 }
 
@@ -428,6 +431,7 @@ static void sum_totals(const struct run *run, struct gwtf_scenario_result *resul
         result->bytes_per_iteration = (double)result->bytes / result->iterations;
     result->events = totals.events;
     result->trace = totals.trace;
+    result->returned = totals.returned;
 }
 
 static void sum_flows(const struct run *run, struct gwtf_scenario_result *result) {

@@ -49,6 +49,7 @@ struct gwtf_scenario_result {
     double flow_cost_seconds_max;
 
     uint32_t crashes;
+    uint32_t returned; /* nodes that came back, and had their weights */
     uint32_t link_faults;
     size_t recoveries;              /* microbatches that another node took over */
     double recovery_seconds_median; /* from the crash on; NAN: none */

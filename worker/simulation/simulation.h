@@ -120,6 +120,7 @@ enum gwtf_simulation_fault_kind {
     GWTF_SIMULATION_SUSPECT, /* NODE lives, but BY takes it for gone */
     GWTF_SIMULATION_CUT,     /* nothing passes any more between NODE, with all that were cut off
                               * before it, and the others; each side notices after notice_us */
+    GWTF_SIMULATION_RETURN,  /* a new process comes in the place of NODE, if that is gone */
     GWTF_SIMULATION_WRITE    /* from now on NODE cannot write snapshots or manifests */
 };
 struct gwtf_simulation_fault {
