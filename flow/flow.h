@@ -230,7 +230,7 @@ gwtf_status gwtf_flow_step(gwtf_flow *flow, const struct gwtf_flow_event *event,
 struct gwtf_flow_route {
     gwtf_flow_id flow; /* of the first hop */
     gwtf_node_id next; /* relay of stage 1 */
-    int64_t cost_us;   /* of the whole path */
+    int64_t cost_us;   /* of the whole path; INT64_MAX: not known yet */
 };
 
 /*

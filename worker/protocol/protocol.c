@@ -554,6 +554,8 @@ struct gwtf_protocol_view gwtf_protocol_get_view(const gwtf_protocol *p) {
         view.routes = (uint32_t)gwtf_flow_routes(p->flow, p->routes, p->config.capacity);
     for (uint32_t i = 0; i < view.routes; i++) {
         int64_t cost_us = p->routes[i].cost_us;
+        if (cost_us == INT64_MAX)
+            continue;
         view.routes_cost_us += cost_us;
         view.route_cost_us_max =
             cost_us > view.route_cost_us_max ? cost_us : view.route_cost_us_max;

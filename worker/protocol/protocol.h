@@ -368,7 +368,7 @@ struct gwtf_protocol_view {
     uint32_t generation;    /* how often the iteration began */
     uint32_t retained;      /* kept slots in use */
     uint32_t routes;        /* data node */
-    int64_t routes_cost_us; /* their sum, and the largest */
+    int64_t routes_cost_us; /* the sum of those that are known, and the largest */
     int64_t route_cost_us_max;
     uint64_t microbatches_trained; /* since the start: backward passes done here */
     uint64_t refusals;             /* microbatches that this node refused */
