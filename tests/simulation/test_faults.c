@@ -303,6 +303,22 @@ static void who_fetches_for_long_holds_up_one_step(void) {
     }
 }
 
+/* Seed 1795334597193: a data node was lost again as soon as it was back, and the iteration begun
+ * anew before some had taken it. */
+static void who_is_lost_again_does_not_count(void) {
+    CU_ASSERT_TRUE(survives(
+        1795334597193,
+        &(struct mix){.crashes = true, .suspicions = true, .returns = true, .keeps_little = true}));
+}
+
+/* Seed 1795334597397: stages 3 to 5 had their sums; stage 2 needed a gradient again that stage 4
+ * had forgotten. */
+static void a_stage_with_its_sum_says_that_the_one_before_is_irreparable(void) {
+    CU_ASSERT_TRUE(survives(
+        1795334597397,
+        &(struct mix){.crashes = true, .suspicions = true, .returns = true, .keeps_little = true}));
+}
+
 static void who_comes_back_is_no_help_in_what_nobody_keeps(void) {
     lost_nodes_come_back(
         &(struct mix){.crashes = true, .suspicions = true, .returns = true, .keeps_little = true});
@@ -653,6 +669,8 @@ int main(int argc, char **argv) {
         GWTF_TEST(who_has_come_back_does_not_speak_of_steps_before),
         GWTF_TEST(what_is_found_while_coming_back_is_told_later),
         GWTF_TEST(who_fetches_for_long_holds_up_one_step),
+        GWTF_TEST(who_is_lost_again_does_not_count),
+        GWTF_TEST(a_stage_with_its_sum_says_that_the_one_before_is_irreparable),
         GWTF_TEST(who_comes_back_is_no_help_in_what_nobody_keeps),
         GWTF_TEST(a_random_loss_of_what_nobody_keeps_begins_the_iteration_anew),
         GWTF_TEST(replicas_agree_where_random_losses_are_dropped),

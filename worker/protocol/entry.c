@@ -375,7 +375,7 @@ static void take_as_members(gwtf_protocol *p, struct gwtf_entrants *list) {
     list->count = kept;
 }
 
-void protocol_entry_admit(gwtf_protocol *p) {
+void protocol_entry_admit(gwtf_protocol *p, bool counts) {
     struct protocol_entry *entry = &p->entry;
     struct protocol_round *round = &p->rounds[p->iteration & 1];
     struct gwtf_entrants list = entry->agreed;
@@ -387,7 +387,7 @@ void protocol_entry_admit(gwtf_protocol *p) {
         return;
     for (uint32_t i = 0; i < list.count && !p->finished; i++) {
         uint32_t rank = p->members[protocol_member_find(p, list.entrants[i].node)].rank;
-        if (p->members[protocol_member_find(p, list.entrants[i].node)].stage == 0 &&
+        if (p->members[protocol_member_find(p, list.entrants[i].node)].stage == 0 && counts &&
             round->counts_known)
             round->counts[rank] = true;
     }

@@ -84,11 +84,13 @@ static void inherit(gwtf_protocol *p, struct protocol_round *round,
 static void begin_training(gwtf_protocol *p, uint32_t iteration) {
     struct protocol_round *before = &p->rounds[(iteration - 1) & 1];
     struct protocol_round *round = &p->rounds[iteration & 1];
-    if (round->generation <= before->generation)
+    bool is_next = round->generation <= before->generation;
+    if (is_next)
         inherit(p, round, before);
     p->iteration = iteration;
     p->phase = GWTF_PHASE_TRAIN;
-    protocol_entry_admit(p);
+    /* A recorder that has begun it anew has counted them, too, or knows that they are lost. */
+    protocol_entry_admit(p, is_next);
     p->busy_us = 0;
     p->wasted_us = 0;
     p->repaired = 0;

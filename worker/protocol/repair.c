@@ -277,7 +277,9 @@ static void take_answer(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_m
         member->stage != protocol_next_stage(p, p->stage))
         return;
     if (message->kind == GWTF_MESSAGE_FORGOTTEN) {
-        protocol_repair_irreparable(p, p->stage);
+        /* What this stage has its sum without, the one before lacks. */
+        protocol_repair_irreparable(p,
+                                    slot->shadow ? protocol_previous_stage(p, p->stage) : p->stage);
     } else if (message->kind == GWTF_MESSAGE_NOT_HELD) {
         slot->tried[member->rank / 8] =
             (uint8_t)(slot->tried[member->rank / 8] | 1u << (member->rank % 8));

@@ -450,8 +450,9 @@ void protocol_entry_welcome(gwtf_protocol *p, uint32_t index, uint32_t incarnati
 /* What this data node's DONE names. */
 void protocol_entry_propose(const gwtf_protocol *p, struct gwtf_entrants *list);
 void protocol_entry_add(struct gwtf_entrants *list, const struct gwtf_entrants *more);
-/* The iteration begins with those that were agreed on. */
-void protocol_entry_admit(gwtf_protocol *p);
+/* The iteration begins with those that were agreed on; COUNTS: data nodes' microbatches are part of
+ * it. */
+void protocol_entry_admit(gwtf_protocol *p, bool counts);
 /* The run is over: those that have asked need not wait. */
 void protocol_entry_refuse_all(gwtf_protocol *p, gwtf_status status);
 void protocol_entry_advance(gwtf_protocol *p);
