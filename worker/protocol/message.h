@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define GWTF_DATA_NODES_MAX 1024
-#define GWTF_ENTRANTS_MAX 16 /* nodes that come back with one iteration */
+#define GWTF_ENTRANTS_MAX 6 /* nodes that come back with one iteration */
 
 enum gwtf_message_kind {
     /* figures: "I am here"; answered by a HELLO with reply set */
