@@ -7,11 +7,6 @@ make_data_and_config
 set -- --set run.iterations=60
 train_whole calm "$@"
 
-# tells NAME EVENT: how many events of that kind there are.
-tells() {
-    grep -c "\"event\":\"$2\"" "$scratch/$1/events.jsonl" || true
-}
-
 train_whole shaken "$@" --chaos 'kill node=2,iteration=16,phase=backward;
     slow node=1,iteration=25,latency_ms=20,for=1; lossy iteration=35,loss=0.02,for=1'
 expect_iterations shaken 60

@@ -7,11 +7,6 @@ make_data_and_config
 set -- --set run.iterations=400
 train_whole calm "$@"
 
-# tells NAME EVENT: how many events of that kind there are.
-tells() {
-    grep -c "\"event\":\"$2\"" "$scratch/$1/events.jsonl" || true
-}
-
 train_whole stopped "$@" --chaos 'stop node=2,iteration=16,phase=backward,for=20'
 expect_iterations stopped 400
 expect_same loss stopped calm 1e-4

@@ -6,10 +6,6 @@
 make_data_and_config
 set -- --set run.iterations=60 --set snapshot.every=20
 
-# tells NAME EVENT [NODE]: how many events of that kind there are.
-tells() {
-    grep "\"event\":\"$2\"" "$scratch/$1/events.jsonl" | grep -c "${3:+\"node\":$3,}" || true
-}
 # expect_kills NAME NODE...: these have died, and each of their deaths was noticed.
 expect_kills() {
     name=$1

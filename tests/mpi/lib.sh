@@ -103,6 +103,11 @@ stale_shared_memory() {
     done
 }
 
+# tells NAME EVENT [NODE]: how many events of that kind there are, of that node.
+tells() {
+    grep "\"event\":\"$2\"" "$scratch/$1/events.jsonl" | grep -c "${3:+\"node\":$3,}" || true
+}
+
 # Nothing is left of the runs so far: no process, shared memory, session directory, temporary file.
 expect_nothing_left() {
     wait_until 10 no_process || fail "still running after $1: $(

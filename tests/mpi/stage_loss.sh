@@ -8,10 +8,6 @@ make_data_and_config
 restarts=3
 set -- --set snapshot.every=8 --set 'optimizer.decay="none"' --set run.iterations=30
 
-# tells NAME EVENT: how many events of that kind there are.
-tells() {
-    grep -c "\"event\":\"$2\"" "$scratch/$1/events.jsonl" || true
-}
 # restart_of NAME: what the run says of its restart.
 restart_of() {
     sed -n 's/^restart 1 of 3: //p' "$scratch/$1.log"

@@ -74,8 +74,7 @@ static void look_at_view(gwtf_protocol *p) {
     p->view = gwtf_random_key(current_round(p)->generation, 1);
     p->first_living = PROTOCOL_NONE;
     for (uint32_t rank = 0; rank < p->replicas; rank++) {
-        const struct protocol_member *member =
-            &p->members[p->stage_members[p->stage_first[p->stage] + rank]];
+        const struct protocol_member *member = protocol_member_at(p, p->stage, rank);
         if (member->down)
             p->view = gwtf_random_key(p->view, rank);
         else if (p->first_living == PROTOCOL_NONE)
@@ -119,8 +118,7 @@ void protocol_aggregation_begin(gwtf_protocol *p) {
 /* Of those who have been here in ITERATION, the first one speaks for the stage. */
 static bool speaks_of(const gwtf_protocol *p, uint32_t iteration) {
     for (uint32_t rank = 0; rank < p->rank; rank++) {
-        const struct protocol_member *member =
-            &p->members[p->stage_members[p->stage_first[p->stage] + rank]];
+        const struct protocol_member *member = protocol_member_at(p, p->stage, rank);
         if (!member->down && member->incarnation <= iteration)
             return false;
     }

@@ -164,7 +164,6 @@ static void ask_for_piece(gwtf_protocol *p, uint32_t piece, gwtf_node_id source)
     struct gwtf_payload payload = piece_payload(p, piece);
     message->body.state.part = payload.part;
     message->body.state.offset = payload.offset;
-    message->body.state.count = payload.count;
 }
 
 static void fetch_of(gwtf_protocol *p, gwtf_node_id source) {
@@ -198,8 +197,7 @@ static void fetch(gwtf_protocol *p) {
         return;
     forget_unanswered(p);
     for (uint32_t rank = 0; rank < p->replicas; rank++) {
-        const struct protocol_member *member =
-            &p->members[p->stage_members[p->stage_first[p->stage] + rank]];
+        const struct protocol_member *member = protocol_member_at(p, p->stage, rank);
         if (!is_source(p, member))
             continue;
         sources++;

@@ -114,6 +114,13 @@ void protocol_iteration_start(gwtf_protocol *p) {
     begin_training(p, first);
 }
 
+static void set_counts(const gwtf_protocol *p, struct protocol_round *round,
+                       const uint8_t *data_nodes) {
+    round->counts_known = true;
+    for (uint32_t rank = 0; rank < p->data_nodes; rank++)
+        round->counts[rank] = data_nodes[rank / 8] >> (rank % 8) & 1;
+}
+
 void protocol_iteration_enter(gwtf_protocol *p, const struct gwtf_message *message) {
     p->stepped = message->iteration - 1;
     p->clear_wanted = true;
@@ -121,9 +128,8 @@ void protocol_iteration_enter(gwtf_protocol *p, const struct gwtf_message *messa
         struct protocol_round *round = &p->rounds[(message->iteration + i) & 1];
         clear_round(p, round, message->iteration + i);
         round->generation = message->generation;
+        set_counts(p, round, message->body.welcome.data_nodes);
         round->counts_known = message->body.welcome.counts_known != 0;
-        for (uint32_t rank = 0; rank < p->data_nodes; rank++)
-            round->counts[rank] = message->body.welcome.data_nodes[rank / 8] >> (rank % 8) & 1;
     }
     begin_training(p, message->iteration);
 }
@@ -168,13 +174,6 @@ bool protocol_iteration_is_current(gwtf_protocol *p, const struct gwtf_message *
     if (message->generation > round->generation && may_begin_anew(p, round))
         set_generation(p, round, message->generation);
     return message->generation == round->generation;
-}
-
-static void set_counts(const gwtf_protocol *p, struct protocol_round *round,
-                       const uint8_t *data_nodes) {
-    round->counts_known = true;
-    for (uint32_t rank = 0; rank < p->data_nodes; rank++)
-        round->counts[rank] = data_nodes[rank / 8] >> (rank % 8) & 1;
 }
 
 void protocol_iteration_restart(gwtf_protocol *p, gwtf_node_id peer,

@@ -34,9 +34,14 @@ uint32_t protocol_stage_size(const gwtf_protocol *p, uint32_t stage) {
     return p->stage_first[stage + 1] - p->stage_first[stage];
 }
 
+const struct protocol_member *protocol_member_at(const gwtf_protocol *p, uint32_t stage,
+                                                 uint32_t rank) {
+    return &p->members[p->stage_members[p->stage_first[stage] + rank]];
+}
+
 gwtf_node_id protocol_stage_node(const gwtf_protocol *p, uint32_t stage, uint32_t rank) {
     GWTF_ASSERT(rank < protocol_stage_size(p, stage));
-    return p->members[p->stage_members[p->stage_first[stage] + rank]].node;
+    return protocol_member_at(p, stage, rank)->node;
 }
 
 uint32_t protocol_next_stage(const gwtf_protocol *p, uint32_t stage) {

@@ -251,7 +251,6 @@ struct gwtf_message {
         struct {
             uint32_t part; /* as in GWTF_PAYLOAD_STATE */
             uint64_t offset;
-            uint64_t count;
         } state;
     } body;
 };

@@ -144,8 +144,7 @@ static bool is_writer(const gwtf_protocol *p) {
     if (!p->entry.has_state)
         return false;
     for (uint32_t rank = 0; rank < p->rank; rank++) {
-        const struct protocol_member *member =
-            &p->members[p->stage_members[p->stage_first[p->stage] + rank]];
+        const struct protocol_member *member = protocol_member_at(p, p->stage, rank);
         if (!member->down && !member->rest_empty)
             return false;
     }
@@ -155,8 +154,7 @@ static bool is_writer(const gwtf_protocol *p) {
 /* All that live of this stage have come back, and have no weights yet. */
 static bool has_no_weights(const gwtf_protocol *p) {
     for (uint32_t rank = 0; rank < p->replicas; rank++) {
-        const struct protocol_member *member =
-            &p->members[p->stage_members[p->stage_first[p->stage] + rank]];
+        const struct protocol_member *member = protocol_member_at(p, p->stage, rank);
         if (rank != p->rank && !member->down && !member->rest_empty)
             return false;
     }

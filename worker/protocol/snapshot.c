@@ -314,8 +314,7 @@ static void ask_for_file(gwtf_protocol *p, struct protocol_snapshot *notes, uint
         return;
     writer = GWTF_NODE_NONE;
     for (uint32_t rank = 0; rank < protocol_stage_size(p, stage); rank++) {
-        const struct protocol_member *member =
-            &p->members[p->stage_members[p->stage_first[stage] + rank]];
+        const struct protocol_member *member = protocol_member_at(p, stage, rank);
         if (writer == GWTF_NODE_NONE && !member->down && member->incarnation <= notes->iteration)
             writer = member->node;
     }

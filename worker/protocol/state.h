@@ -489,6 +489,8 @@ void protocol_close(gwtf_protocol *p, gwtf_status status, gwtf_node_id culprit);
 gwtf_status protocol_membership_create(gwtf_protocol *p);
 void protocol_membership_lost(gwtf_protocol *p, gwtf_node_id node);
 uint32_t protocol_member_find(const gwtf_protocol *p, gwtf_node_id node); /* or PROTOCOL_NONE */
+const struct protocol_member *protocol_member_at(const gwtf_protocol *p, uint32_t stage,
+                                                 uint32_t rank);
 gwtf_node_id protocol_stage_node(const gwtf_protocol *p, uint32_t stage, uint32_t rank);
 uint32_t protocol_stage_size(const gwtf_protocol *p, uint32_t stage);
 uint32_t protocol_next_stage(const gwtf_protocol *p, uint32_t stage);

@@ -28,7 +28,7 @@ bool protocol_is_down(const gwtf_protocol *p, gwtf_node_id node) {
 }
 
 bool protocol_rank_is_down(const gwtf_protocol *p, uint32_t stage, uint32_t rank) {
-    return p->members[p->stage_members[p->stage_first[stage] + rank]].down;
+    return protocol_member_at(p, stage, rank)->down;
 }
 
 bool protocol_replica_is_down(const gwtf_protocol *p, uint32_t rank) {
@@ -36,10 +36,11 @@ bool protocol_replica_is_down(const gwtf_protocol *p, uint32_t rank) {
 }
 
 bool protocol_view_is_confirmed(const gwtf_protocol *p) {
-    const uint32_t *first = &p->stage_members[p->stage_first[p->stage]];
-    for (uint32_t rank = 0; rank < p->replicas; rank++)
-        if (p->members[first[rank]].down && !p->members[first[rank]].confirmed)
+    for (uint32_t rank = 0; rank < p->replicas; rank++) {
+        const struct protocol_member *member = protocol_member_at(p, p->stage, rank);
+        if (member->down && !member->confirmed)
             return false;
+    }
     return true;
 }
 
@@ -60,8 +61,7 @@ static bool is_before(const struct protocol_member *a, const struct protocol_mem
 static gwtf_node_id first_living_data_node(const gwtf_protocol *p) {
     const struct protocol_member *first = NULL;
     for (uint32_t rank = 0; rank < p->data_nodes; rank++) {
-        const struct protocol_member *member =
-            &p->members[p->stage_members[p->stage_first[0] + rank]];
+        const struct protocol_member *member = protocol_member_at(p, 0, rank);
         if (!member->down && (!first || is_before(member, first)))
             first = member;
     }
