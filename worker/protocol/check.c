@@ -243,7 +243,8 @@ static const char *check_iteration(const gwtf_protocol *p) {
         return "the weights are not those of the iteration";
     if ((p->phase == GWTF_PHASE_VALIDATE || p->ended) && !has_stepped)
         return "validation or the end came before the step";
-    if (has_stepped && p->trained > 0)
+    /* While this node validates, others may have the next iteration's microbatches here. */
+    if (has_stepped && p->trained > 0 && p->phase == GWTF_PHASE_TRAIN)
         return "a microbatch was trained between step and iteration";
     if (p->trained > (uint64_t)p->config.microbatches * p->data_nodes)
         return "more microbatches were trained than there are";

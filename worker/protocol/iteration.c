@@ -134,13 +134,17 @@ void protocol_iteration_enter(gwtf_protocol *p, const struct gwtf_message *messa
     begin_training(p, message->iteration);
 }
 
-/* All that was done for the iteration is void. */
-static void begin_anew(gwtf_protocol *p) {
+/* All that the gradients hold is void. */
+static void drop_gradients(gwtf_protocol *p) {
     protocol_repair_release(p);
     p->trained = 0;
     p->trained_ids = 0;
     p->clear_wanted = true;
     p->clear_issued = false;
+}
+
+static void begin_anew(gwtf_protocol *p) {
+    drop_gradients(p);
     p->work_issued = false;
     p->wasted_us = p->busy_us;
     protocol_aggregation_begin(p);
@@ -159,6 +163,8 @@ static void set_generation(gwtf_protocol *p, struct protocol_round *round, uint3
     }
     if (round->iteration == p->iteration)
         begin_anew(p);
+    else if (p->stepped == p->iteration)
+        drop_gradients(p); /* others have gone on to it while this node validates */
 }
 
 /* A generation can be known of before its RESTART has come, but none that would undo a step. */

@@ -3,6 +3,9 @@
 
 #include <stdlib.h>
 
+#define RESEND_US 200000
+#define RESEND_MOST_US 3000000
+
 static struct simulation_link *find_link(struct simulation_link *links, size_t links_max,
                                          uint64_t key) {
     size_t at = (size_t)simulation_mix(key, 0) & (links_max - 1);
@@ -73,6 +76,18 @@ static int64_t up_to(gwtf_simulation *simulation, int64_t most_us) {
     if (most_us == 0)
         return 0;
     return (int64_t)gwtf_random_below(&simulation->random, (uint64_t)most_us + 1);
+}
+
+/* How long a message takes longer because it is lost, maybe more than once. */
+static int64_t resending_us(gwtf_simulation *simulation) {
+    int64_t wait_us = RESEND_US, all_us = 0;
+    if (simulation->config.resent == 0)
+        return 0;
+    while (gwtf_random_unit(&simulation->random) < simulation->config.resent) {
+        all_us += wait_us;
+        wait_us *= wait_us < RESEND_MOST_US ? 2 : 1;
+    }
+    return all_us;
 }
 
 static int64_t transfer_us(uint64_t bytes, int64_t bytes_per_second) {
@@ -155,7 +170,8 @@ void simulation_send(gwtf_simulation *simulation, uint32_t from, const struct gw
         if (event.transfer == SIMULATION_NONE)
             return;
     }
-    event.at_us = simulation->now_us + speed.latency_us + up_to(simulation, config->jitter_us);
+    event.at_us = simulation->now_us + speed.latency_us + up_to(simulation, config->jitter_us) +
+                  resending_us(simulation);
     if (event.at_us < link->arrived_us)
         event.at_us = link->arrived_us;
     link->arrived_us = event.at_us;

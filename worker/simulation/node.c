@@ -237,7 +237,9 @@ static void check_state(gwtf_simulation *simulation, uint32_t index) {
 
 static void set_timer(gwtf_simulation *simulation, uint32_t index, gwtf_time_us deadline_us) {
     struct simulation_node *node = &simulation->nodes[index];
-    node->deadline_us = deadline_us < simulation->now_us ? simulation->now_us : deadline_us;
+    node->deadline_us = simulation_moment(node, deadline_us);
+    if (node->deadline_us < simulation->now_us)
+        node->deadline_us = simulation->now_us;
     if (node->finished || node->deadline_us >= node->timer_us)
         return;
     node->timer_us = node->deadline_us;
@@ -251,7 +253,7 @@ void simulation_step(gwtf_simulation *simulation, uint32_t index, struct gwtf_ev
     struct simulation_node *node = &simulation->nodes[index];
     if (node->dead || node->finished)
         return;
-    event->now_us = simulation->now_us;
+    event->now_us = simulation_clock(node, simulation->now_us);
     trace(simulation, (uint64_t)simulation->now_us);
     trace(simulation, (uint64_t)event->kind << 32 | index);
     struct gwtf_update update = {.actions = simulation->actions, .actions_max = node->actions_max};

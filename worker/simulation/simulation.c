@@ -137,6 +137,7 @@ static gwtf_status create_node(gwtf_simulation *simulation, uint32_t index) {
     node->weights = simulation_weights(simulation, node->config.stage, config->first_iteration - 1);
     node->stepped = config->first_iteration - 1;
     node->timer_us = GWTF_TIME_NEVER;
+    simulation_clock_init(simulation, index);
     struct simulation_event event = {.kind = SIMULATION_START, .node = index};
     simulation_push(simulation, &event);
     return GWTF_OK;
@@ -193,7 +194,8 @@ static bool is_sound(const struct gwtf_simulation_config *config) {
         !config->link || config->stages < 1 || config->stages > GWTF_STAGES_MAX ||
         config->first_iteration < 1 || config->last_iteration < config->first_iteration ||
         config->jitter_us < 0 || config->sent_us < 0 || config->work_jitter < 0 ||
-        config->work_jitter >= 1)
+        config->work_jitter >= 1 || config->resent < 0 || config->resent >= 1 ||
+        config->clock_offset_us < 0 || config->clock_drift < 0 || config->clock_drift >= 1)
         return false;
     for (size_t i = 0; i < config->nodes_count; i++)
         if (config->nodes[i].stage > config->stages)

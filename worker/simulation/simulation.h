@@ -101,6 +101,11 @@ struct gwtf_simulation_config {
     double work_jitter; /* a work takes up to this share more or less */
     double doubled;     /* chance that a message without payload comes twice */
     int64_t sent_us;    /* up to this passes until a node knows that a tensor has left */
+    double resent; /* chance that a message is lost on its way: as TCP does it, it is sent again a
+                    * fifth of a second later, and then after twice as long each time, and what was
+                    * sent after it waits behind it */
+    int64_t clock_offset_us; /* nodes' clocks begin at up to this */
+    double clock_drift;      /* and are fast or slow by up to this share */
 
     uint32_t check_every; /* gwtf_protocol_check after each so many steps of a node; 0: never */
     int64_t return_us; /* a node that was taken for lost and ends for it comes back after so long;

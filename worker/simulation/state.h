@@ -119,6 +119,8 @@ struct simulation_node {
     bool *down;         /* by index of the node: takes it for lost */
     uint64_t *channels; /* by index of the node; NULL: the first, to all */
     uint32_t life;      /* how often it has come back */
+    int64_t clock_offset_us;
+    double clock_drift;
     uint64_t weights;
     uint32_t stepped;
     uint32_t hashed;
@@ -192,6 +194,11 @@ gwtf_status simulation_make_protocol(gwtf_simulation *simulation, uint32_t index
 __attribute__((format(printf, 3, 4))) void simulation_fail(gwtf_simulation *simulation,
                                                            uint32_t node, const char *format, ...);
 bool simulation_failed(const gwtf_simulation *simulation);
+void simulation_clock_init(gwtf_simulation *simulation, uint32_t index);
+/* What NODE's clock shows at a moment of the simulation; and the first moment at which it does. */
+gwtf_time_us simulation_clock(const struct simulation_node *node, gwtf_time_us at_us);
+gwtf_time_us simulation_moment(const struct simulation_node *node, gwtf_time_us clock_us);
+
 uint32_t simulation_find(const gwtf_simulation *simulation, gwtf_node_id node);
 /* Tells the observer, if there is one. */
 void simulation_notice(gwtf_simulation *simulation, enum gwtf_simulation_notice_kind kind,

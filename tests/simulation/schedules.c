@@ -1,0 +1,406 @@
+/* The kinds of random schedules of faults: drawn from a seed, run, and held against what must hold.
+ */
+#include "tests/simulation/schedules.h"
+
+#include "share/base/random.h"
+#include "tests/support/suite.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct cluster *cluster;
+bool schedules_disorderly;
+
+int make_cluster(void) {
+    cluster = calloc(1, sizeof *cluster);
+    return cluster ? 0 : 1;
+}
+
+int free_cluster(void) {
+    free(cluster);
+    return 0;
+}
+
+static uint32_t pick(struct gwtf_random *random, uint32_t low, uint32_t high) {
+    return low + (uint32_t)gwtf_random_below(random, high - low + 1);
+}
+
+/* Waiting is long to simulate, and nothing happens in it: in most clusters tensors and messages
+ * take at most so long over the slowest link. */
+#define TENSOR_MOST_US 200000
+#define LATENCY_MOST_US 20000
+
+static void quicken(void) {
+    double slowest = (double)cluster->bytes_per_second * (1 - cluster->bandwidth_spread);
+    uint64_t most = (uint64_t)(slowest * TENSOR_MOST_US / 1e6);
+    if (cluster->config.boundary_bytes > most)
+        cluster->config.boundary_bytes = most;
+    cluster->latency_us %= LATENCY_MOST_US / 2;
+    cluster->latency_spread_us %= LATENCY_MOST_US / 2;
+}
+
+/* A quarter of all clusters each: with messages that are lost on their way, with clocks that
+ * differ, with both, with neither. */
+static void draw_cluster(uint64_t seed) {
+    struct gwtf_random random;
+    cluster_init_random(cluster, seed);
+    gwtf_random_init(&random, gwtf_random_key(seed, 9));
+    if (!schedules_disorderly)
+        return;
+    cluster->config.check_every = 1;
+    if (pick(&random, 0, 7) > 0)
+        quicken();
+    if (pick(&random, 0, 1))
+        cluster->config.resent = 0.05 * gwtf_random_unit(&random);
+    if (pick(&random, 0, 1)) {
+        cluster->config.clock_offset_us = 1000000000000;
+        cluster->config.clock_drift = 0.05;
+    }
+}
+
+/* A cluster whose slowest links, of half a MB/s, have a queue of tensors that are void by now. */
+#define STALL_US 1000000000
+
+/* What the kinds of schedules do with a random cluster before its undisturbed run. */
+static uint64_t run_key(uint64_t seed) {
+    const struct gwtf_simulation_config *config = &cluster->config;
+    uint64_t key = gwtf_random_key(seed, config->last_iteration);
+    return gwtf_random_key(gwtf_random_key(key, config->policy), config->recovery);
+}
+
+/* How long the cluster takes undisturbed. Several kinds have that run in common: it is done once.
+ */
+static gwtf_time_us undisturbed_us(uint64_t seed) {
+    static struct {
+        uint64_t key;
+        gwtf_time_us us; /* 0: not known */
+    } known[16384], *entry;
+    uint64_t key = run_key(seed);
+    entry = &known[key % (sizeof known / sizeof known[0])];
+    if (entry->us > 0 && entry->key == key)
+        return entry->us;
+    gwtf_simulation *simulation = cluster_start(cluster);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    bool good = cluster_run(cluster, simulation, GWTF_OK, seed);
+    CU_ASSERT(good);
+    entry->key = key;
+    entry->us = good ? gwtf_simulation_get_totals(simulation).now_us : 0;
+    gwtf_time_us now_us = gwtf_simulation_get_totals(simulation).now_us;
+    gwtf_simulation_destroy(simulation);
+    return now_us;
+}
+
+/* Whether another node of VICTIM's stage is left. */
+static bool may_go(const bool *gone, size_t victim) {
+    for (size_t i = 0; i < cluster->config.nodes_count; i++)
+        if (i != victim && !gone[i] && cluster->nodes[i].stage == cluster->nodes[victim].stage)
+            return true;
+    return false;
+}
+
+uint64_t schedules_traces;
+
+/* Runs to the end; all nodes that were not to go must end well. */
+static bool run_to_end(gwtf_simulation *simulation, const bool *gone, uint64_t seed) {
+    gwtf_status ran = gwtf_simulation_run(simulation, GWTF_TIME_NEVER);
+    schedules_traces =
+        gwtf_random_key(schedules_traces, gwtf_simulation_get_totals(simulation).trace);
+    if (ran != GWTF_OK) {
+        const char *why = gwtf_simulation_failure(simulation);
+        fprintf(stderr, "seed %llu: %s\n", (unsigned long long)seed, why ? why : "no memory");
+        return false;
+    }
+    for (size_t i = 0; i < cluster->config.nodes_count; i++) {
+        gwtf_status ended = GWTF_OK;
+        gwtf_node_id node = cluster->nodes[i].node;
+        bool finished = gwtf_simulation_finished(simulation, node, &ended, NULL);
+        if (gone[i] || (finished && ended == GWTF_OK))
+            continue;
+        fprintf(stderr, "seed %llu: node %u ended with %s\n", (unsigned long long)seed, node,
+                finished ? gwtf_status_name(ended) : "nothing");
+        return false;
+    }
+    return true;
+}
+
+/* Crashes of up to all nodes but one of each stage, alone or several at once. Data nodes are among
+ * them only when more than half of the nodes are left at all times: else it is a cut. */
+static void add_crashes(gwtf_simulation *simulation, struct gwtf_random *random, bool *gone,
+                        gwtf_time_us duration_us, bool returns) {
+    uint32_t nodes = (uint32_t)cluster->config.nodes_count;
+    bool data_nodes = pick(random, 0, 2) == 0;
+    uint32_t wanted = pick(random, 1, data_nodes && nodes > 2 ? (nodes - 1) / 2 : nodes);
+    gwtf_time_us at_us = 0;
+    for (uint32_t i = 0, tries = 0; i < wanted && tries < 8 * nodes; tries++) {
+        size_t victim = pick(random, 0, nodes - 1);
+        if (gone[victim] || !may_go(gone, victim) ||
+            (cluster->nodes[victim].stage == 0 && !data_nodes))
+            continue;
+        gone[victim] = true;
+        i++;
+        if (at_us == 0 || pick(random, 0, 1))
+            at_us = 1 + (gwtf_time_us)gwtf_random_below(random, (uint64_t)duration_us);
+        else
+            at_us += pick(random, 0, 3) ? pick(random, 0, 50000) : 0;
+        struct gwtf_simulation_fault crash = {
+            .kind = GWTF_SIMULATION_CRASH,
+            .at_us = at_us,
+            .node = cluster->nodes[victim].node,
+            .notice_us = pick(random, 0, 3) ? pick(random, 0, 300000) : 2000000,
+            .spread_us = pick(random, 0, 1) * 100000};
+        if (returns)
+            crash.return_us = pick(random, 1, 1000000);
+        CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &crash), GWTF_OK);
+    }
+}
+
+/* Nodes that live, but somebody takes them for lost. */
+static void add_suspicions(gwtf_simulation *simulation, struct gwtf_random *random, bool *gone,
+                           gwtf_time_us duration_us) {
+    uint32_t nodes = (uint32_t)cluster->config.nodes_count, away = 0;
+    for (uint32_t i = 0; i < nodes; i++)
+        away += gone[i];
+    uint32_t most = nodes > 2 ? (nodes - 1) / 2 : 1;
+    if (away >= most)
+        return;
+    uint32_t wanted = pick(random, 1, most - away);
+    for (uint32_t i = 0, tries = 0; i < wanted && tries < 8 * nodes; tries++) {
+        size_t victim = pick(random, 0, nodes - 1), by = pick(random, 0, nodes - 1);
+        if (gone[victim] || gone[by] || by == victim || !may_go(gone, victim))
+            continue;
+        gone[victim] = true;
+        i++;
+        struct gwtf_simulation_fault suspect = {
+            .kind = GWTF_SIMULATION_SUSPECT,
+            .at_us = 1 + (gwtf_time_us)gwtf_random_below(random, (uint64_t)duration_us),
+            .node = cluster->nodes[victim].node,
+            .by = cluster->nodes[by].node};
+        CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &suspect), GWTF_OK);
+    }
+}
+
+static void keep_little(struct gwtf_random *random) {
+    for (size_t i = 0; i < cluster->config.nodes_count; i++)
+        if (pick(random, 0, 1))
+            cluster->nodes[i].retained =
+                pick(random, 0, 2) ? pick(random, 1, 4) : GWTF_SIMULATION_RETAINED_NONE;
+}
+
+uint32_t schedules_returned;
+
+bool survives(uint64_t seed, const struct mix *mix) {
+    struct gwtf_random random;
+    bool gone[CLUSTER_NODES_MAX] = {false};
+    draw_cluster(seed);
+    cluster->config.last_iteration += mix->longer ? 8 : 2;
+    cluster->config.stall_us = STALL_US;
+    if (mix->has_policy)
+        cluster->config.policy = mix->policy;
+    cluster->config.recovery = mix->recovery;
+    gwtf_time_us duration_us = undisturbed_us(seed);
+    gwtf_random_init(&random, gwtf_random_key(seed, 5));
+    if (mix->keeps_little)
+        keep_little(&random);
+    cluster->config.return_us = mix->returns ? (int64_t)pick(&random, 1, 1000000) : 0;
+    gwtf_simulation *simulation = cluster_start(cluster);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    if (mix->crashes)
+        add_crashes(simulation, &random, gone, duration_us, mix->returns);
+    if (mix->suspicions)
+        add_suspicions(simulation, &random, gone, duration_us);
+    bool good = run_to_end(simulation, gone, seed);
+    schedules_returned += gwtf_simulation_get_totals(simulation).returned;
+    uint32_t iterations = cluster->config.last_iteration - cluster->config.first_iteration + 1;
+    good = good && gwtf_simulation_get_totals(simulation).iterations <= iterations;
+    gwtf_simulation_destroy(simulation);
+    return good;
+}
+
+/* Whether the nodes whose APART is SIDE may go on: they hold all stages, and where the others do,
+ * too, they are more, or as many with the recorder. */
+static bool has_right(const bool *apart, bool side) {
+    bool here[GWTF_STAGES_MAX + 1] = {false}, there[GWTF_STAGES_MAX + 1] = {false};
+    uint32_t mine = 0, others = 0;
+    size_t recorder = SIZE_MAX;
+    for (size_t i = 0; i < cluster->config.nodes_count; i++) {
+        uint32_t stage = cluster->nodes[i].stage;
+        (apart[i] == side ? here : there)[stage] = true;
+        mine += apart[i] == side;
+        others += apart[i] != side;
+        if (stage == 0 && recorder == SIZE_MAX)
+            recorder = i;
+    }
+    bool whole = true, others_whole = true;
+    for (uint32_t stage = 0; stage <= cluster->config.stages; stage++) {
+        whole = whole && here[stage];
+        others_whole = others_whole && there[stage];
+    }
+    if (!whole || !others_whole)
+        return whole;
+    return mine > others || (mine == others && apart[recorder] == side);
+}
+
+/* A cut through the middle, at any moment. */
+bool one_side_goes_on(uint64_t seed, const struct mix *mix) {
+    struct gwtf_random random;
+    bool apart[CLUSTER_NODES_MAX] = {false};
+    (void)mix;
+    draw_cluster(seed);
+    cluster->config.last_iteration += 2;
+    cluster->config.stall_us = STALL_US;
+    gwtf_time_us duration_us = undisturbed_us(seed);
+    gwtf_random_init(&random, gwtf_random_key(seed, 7));
+    gwtf_simulation *simulation = cluster_start(cluster);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    uint32_t share = pick(&random, 1, 3);
+    struct gwtf_simulation_fault cut = {
+        .kind = GWTF_SIMULATION_CUT,
+        .at_us = 1 + (gwtf_time_us)gwtf_random_below(&random, (uint64_t)duration_us),
+        .notice_us = pick(&random, 100000, 2000000),
+        .spread_us = pick(&random, 0, 1000000)};
+    for (size_t i = 0; i < cluster->config.nodes_count; i++) {
+        cut.node = cluster->nodes[i].node;
+        apart[i] = pick(&random, 0, 3) < share;
+        if (apart[i])
+            CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &cut), GWTF_OK);
+    }
+    bool gone[CLUSTER_NODES_MAX];
+    for (size_t i = 0; i < cluster->config.nodes_count; i++)
+        gone[i] = !has_right(apart, apart[i]);
+    bool good = run_to_end(simulation, gone, seed);
+    gwtf_simulation_destroy(simulation);
+    return good;
+}
+
+/* Nobody but those that are suspected ends, and they know why. */
+bool fences_the_suspected(uint64_t seed, const struct mix *mix) {
+    struct gwtf_random random;
+    bool gone[CLUSTER_NODES_MAX] = {false};
+    (void)mix;
+    draw_cluster(seed);
+    cluster->config.stall_us = STALL_US;
+    gwtf_time_us duration_us = undisturbed_us(seed);
+    gwtf_random_init(&random, gwtf_random_key(seed, 6));
+    gwtf_simulation *simulation = cluster_start(cluster);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    add_suspicions(simulation, &random, gone, duration_us);
+    bool good = run_to_end(simulation, gone, seed);
+    for (size_t i = 0; i < cluster->config.nodes_count && good; i++) {
+        gwtf_status ended = GWTF_OK;
+        bool finished = gwtf_simulation_finished(simulation, cluster->nodes[i].node, &ended, NULL);
+        good = finished && (ended == GWTF_OK || (gone[i] && ended == GWTF_ERROR_FENCED));
+    }
+    gwtf_simulation_destroy(simulation);
+    return good;
+}
+
+/* From the last loss on: slow disks, queues on slow links, and works under way. */
+#define REST_SECONDS_MOST 120
+
+static void add_crash(gwtf_simulation *simulation, struct gwtf_random *random, size_t victim,
+                      gwtf_time_us at_us) {
+    struct gwtf_simulation_fault crash = {.kind = GWTF_SIMULATION_CRASH,
+                                          .at_us = at_us,
+                                          .node = cluster->nodes[victim].node,
+                                          .notice_us = pick(random, 0, 3) ? pick(random, 0, 300000)
+                                                                          : 2000000,
+                                          .spread_us = pick(random, 0, 1) * 100000};
+    CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &crash), GWTF_OK);
+}
+
+/* All nodes of a stage, together or one after the other; and some others at about that time, but
+ * not all. Returns when the last one goes. */
+static gwtf_time_us lose_a_stage(gwtf_simulation *simulation, struct gwtf_random *random,
+                                 bool *gone, gwtf_time_us duration_us) {
+    uint32_t nodes = (uint32_t)cluster->config.nodes_count;
+    uint32_t stage = pick(random, 0, cluster->config.stages), others = pick(random, 0, 3);
+    gwtf_time_us at_us = 1 + (gwtf_time_us)gwtf_random_below(random, (uint64_t)duration_us);
+    gwtf_time_us last_us = at_us;
+    bool together = pick(random, 0, 1);
+    uint32_t left = 0;
+    for (size_t i = 0; i < nodes; i++)
+        left += cluster->nodes[i].stage != stage;
+    for (size_t i = 0; i < nodes; i++) {
+        bool is_other = cluster->nodes[i].stage != stage;
+        if (is_other && (others == 0 || left == 1 || pick(random, 0, 3)))
+            continue;
+        others -= is_other;
+        left -= is_other;
+        gone[i] = true;
+        gwtf_time_us when_us =
+            !is_other && together ? at_us : at_us + pick(random, 0, is_other ? 4000000 : 500000);
+        add_crash(simulation, random, i, when_us);
+        last_us = when_us > last_us ? when_us : last_us;
+    }
+    return last_us;
+}
+
+static bool says(uint64_t seed, const char *what, uint32_t stage) {
+    fprintf(stderr, "seed %llu: stage %u: %s\n", (unsigned long long)seed, stage, what);
+    return false;
+}
+
+/* Every stage that has a node has its file, of the same iteration or one apart, and the recorder's
+ * report of that iteration has been made. */
+static bool has_rest(gwtf_simulation *simulation, const bool *gone, uint64_t seed) {
+    uint32_t newest = 0, iteration;
+    for (uint32_t stage = 0; stage <= cluster->config.stages; stage++)
+        if (gwtf_simulation_rest(simulation, stage, &iteration) && iteration > newest)
+            newest = iteration;
+    for (size_t i = 0; i < cluster->config.nodes_count; i++) {
+        uint32_t stage = cluster->nodes[i].stage;
+        if (gone[i])
+            continue;
+        if (!gwtf_simulation_rest(simulation, stage, &iteration))
+            return says(seed, "no file", stage);
+        if (iteration + 1 < newest)
+            return says(seed, "an old file", stage);
+        uint32_t reported =
+            cluster->config.first_iteration - 1 + gwtf_simulation_get_totals(simulation).iterations;
+        if (stage == 0 && reported < iteration)
+            return says(seed, "no report of its file's iteration", stage);
+    }
+    return true;
+}
+
+bool leaves_a_rest(uint64_t seed, const struct mix *mix) {
+    struct gwtf_random random;
+    bool gone[CLUSTER_NODES_MAX] = {false};
+    (void)mix;
+    draw_cluster(seed);
+    cluster->config.last_iteration += 2;
+    cluster->config.stall_us = STALL_US;
+    gwtf_time_us duration_us = undisturbed_us(seed);
+    gwtf_random_init(&random, gwtf_random_key(seed, 8));
+    gwtf_simulation *simulation = cluster_start(cluster);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    gwtf_time_us lost_us = lose_a_stage(simulation, &random, gone, duration_us);
+    bool good = gwtf_simulation_run(simulation, GWTF_TIME_NEVER) == GWTF_OK;
+    if (!good)
+        fprintf(stderr, "seed %llu: %s\n", (unsigned long long)seed,
+                gwtf_simulation_failure(simulation));
+    bool is_lost = false, is_cut = false, is_done = false;
+    for (size_t i = 0; i < cluster->config.nodes_count && good; i++) {
+        gwtf_status ended = GWTF_OK;
+        if (gone[i])
+            continue;
+        good = gwtf_simulation_finished(simulation, cluster->nodes[i].node, &ended, NULL);
+        is_lost = is_lost || ended == GWTF_ERROR_STAGE;
+        is_done = is_done || ended == GWTF_OK; /* the last snapshot is whole */
+        /* So many at once, with a node of every stage among them, look like a cut. */
+        is_cut = is_cut || ended == GWTF_ERROR_LINK;
+        good = good && (ended == GWTF_OK || ended == GWTF_ERROR_STAGE || ended == GWTF_ERROR_LINK);
+        if (!good)
+            says(seed, gwtf_status_name(ended), cluster->nodes[i].stage);
+    }
+    if (good &&
+        gwtf_simulation_get_totals(simulation).now_us >
+            lost_us + REST_SECONDS_MOST * (gwtf_time_us)1000000 &&
+        is_lost)
+        good = says(seed, "the others leave late", 0);
+    if (good && is_lost && !is_cut && !is_done)
+        good = has_rest(simulation, gone, seed);
+    gwtf_simulation_destroy(simulation);
+    return good;
+}

@@ -1,0 +1,46 @@
+/*
+ * Random schedules of faults. Each function draws a cluster and its faults from SEED, runs it, says
+ * on stderr what is wrong, and returns whether everything was right. The simulator itself checks
+ * every step of every node: each microbatch counted once, replicas of the same weights.
+ */
+#pragma once
+
+#include "tests/simulation/cluster.h"
+
+/* What a schedule is drawn from. */
+struct mix {
+    bool crashes;
+    bool suspicions;
+    bool returns;                 /* those that were lost come back */
+    bool longer;                  /* they may be lost again */
+    bool keeps_little;            /* some nodes keep few tensors of what is done, or none */
+    bool has_policy;              /* else the random cluster's own */
+    enum gwtf_flow_policy policy; /* has_policy */
+    enum gwtf_recovery recovery;
+};
+
+/* make_cluster makes the one cluster that all use. */
+extern struct cluster *cluster;
+int make_cluster(void);
+int free_cluster(void);
+
+/* Clusters are also drawn with messages that are lost on their way, and clocks that differ. Those
+ * of named seeds were found without. */
+extern bool schedules_disorderly;
+
+/* Of all runs with faults so far. */
+extern uint64_t schedules_traces;
+extern uint32_t schedules_returned; /* nodes */
+
+/* Nodes are lost as MIX says; the others train to the end. */
+bool survives(uint64_t seed, const struct mix *mix);
+
+/* A cut through the middle, at any moment: one side goes on at most. MIX is not looked at in this
+ * one and the next two. */
+bool one_side_goes_on(uint64_t seed, const struct mix *mix);
+
+/* Nobody but those that are suspected ends, and they know why. */
+bool fences_the_suspected(uint64_t seed, const struct mix *mix);
+
+/* A stage is lost with all its nodes: the others leave a file of every other stage. */
+bool leaves_a_rest(uint64_t seed, const struct mix *mix);
