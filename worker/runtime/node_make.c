@@ -11,8 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define HEARTBEAT_INTERVAL_US 250000
-#define HEARTBEAT_SILENCE_LEAST_US 1500000
+#define HEARTBEAT_INTERVAL_US 100000
+#define HEARTBEAT_PEERS 128 /* with more the interval grows: 1280 frames a second at most */
+#define HEARTBEAT_SILENCE_LEAST_US 1000000
+#define HEARTBEAT_SILENCE_INTERVALS 6
 #define HEARTBEAT_SILENCE_MOST_US 15000000
 #define HEARTBEAT_FIRST_SILENCE_US 120000000
 #define READY_LOOK_US 20000 /* while threads get ready */
@@ -167,10 +169,15 @@ static gwtf_status make_transport(struct node *node, struct gwtf_error *error) {
     if (status == GWTF_OK)
         status = gwtf_transport_create(&transport, &node->transport);
     free(ranks);
+    int64_t interval_us = HEARTBEAT_INTERVAL_US;
+    if (charter->members_count > HEARTBEAT_PEERS)
+        interval_us = interval_us * charter->members_count / HEARTBEAT_PEERS;
+    int64_t silence_us = HEARTBEAT_SILENCE_INTERVALS * interval_us;
     struct gwtf_heartbeat_config heartbeat = {
         .peers = charter->members_count,
-        .interval_us = HEARTBEAT_INTERVAL_US,
-        .silence_least_us = HEARTBEAT_SILENCE_LEAST_US,
+        .interval_us = interval_us,
+        .silence_least_us =
+            silence_us > HEARTBEAT_SILENCE_LEAST_US ? silence_us : HEARTBEAT_SILENCE_LEAST_US,
         .silence_most_us = HEARTBEAT_SILENCE_MOST_US,
         .first_silence_us = HEARTBEAT_FIRST_SILENCE_US,
     };
