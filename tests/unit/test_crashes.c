@@ -112,6 +112,38 @@ static void who_is_to_die_by_name_is_nobodys_spare(void) {
     unmake();
 }
 
+/* Stops of 3 s every 2 s, kills every second: a relay that stands still, or has just gone on, is no
+ * one's spare, and nobody whose stage has no other is stopped. */
+static void who_is_stopped_is_nobodys_spare(void) {
+    uint32_t stops = 0, kills = 0;
+    for (uint64_t seed = 1; seed <= 50; seed++) {
+        double away[NODES] = {0};
+        config.crashes[0] = (struct gwtf_config_crash){
+            .node = GWTF_CONFIG_ANY_NODE, .every = 1, .seconds = 0.5, .seed = seed};
+        config.crashes[1] = (struct gwtf_config_crash){.kind = GWTF_CONFIG_CRASH_STOP,
+                                                       .node = GWTF_CONFIG_ANY_NODE,
+                                                       .seconds = 0.25,
+                                                       .every = 2,
+                                                       .stopped_seconds = 3,
+                                                       .seed = seed};
+        make(2);
+        for (double at = 0; at < 20; at += 0.25)
+            for (gwtf_node_id i = 0; i < NODES; i++) {
+                if (!next(i, 1, GWTF_CONFIG_PHASE_ANY, at))
+                    continue;
+                uint32_t others = 0;
+                for (gwtf_node_id other = 0; other < NODES; other++)
+                    others += other != i && stages[other] == stages[i] && away[other] <= at;
+                CU_ASSERT(others > 0 && away[i] <= at);
+                away[i] = crash.stop ? at + 3 : 1e9;
+                stops += crash.stop;
+                kills += !crash.stop;
+            }
+        unmake();
+    }
+    CU_ASSERT(stops > 200 && kills == 100);
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(a_named_node_dies_in_its_phase_and_not_before),
@@ -119,6 +151,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_stop_comes_again_and_says_how_long),
         GWTF_TEST(random_kills_leave_a_relay_in_each_stage),
         GWTF_TEST(who_is_to_die_by_name_is_nobodys_spare),
+        GWTF_TEST(who_is_stopped_is_nobodys_spare),
     };
     return gwtf_suite_main(argc, argv, "crashes", tests, sizeof tests / sizeof tests[0], NULL,
                            NULL);

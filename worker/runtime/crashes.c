@@ -9,6 +9,9 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Whoever goes on has been taken back by the others after so long. */
+#define BACK_US 5e6
+
 struct entry {
     const struct gwtf_config_crash *config;
     uint64_t drawn; /* how often it has happened to somebody */
@@ -21,6 +24,7 @@ struct gwtf_crashes {
     uint32_t nodes_count;
     uint32_t *stages; /* by node */
     bool *killed;     /* by node: as far as these crashes go */
+    double *away_us;  /* by node: until when it is, having been stopped */
     struct entry entries[GWTF_CONFIG_CRASHES_MAX];
     size_t entries_count;
 };
@@ -34,7 +38,8 @@ gwtf_status gwtf_crashes_create(const struct gwtf_config *config, const uint32_t
     made->nodes_count = nodes_count;
     made->stages = calloc(nodes_count, sizeof *made->stages);
     made->killed = calloc(nodes_count, sizeof *made->killed);
-    if (made->stages == NULL || made->killed == NULL) {
+    made->away_us = calloc(nodes_count, sizeof *made->away_us);
+    if (made->stages == NULL || made->killed == NULL || made->away_us == NULL) {
         gwtf_crashes_destroy(made);
         return GWTF_ERROR_MEMORY;
     }
@@ -56,15 +61,20 @@ void gwtf_crashes_destroy(gwtf_crashes *crashes) {
         return;
     free(crashes->stages);
     free(crashes->killed);
+    free(crashes->away_us);
     free(crashes);
 }
 
-/* A relay that can be spared: its stage keeps another. */
-static bool is_spare(const gwtf_crashes *crashes, gwtf_node_id node) {
+static bool is_here(const gwtf_crashes *crashes, gwtf_node_id node, double at_us) {
+    return !crashes->killed[node] && crashes->away_us[node] <= at_us;
+}
+
+/* A relay that can be spared at AT_US: its stage keeps another. */
+static bool is_spare(const gwtf_crashes *crashes, gwtf_node_id node, double at_us) {
     uint32_t left = 0;
     for (gwtf_node_id i = 0; i < crashes->nodes_count; i++)
-        left += crashes->stages[i] == crashes->stages[node] && !crashes->killed[i];
-    return crashes->stages[node] != 0 && !crashes->killed[node] && left > 1;
+        left += crashes->stages[i] == crashes->stages[node] && is_here(crashes, i, at_us);
+    return crashes->stages[node] != 0 && is_here(crashes, node, at_us) && left > 1;
 }
 
 /* GWTF_NODE_NONE: nobody can be spared. */
@@ -73,13 +83,13 @@ static gwtf_node_id draw(const gwtf_crashes *crashes, const struct entry *entry,
         return entry->config->node;
     uint64_t spare = 0;
     for (gwtf_node_id i = 0; i < crashes->nodes_count; i++)
-        spare += is_spare(crashes, i);
+        spare += is_spare(crashes, i, entry->at_us);
     if (spare == 0)
         return GWTF_NODE_NONE;
     uint64_t key = gwtf_random_key(entry->config->seed, place);
     uint64_t pick = gwtf_random_at(key, entry->drawn) % spare;
     for (gwtf_node_id i = 0; i < crashes->nodes_count; i++)
-        if (is_spare(crashes, i) && pick-- == 0)
+        if (is_spare(crashes, i, entry->at_us) && pick-- == 0)
             return i;
     return GWTF_NODE_NONE;
 }
@@ -101,12 +111,15 @@ static void draw_all(gwtf_crashes *crashes, int64_t trained_us) {
     struct entry *entry;
     while ((entry = first_due(crashes, trained_us)) != NULL) {
         gwtf_node_id victim = draw(crashes, entry, (size_t)(entry - crashes->entries));
+        double at_us = entry->at_us;
         entry->drawn++;
         entry->at_us = entry->config->every > 0 ? entry->at_us + entry->config->every * 1e6 : -1;
         if (victim == GWTF_NODE_NONE)
             continue;
         if (entry->config->kind == GWTF_CONFIG_CRASH_KILL)
             crashes->killed[victim] = true;
+        else
+            crashes->away_us[victim] = at_us + entry->config->stopped_seconds * 1e6 + BACK_US;
         entry->waits += victim == crashes->self;
     }
 }

@@ -117,9 +117,8 @@ static gwtf_status send_frame(struct gwtf_transport *transport, gwtf_node_id nod
     return GWTF_OK;
 }
 
-/* Sends FRAME, at once or when the emulated network lets it through. */
-static gwtf_status hand_over(struct gwtf_transport *transport, gwtf_node_id node,
-                             struct gwtf_frame *frame) {
+gwtf_status gwtf_transport_hand_over(struct gwtf_transport *transport, gwtf_node_id node,
+                                     struct gwtf_frame *frame) {
     if (transport->shaper == NULL)
         return send_frame(transport, node, frame);
     if (transport->free_held_count == 0)
@@ -213,7 +212,7 @@ gwtf_status gwtf_transport_send(gwtf_transport *transport, gwtf_node_id to,
     frame.kind = GWTF_FRAME_MESSAGE;
     frame.message = *message;
     frame.transfer = message->payload_bytes > 0 ? ++peer->transfers_sent : 0;
-    gwtf_status status = hand_over(transport, to, &frame);
+    gwtf_status status = gwtf_transport_hand_over(transport, to, &frame);
     if (status == GWTF_ERROR_LIMIT)
         return status;
     transport->counters.messages_sent++;
@@ -249,7 +248,7 @@ gwtf_status gwtf_transport_send_by_door(gwtf_transport *transport, gwtf_node_id 
     memset(&frame, 0, sizeof frame);
     frame.kind = GWTF_FRAME_DOOR;
     frame.message = *message;
-    gwtf_status status = hand_over(transport, to, &frame);
+    gwtf_status status = gwtf_transport_hand_over(transport, to, &frame);
     transport->counters.messages_sent++;
     return status == GWTF_ERROR_PEER ? GWTF_OK : status;
 }
@@ -264,7 +263,7 @@ gwtf_status gwtf_transport_send_heartbeat(gwtf_transport *transport, gwtf_node_i
     frame.sent_us = gwtf_clock_now_us();
     frame.echoed_us = peer->heartbeat_sent_us;
     frame.held_us = frame.sent_us - peer->heartbeat_heard_us;
-    gwtf_status status = hand_over(transport, to, &frame);
+    gwtf_status status = gwtf_transport_hand_over(transport, to, &frame);
     if (status == GWTF_OK && transport->shaper == NULL)
         peer->heartbeat_under_way = true;
     return status;

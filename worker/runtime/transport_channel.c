@@ -3,6 +3,8 @@
 
 #include "share/base/assert.h"
 
+#define NOTICES_MAX 16 /* to one peer, held by the emulated network when its channel ends */
+
 void gwtf_transport_add_pending(struct gwtf_transport *transport,
                                 const struct gwtf_arrival *arrival) {
     GWTF_ASSERT(transport->pending_count < transport->pending_max);
@@ -33,6 +35,27 @@ void gwtf_transport_end_lost(struct gwtf_transport *transport, struct transfer *
     gwtf_transport_give_transfer(transport, transfer);
 }
 
+/* What goes by the door stays, and the word to NODE that it was declared down: of a channel that is
+ * over, KEEPS_NOTICE, but not of one before. */
+static void drop_held(struct gwtf_transport *transport, gwtf_node_id node, bool keeps_notice) {
+    struct gwtf_frame kept[NOTICES_MAX];
+    size_t kept_count = 0;
+    uint64_t held;
+    if (transport->shaper == NULL)
+        return;
+    while (gwtf_shaper_drop(transport->shaper, node, &held)) {
+        const struct gwtf_frame *frame = &transport->held[held];
+        bool is_notice =
+            frame->kind == GWTF_FRAME_MESSAGE && frame->message.kind == GWTF_MESSAGE_FENCED;
+        if ((frame->kind == GWTF_FRAME_DOOR || (is_notice && keeps_notice)) &&
+            kept_count < NOTICES_MAX)
+            kept[kept_count++] = *frame;
+        transport->free_held[transport->free_held_count++] = (size_t)held;
+    }
+    for (size_t i = 0; i < kept_count; i++)
+        gwtf_transport_hand_over(transport, node, &kept[i]);
+}
+
 void gwtf_transport_forget(gwtf_transport *transport, gwtf_node_id node) {
     GWTF_ASSERT(node < transport->config.nodes);
     struct peer *peer = &transport->peers[node];
@@ -40,9 +63,7 @@ void gwtf_transport_forget(gwtf_transport *transport, gwtf_node_id node) {
         return;
     peer->lost = true;
     peer->awaits_answer = false;
-    uint64_t held;
-    while (transport->shaper != NULL && gwtf_shaper_drop(transport->shaper, node, &held))
-        transport->free_held[transport->free_held_count++] = (size_t)held;
+    drop_held(transport, node, true);
     /* What MPI has nothing of is free. Requests for the rest may stay pending for ever, as those of
      * a dead peer do in Open MPI 4.1: they and their memory are left alone, a few pieces at most.
      */
@@ -76,6 +97,7 @@ void gwtf_transport_open(gwtf_transport *transport, gwtf_node_id node, uint64_t 
     if (peer->opened > 0 && peer->channel == channel && !peer->lost)
         return;
     gwtf_transport_forget(transport, node);
+    drop_held(transport, node, false);
     make_void(&peer->out_first);
     make_void(&peer->in_first);
     peer->out_last = NULL;

@@ -123,6 +123,9 @@ void gwtf_transport_end_lost(struct gwtf_transport *transport, struct transfer *
                              bool sends);
 
 /* transport.c: lets the next frame of NODE come. */
+/* Sends FRAME, at once or when the emulated network lets it through. */
+gwtf_status gwtf_transport_hand_over(struct gwtf_transport *transport, gwtf_node_id node,
+                                     struct gwtf_frame *frame);
 gwtf_status gwtf_transport_post_frame(struct gwtf_transport *transport, gwtf_node_id node);
 gwtf_status gwtf_transport_post_door(struct gwtf_transport *transport, gwtf_node_id node);
 void gwtf_transport_give_transfer(struct gwtf_transport *transport, struct transfer *transfer);
