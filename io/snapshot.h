@@ -136,6 +136,10 @@ gwtf_status gwtf_snapshot_glance(const char *snapshots, struct gwtf_snapshot_inf
 gwtf_status gwtf_snapshot_load(const char *path, struct gwtf_snapshot_tensor *tensors,
                                size_t tensors_count, struct gwtf_error *error);
 
+/* The configuration, as resolved, of the run that wrote the snapshot at PATH. *TEXT is the caller's
+ * to free. Errors as for _load, and GWTF_ERROR_MEMORY. */
+gwtf_status gwtf_snapshot_config(const char *path, char **text, struct gwtf_error *error);
+
 /* What a lost stage is made of. */
 enum gwtf_snapshot_lost {
     /* the newest whole snapshot's file of it */

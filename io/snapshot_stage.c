@@ -112,3 +112,24 @@ gwtf_status gwtf_stage_copy_read(const char *directory, uint32_t stage,
         gwtf_stage_copy_deinit(&made);
     return status;
 }
+
+gwtf_status gwtf_snapshot_config(const char *path, char **text, struct gwtf_error *error) {
+    struct gwtf_stage_header header;
+    char file_path[GWTF_FILE_PATH_MAX];
+    hid_t file;
+    gwtf_status status = gwtf_snapshot_open_stage(path, 0, &file, &header, file_path, error);
+    if (status != GWTF_OK)
+        return status;
+    char *found = malloc(CONFIG_MAX_BYTES);
+    if (found == NULL)
+        status = gwtf_file_error(error, "read", file_path, ENOMEM);
+    else if (!gwtf_hdf_read_text(file, "config", found, CONFIG_MAX_BYTES))
+        status = gwtf_error_set(error, GWTF_ERROR_CORRUPT,
+                                "'%s' does not say its run's configuration: " ADVICE, file_path);
+    H5Fclose(file);
+    if (status == GWTF_OK)
+        *text = found;
+    else
+        free(found);
+    return status;
+}

@@ -17,6 +17,7 @@ static const struct command {
     {"status", gwtf_command_status, "what a run does: progress, nodes, events"},
     {"route", gwtf_command_route, "how nodes find their flows on an instance, beside the optimum"},
     {"inspect", gwtf_command_inspect, "what a snapshot holds: stages and tensors"},
+    {"eval", gwtf_command_eval, "how well a snapshot knows a token file: loss, perplexity"},
     {"simulate", gwtf_command_simulate, "train in virtual time: what would these nodes give"},
 };
 #define COMMANDS_COUNT (sizeof commands / sizeof commands[0])

@@ -4,8 +4,12 @@
 #include "share/base/assert.h"
 #include "share/base/log.h"
 
+#include <errno.h>
 #include <getopt.h>
+#include <math.h>
 #include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 int gwtf_fail(gwtf_status status, const char *format, ...) {
@@ -23,12 +27,35 @@ static bool is_optional(const struct gwtf_option *option) {
     return option->argument != NULL && option->argument[0] == '=';
 }
 
-/* As in "--name FILE", or "--name[=WORD]". Returns its length. */
+/* As in "--name FILE", "-n, --name FILE" or "--name[=WORD]". Returns its length. */
 static int form_option(const struct gwtf_option *option, char *text, size_t size) {
+    char letter[] = {'-', option->letter, ',', ' ', '\0'};
     if (is_optional(option))
         return snprintf(text, size, "--%s[%s]", option->name, option->argument);
-    return snprintf(text, size, "--%s%s%s", option->name, option->argument != NULL ? " " : "",
+    return snprintf(text, size, "%s--%s%s%s", option->letter != 0 ? letter : "", option->name,
+                    option->argument != NULL ? " " : "",
                     option->argument != NULL ? option->argument : "");
+}
+
+bool gwtf_option_real(const char *text, double *value) {
+    char *end = NULL;
+    errno = 0;
+    *value = strtod(text, &end);
+    return errno == 0 && end != text && *end == '\0' && isfinite(*value);
+}
+
+int gwtf_option_number(const char *name, const char *text, double least, double most, bool whole,
+                       double *value) {
+    if (text == NULL)
+        return 0;
+    double given = 0;
+    if (gwtf_option_real(text, &given) && given >= least && given <= most &&
+        (!whole || given == (double)(int64_t)given)) {
+        *value = given;
+        return 0;
+    }
+    return gwtf_fail(GWTF_ERROR_USAGE, "--%s is '%s': give a %s from %g to %g", name, text,
+                     whole ? "whole number" : "number", least, most);
 }
 
 static void print_help(const struct gwtf_usage *usage, const struct gwtf_option *options) {
@@ -105,6 +132,7 @@ bool gwtf_options_parse(const struct gwtf_usage *usage, const struct gwtf_option
                         char **argv, int *code) {
     enum { HELP = 256, FIRST = 257 };
     struct option known[GWTF_OPTIONS_MAX + 2] = {{"help", no_argument, NULL, HELP}};
+    char letters[2 * GWTF_OPTIONS_MAX + 3] = ":h";
     for (int i = 0; options[i].name != NULL; i++) {
         GWTF_ASSERT(i < GWTF_OPTIONS_MAX);
         known[i + 1] = (struct option){options[i].name,
@@ -112,12 +140,18 @@ bool gwtf_options_parse(const struct gwtf_usage *usage, const struct gwtf_option
                                        : is_optional(&options[i])  ? optional_argument
                                                                    : required_argument,
                                        NULL, FIRST + i};
+        if (options[i].letter != 0)
+            snprintf(letters + strlen(letters), 3, "%c%s", options[i].letter,
+                     options[i].argument != NULL ? ":" : "");
     }
     optind = 0; /* getopt starts anew */
     opterr = 0;
     *code = 0;
     while (*code == 0) {
-        int found = getopt_long(argc, argv, ":h", known, NULL);
+        int found = getopt_long(argc, argv, letters, known, NULL);
+        for (int i = 0; found > 0 && found < HELP && options[i].name != NULL; i++)
+            if (options[i].letter == found)
+                found = FIRST + i;
         if (found == -1)
             break;
         if (found == HELP || found == 'h') {

@@ -33,6 +33,7 @@ struct gwtf_option_list {
  * --help is always known. */
 struct gwtf_option {
     const char *name;     /* without "--" */
+    char letter;          /* for short, as in "-o"; 0: none */
     const char *argument; /* "FILE" for the help; NULL: takes none; "=auto": may be left out */
     const char *help;
     const char **value;
@@ -56,6 +57,16 @@ struct gwtf_usage {
  */
 bool gwtf_options_parse(const struct gwtf_usage *usage, const struct gwtf_option *options, int argc,
                         char **argv, int *code);
+
+/* A finite number that is the whole of TEXT. */
+bool gwtf_option_real(const char *text, double *value);
+
+/*
+ * The value of option NAME: a number, a WHOLE one where asked for, from LEAST to MOST. TEXT NULL:
+ * the option is not given, and VALUE stays. Returns 0, or the exit code after a message.
+ */
+int gwtf_option_number(const char *name, const char *text, double least, double most, bool whole,
+                       double *value);
 
 /* Prints "gwtf: TEXT" to stderr and returns the exit code of STATUS: what a user named and is not
  * there is bad usage too. */

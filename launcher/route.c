@@ -61,27 +61,6 @@ struct work {
 
 /* --- Reading options. --- */
 
-static bool parse_real(const char *text, double *value) {
-    char *end = NULL;
-    errno = 0;
-    *value = strtod(text, &end);
-    return errno == 0 && end != text && *end == '\0';
-}
-
-static int read_number(const char *name, const char *text, double least, double most, bool whole,
-                       double *value) {
-    if (text == NULL)
-        return 0;
-    double given = 0;
-    if (parse_real(text, &given) && given >= least && given <= most &&
-        (!whole || given == (double)(int64_t)given)) {
-        *value = given;
-        return 0;
-    }
-    return gwtf_fail(GWTF_ERROR_USAGE, "--%s is '%s': give a %s from %g to %g", name, text,
-                     whole ? "whole number" : "number", least, most);
-}
-
 static int read_policy(const char *word, struct work *work) {
     const char *nearest = "optimal";
     work->optimal = word != NULL && strcmp(word, "optimal") == 0;
@@ -118,17 +97,17 @@ static int read_options(const struct route_options *options, struct work *work) 
     if (code == 0)
         code = read_objective(options->objective, work);
     if (code == 0)
-        code = read_number("seed", options->seed, 0, 9e15, true, &seed);
+        code = gwtf_option_number("seed", options->seed, 0, 9e15, true, &seed);
     if (code == 0)
-        code = read_number("rounds", options->rounds, 0, 1e6, false, &work->rounds);
+        code = gwtf_option_number("rounds", options->rounds, 0, 1e6, false, &work->rounds);
     if (code == 0)
-        code = read_number("loss", options->loss, 0, 0.99, false, &work->config.loss);
+        code = gwtf_option_number("loss", options->loss, 0, 0.99, false, &work->config.loss);
     if (code == 0)
-        code = read_number("double", options->doubling, 0, 1, false, &work->config.doubling);
+        code = gwtf_option_number("double", options->doubling, 0, 1, false, &work->config.doubling);
     if (code == 0)
-        code = read_number("delay", options->delay, 0, 1, false, &work->config.delay);
+        code = gwtf_option_number("delay", options->delay, 0, 1, false, &work->config.delay);
     if (code == 0)
-        code = read_number("view", options->view, 0, 100000, true, &view);
+        code = gwtf_option_number("view", options->view, 0, 100000, true, &view);
     if (code == 0 && options->output != NULL && options->recipe == NULL)
         code = gwtf_fail(GWTF_ERROR_USAGE,
                          "--output is given without an instance to make: add --generate");
@@ -183,17 +162,17 @@ static bool take_node(const char **text, char between, uint32_t *node) {
 /* NODE@ROUND, or FROM-TO=COST@ROUND. */
 static bool parse_change(const char *text, struct gwtf_route_change *change) {
     if (change->kind != GWTF_ROUTE_LINK)
-        return take_node(&text, '@', &change->node) && parse_real(text, &change->round);
+        return take_node(&text, '@', &change->node) && gwtf_option_real(text, &change->round);
     uint32_t cost = 0;
     change->cost = GWTF_FLOW_NO_LINK;
     if (!take_node(&text, '-', &change->node) || !take_node(&text, '=', &change->peer))
         return false;
     if (strncmp(text, "cut@", 4) == 0)
-        return parse_real(text + 4, &change->round);
+        return gwtf_option_real(text + 4, &change->round);
     if (!take_node(&text, '@', &cost) || cost > INT32_MAX)
         return false;
     change->cost = (int32_t)cost;
-    return parse_real(text, &change->round);
+    return gwtf_option_real(text, &change->round);
 }
 
 static int plan(struct work *work, const struct gwtf_option_list *list,

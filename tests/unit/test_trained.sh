@@ -1,0 +1,105 @@
+#!/bin/sh
+# What a user does with a trained snapshot: the commands on a model that this test trains in one
+# process.
+#
+# usage: sh test_trained.sh GWTF
+set -u
+
+gwtf=$1
+. "$(dirname "$0")/command_lib.sh"
+
+must() {
+    "$@" >out 2>err || {
+        fail "$* ended with $?"
+        exit 1
+    }
+}
+
+# Words in an order that a small model learns some of.
+awk 'BEGIN {
+    split("the and of in to that he for it his with was they all not", words, " ")
+    for (i = 0; i < 6000; i++) {
+        state = (state * 1103 + 12345) % 65536
+        printf "%s%s", words[1 + int(state / 65536 * 15)], i % 11 == 10 ? ".\n" : " "
+    }
+}' >text
+must "$gwtf" tokenize text --output train.h5 --validation-share 0.1 --validation-output validation.h5
+cat >config.cfg <<CONFIG
+run = { directory = "run"; seed = 5; iterations = 30; };
+model = { family = "gpt2"; layers = 3; width = 32; heads = 2; context = 32; };
+data = { train = "train.h5"; validation = "validation.h5"; validation_sequences = 16; };
+batch = { microbatch = 4; microbatches = 4; };
+pipeline = { stages = 2; };
+nodes = ( { role = "data"; }, { role = "relay"; count = 2; } );
+optimizer = { learning_rate = 1e-2; warmup = 5; };
+snapshot = { every = 10; keep = 0; };
+backend = { threads = 1; };
+CONFIG
+must "$gwtf" train config.cfg --local
+
+# value KEY: of the last JSON.
+value() {
+    sed -n "s/.*\"$1\": *\([-+0-9.eE]*\).*/\1/p" out
+}
+
+# near A B TOLERANCE
+near() {
+    awk -v a="$1" -v b="$2" -v tolerance="$3" 'BEGIN {
+        apart = a - b
+        if (apart < 0) apart = -apart
+        exit !(a != "" && b != "" && apart <= tolerance)
+    }'
+}
+
+# eval
+measured=$(sed -n 's/.*"iteration": *30,.*"validation_loss": *\([0-9.e+-]*\).*/\1/p' run/metrics.jsonl)
+[ -n "$measured" ] || fail 'the run has no validation loss'
+good 'loss           ' eval run --data validation.h5 --sequences 16
+holds 'snapshot       run/snapshots/step-000030'
+holds 'measured       512 tokens: 16 sequences of 32'
+holds 'bits per byte  '
+good '"step": 30' eval run --data validation.h5 --sequences 16 --json
+near "$(value loss)" "$measured" 1e-6 || fail "eval is not the run's $measured"
+near "$(awk -v l="$(value loss)" 'BEGIN { print exp(l) }')" "$(value perplexity)" 1e-3 ||
+    fail 'the perplexity is not that of the loss'
+near "$(awk -v l="$(value loss)" 'BEGIN { print l / log(2) }')" "$(value bits_per_byte)" 1e-4 ||
+    fail 'the bits are not those of the loss'
+loss_16=$(value loss)
+# 65 sequences of 32 tokens do not fill the batches that they go in.
+good '"sequences": 65' eval run --data validation.h5 --sequences 65 --json
+uneven=$(value loss)
+good '"sequences": 65' eval run --data validation.h5 --sequences 65 --json --threads 2
+near "$(value loss)" "$uneven" 1e-6 || fail 'two threads measure something else'
+near "$uneven" "$loss_16" 0.2 || fail 'more sequences are of another kind'
+must "$gwtf" train config.cfg --local --set run.directory=one --set batch.microbatch=1 \
+    --set batch.microbatches=16 --set data.validation_sequences=65
+measured=$(sed -n 's/.*"iteration": *30,.*"validation_loss": *\([0-9.e+-]*\).*/\1/p' one/metrics.jsonl)
+good '"sequences": 65' eval one --data validation.h5 --sequences 65 --json
+near "$(value loss)" "$measured" 1e-6 || fail "65 sequences are not the run's $measured"
+# An older snapshot knows less; the whole file is the default.
+good '"step": 10' eval run/snapshots/step-000010 --data validation.h5 --json
+tokens=$(($(wc -c <text) - $(wc -c <text) * 9 / 10))
+[ $(($(value sequences) * 32)) -eq "$(value tokens)" ] || fail 'tokens are not those of the sequences'
+[ $((tokens - $(value tokens))) -le 33 ] || fail "$(value tokens) tokens of about $tokens are measured"
+awk -v a="$(value loss)" -v b="$loss_16" 'BEGIN { exit !(a > b + 0.1) }' ||
+    fail 'ten iterations are as good as thirty'
+good 'example:' eval --help
+holds '--sequences N'
+bad 2 'an argument is missing' eval
+bad 2 '--data is missing' eval run
+bad 2 "cannot open 'absent'" eval run --data absent
+bad 2 "cannot open 'none'" eval none --data validation.h5
+bad 2 "--sequences is '-1'" eval run --data validation.h5 --sequences -1
+bad 2 "--sequences is '1.5'" eval run --data validation.h5 --sequences 1.5
+bad 2 "--threads is 'x'" eval run --data validation.h5 --threads x
+bad 1 'text' eval run --data text
+printf 'too short for a context of 32' >short
+must "$gwtf" tokenize short --output short.h5
+bad 2 'needs at least 33: give more data' eval run --data short.h5
+must "$gwtf" train config.cfg --local --set run.directory=narrow --set model.vocabulary=123 \
+    --set run.iterations=1
+printf 'a letter that the model has no place for: { and enough of them for a sequence' >foreign
+must "$gwtf" tokenize foreign --output foreign.h5
+bad 2 "holds token 123, and the model's vocabulary is 123" eval narrow --data foreign.h5
+
+finish 17
