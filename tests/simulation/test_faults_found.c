@@ -215,6 +215,21 @@ static void who_validates_begins_the_next_iteration_anew_too(void) {
     }
 }
 
+/* Drawn with lost messages and clocks that differ. */
+static bool survives_disorder(uint64_t seed, const struct mix *mix) {
+    schedules_disorderly = true;
+    bool survived = survives(seed, mix);
+    schedules_disorderly = false;
+    return survived;
+}
+
+/* Seed 1810000000594: a node that had come back asked who holds a microbatch before it heard from a
+ * node of the next stage that had come back with it, and then waited for that one's answer. */
+static void who_comes_back_is_asked_what_it_holds(void) {
+    CU_ASSERT_TRUE(survives_disorder(
+        1810000000594, &(struct mix){.suspicions = true, .returns = true, .longer = true}));
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(who_has_come_back_does_not_speak_of_steps_before),
@@ -235,6 +250,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(who_has_taken_the_last_step_still_hears_of_losses),
         GWTF_TEST(a_stage_that_is_lost_when_all_is_done_keeps_nobody),
         GWTF_TEST(who_validates_begins_the_next_iteration_anew_too),
+        GWTF_TEST(who_comes_back_is_asked_what_it_holds),
     };
     return gwtf_suite_main(argc, argv, "faults_found", tests, sizeof tests / sizeof tests[0],
                            make_cluster, free_cluster);

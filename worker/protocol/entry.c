@@ -134,6 +134,7 @@ static void take_welcome(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_
         member->incarnation = message->body.welcome.sender;
     protocol_entry_open(p, member);
     protocol_view_count(p);
+    protocol_repair_entered(p, member);
     p->snapshot_told = p->recorder;
 }
 
@@ -402,6 +403,8 @@ void protocol_entry_admit(gwtf_protocol *p, bool counts) {
         p->disturbed_until = p->iteration;
     }
     protocol_view_entered(p);
+    for (uint32_t i = 0; i < list.count && !p->finished; i++)
+        protocol_repair_entered(p, &p->members[protocol_member_find(p, list.entrants[i].node)]);
     forget_taken(p);
 }
 

@@ -167,25 +167,35 @@ static bool peeks(const gwtf_protocol *p, const struct protocol_slot *slot) {
     return gwtf_flow_repeats_pipeline(p->config.policy) && !slot->local && !slot->proceeds;
 }
 
+static void ask(gwtf_protocol *p, const struct protocol_slot *slot, gwtf_node_id node) {
+    if (!may_hold(p, slot, node))
+        return;
+    struct gwtf_message *message =
+        protocol_send(p, node, GWTF_MESSAGE_ASK, GWTF_PHASE_TRAIN, slot->iteration);
+    message->generation = slot->generation;
+    message->body.microbatch.id = slot->microbatch;
+    message->body.microbatch.attempt = slot->attempt;
+    message->body.microbatch.pass = slot->pass;
+    message->body.microbatch.flags = peeks(p, slot) ? GWTF_MICROBATCH_PEEK : 0;
+    message->body.microbatch.replaces = slot->replaces;
+}
+
 void protocol_repair_ask(gwtf_protocol *p, struct protocol_slot *slot) {
     slot->state = SLOT_ASKING;
     slot->retry_us = GWTF_TIME_NEVER;
     slot->attempt++;
     memset(slot->tried, 0, sizeof slot->tried);
     uint32_t stage = protocol_next_stage(p, p->stage);
-    for (uint32_t rank = 0; rank < protocol_stage_size(p, stage); rank++) {
-        gwtf_node_id node = protocol_stage_node(p, stage, rank);
-        if (!may_hold(p, slot, node))
-            continue;
-        struct gwtf_message *message =
-            protocol_send(p, node, GWTF_MESSAGE_ASK, GWTF_PHASE_TRAIN, slot->iteration);
-        message->generation = slot->generation;
-        message->body.microbatch.id = slot->microbatch;
-        message->body.microbatch.attempt = slot->attempt;
-        message->body.microbatch.pass = slot->pass;
-        message->body.microbatch.flags = peeks(p, slot) ? GWTF_MICROBATCH_PEEK : 0;
-        message->body.microbatch.replaces = slot->replaces;
-    }
+    for (uint32_t rank = 0; rank < protocol_stage_size(p, stage); rank++)
+        ask(p, slot, protocol_stage_node(p, stage, rank));
+}
+
+void protocol_repair_entered(gwtf_protocol *p, const struct protocol_member *member) {
+    if (member->stage != protocol_next_stage(p, p->stage))
+        return;
+    for (uint32_t i = 0; i < p->config.capacity; i++)
+        if (p->slots[i].state == SLOT_ASKING)
+            ask(p, &p->slots[i], member->node);
 }
 
 /* A data node has begun another pass, which has not come back yet: it has what it sent in the one

@@ -465,6 +465,8 @@ void protocol_repair_keep(gwtf_protocol *p, struct protocol_slot *slot);
 void protocol_repair_release(gwtf_protocol *p); /* the iteration is committed or begins anew */
 void protocol_repair_take_back(gwtf_protocol *p, struct protocol_slot *slot, bool lost);
 void protocol_repair_ask(gwtf_protocol *p, struct protocol_slot *slot);
+/* MEMBER has come back: what is being asked for is asked of it, too. */
+void protocol_repair_entered(gwtf_protocol *p, const struct protocol_member *member);
 void protocol_repair_message(gwtf_protocol *p, gwtf_node_id peer,
                              const struct gwtf_message *message);
 void protocol_repair_advance(gwtf_protocol *p);
