@@ -1,18 +1,49 @@
 /*
  * One transformer block, composed from a backend's operations:
  *
- *     middle = input  + attention(norm1(input) Wqkv + bqkv) Wout + bout
- *     output = middle + gelu(norm2(middle) Wexpand + bexpand) Wshrink + bshrink
+ *     middle = input  + attention(rotate(norm1(input) Wqkv + bqkv)) Wout + bout
+ *     output = middle + activation(norm2(middle) Wexpand + bexpand) Wshrink + bshrink
  *
- * The norms' outputs and gelu's are not kept: computing them again costs a pass over data that the
- * backward pass reads anyway, keeping them would cost half of a slot's memory again.
+ * A family says which norm and which activation, and may have no rotation or no biases.
+ *
+ * The norms' outputs and the activation's are not kept: computing them again costs a pass over data
+ * that the backward pass reads anyway, keeping them would cost half of a slot's memory again.
  */
 #include "model/stage.h"
+
+#include <math.h>
+
+/* A block's way through its operations, for the rows of one piece. */
+struct pass {
+    struct gwtf_stage *stage;
+    const struct gwtf_compute *compute;
+    const struct gwtf_operations *operations;
+    const struct gwtf_workspace *work;
+    const struct gwtf_block_offsets *at;
+    struct gwtf_activations a; /* of the piece's first row on */
+    struct gwtf_norm_shape norm;
+    struct gwtf_attention_shape attention;
+    struct gwtf_linear_shape qkv, out, expand, shrink;
+    size_t rows;
+};
+
+void gwtf_block_fill_turns(struct gwtf_stage *stage) {
+    const struct gwtf_model_shape *model = &stage->plan.shape.model;
+    size_t size = stage->sizes.head, half = size / 2;
+    for (size_t t = 0; t < model->context; t++) {
+        for (size_t i = 0; i < half; i++) {
+            double angle =
+                (double)t * pow((double)model->rope_theta, -2.0 * (double)i / (double)size);
+            stage->turns[t * size + i] = (float)cos(angle);
+            stage->turns[t * size + half + i] = (float)sin(angle);
+        }
+    }
+}
 
 /* The activations of the rows from ROW on. */
 static struct gwtf_activations from_row(const struct gwtf_stage *stage,
                                         const struct gwtf_activations *all, size_t row) {
-    size_t width = stage->plan.shape.model.width;
+    const struct gwtf_block_sizes *sizes = &stage->sizes;
     struct gwtf_activations part = *all;
     part.mean1 += row;
     part.rstd1 += row;
@@ -20,114 +51,155 @@ static struct gwtf_activations from_row(const struct gwtf_stage *stage,
     part.rstd2 += row;
     /* (B, H, T) from a sequence's start: H * T floats for each sequence, H for each row. */
     part.log_sums += row * stage->plan.shape.model.heads;
-    part.qkv += row * 3 * width;
-    part.mixed += row * width;
-    part.middle += row * width;
-    part.expanded += row * 4 * width;
+    part.qkv += row * sizes->qkv;
+    part.mixed += row * sizes->width;
+    part.middle += row * sizes->width;
+    part.expanded += row * sizes->expanded;
     return part;
 }
 
-static struct gwtf_attention_shape attention_shape(const struct gwtf_stage *stage, size_t rows) {
+static struct pass pass_of(struct gwtf_stage *stage, uint32_t layer,
+                           const struct gwtf_activations *activations, size_t first_row,
+                           size_t rows) {
     const struct gwtf_model_shape *model = &stage->plan.shape.model;
-    return (struct gwtf_attention_shape){.sequences = rows / model->context,
-                                         .context = model->context,
-                                         .heads = model->heads,
-                                         .width = model->width};
+    const struct gwtf_block_sizes *sizes = &stage->sizes;
+    bool across = stage->family->transposed;
+    return (struct pass){
+        .stage = stage,
+        .compute = &stage->compute,
+        .operations = stage->compute.operations,
+        .work = &stage->workspace,
+        .at = &stage->blocks[layer],
+        .a = from_row(stage, activations, first_row),
+        .norm = gwtf_stage_norm_shape(stage, rows),
+        .attention = {.sequences = rows / model->context,
+                      .context = model->context,
+                      .heads = model->heads,
+                      .key_heads = model->key_value_heads,
+                      .width = sizes->width},
+        .qkv = {rows, sizes->width, sizes->qkv, across},
+        .out = {rows, sizes->width, sizes->width, across},
+        .expand = {rows, sizes->width, sizes->expanded, across},
+        .shrink = {rows, sizes->hidden, sizes->width, across},
+        .rows = rows,
+    };
+}
+
+static const float *weights_at(const struct pass *pass, uint64_t offset) {
+    return gwtf_tensor_at(pass->stage->weights, offset);
+}
+
+static float *gradients_at(const struct pass *pass, uint64_t offset) {
+    return gwtf_tensor_at(pass->stage->gradients, offset);
+}
+
+static void activate(const struct pass *pass) {
+    const struct gwtf_operations *operations = pass->operations;
+    (pass->stage->family->gated ? operations->swiglu : operations->gelu)(
+        pass->compute, pass->work->wide, pass->a.expanded, pass->rows, pass->stage->sizes.hidden);
+}
+
+/* work->wide holds the gradient of the activation, which becomes the activation again. */
+static void activate_backward(const struct pass *pass) {
+    const struct gwtf_operations *operations = pass->operations;
+    (pass->stage->family->gated ? operations->swiglu_backward : operations->gelu_backward)(
+        pass->compute, pass->work->wide_d, pass->work->wide, pass->a.expanded, pass->rows,
+        pass->stage->sizes.hidden);
+}
+
+/* In place; BACK turns the gradient of what was turned. */
+static void rotate(const struct pass *pass, float *qkv, bool back) {
+    if (pass->stage->turns != NULL)
+        pass->operations->rotate(pass->compute, &pass->attention, qkv, pass->stage->turns, back);
 }
 
 void gwtf_block_forward(struct gwtf_stage *stage, uint32_t layer,
                         const struct gwtf_activations *activations, const float *input,
                         float *output, size_t first_row, size_t rows) {
-    const struct gwtf_compute *compute = &stage->compute;
-    const struct gwtf_operations *operations = compute->operations;
-    const struct gwtf_block_offsets *at = &stage->blocks[layer];
-    const struct gwtf_workspace *work = &stage->workspace;
-    const float *w = stage->weights;
-    size_t width = stage->plan.shape.model.width;
-    struct gwtf_activations a = from_row(stage, activations, first_row);
-    input += first_row * width;
-    output += first_row * width;
+    struct pass pass = pass_of(stage, layer, activations, first_row, rows);
+    const struct gwtf_operations *operations = pass.operations;
+    const struct gwtf_compute *compute = pass.compute;
+    const struct gwtf_block_offsets *at = pass.at;
+    const struct gwtf_activations *a = &pass.a;
+    float *normed = pass.work->normed;
+    input += first_row * stage->sizes.width;
+    output += first_row * stage->sizes.width;
 
-    operations->norm(compute, work->normed, a.mean1, a.rstd1, input, w + at->norm1_w,
-                     w + at->norm1_b, rows, width);
-    struct gwtf_linear_shape qkv = {.rows = rows, .in = width, .out = 3 * width};
-    operations->linear(compute, &qkv, a.qkv, work->normed, w + at->qkv_w, w + at->qkv_b, NULL);
-    struct gwtf_attention_shape attention = attention_shape(stage, rows);
-    operations->attention(compute, &attention, a.mixed, a.log_sums, a.qkv);
-    struct gwtf_linear_shape out = {.rows = rows, .in = width, .out = width};
-    operations->linear(compute, &out, a.middle, a.mixed, w + at->out_w, w + at->out_b, input);
+    operations->norm(compute, &pass.norm, normed, a->mean1, a->rstd1, input,
+                     weights_at(&pass, at->norm1_w), weights_at(&pass, at->norm1_b));
+    operations->linear(compute, &pass.qkv, a->qkv, normed, weights_at(&pass, at->qkv_w),
+                       weights_at(&pass, at->qkv_b), NULL);
+    rotate(&pass, a->qkv, false);
+    operations->attention(compute, &pass.attention, a->mixed, a->log_sums, a->qkv);
+    operations->linear(compute, &pass.out, a->middle, a->mixed, weights_at(&pass, at->out_w),
+                       weights_at(&pass, at->out_b), input);
 
-    operations->norm(compute, work->normed, a.mean2, a.rstd2, a.middle, w + at->norm2_w,
-                     w + at->norm2_b, rows, width);
-    struct gwtf_linear_shape expand = {.rows = rows, .in = width, .out = 4 * width};
-    operations->linear(compute, &expand, a.expanded, work->normed, w + at->expand_w,
-                       w + at->expand_b, NULL);
-    operations->gelu(compute, work->wide, a.expanded, rows * 4 * width);
-    struct gwtf_linear_shape shrink = {.rows = rows, .in = 4 * width, .out = width};
-    operations->linear(compute, &shrink, output, work->wide, w + at->shrink_w, w + at->shrink_b,
-                       a.middle);
+    operations->norm(compute, &pass.norm, normed, a->mean2, a->rstd2, a->middle,
+                     weights_at(&pass, at->norm2_w), weights_at(&pass, at->norm2_b));
+    operations->linear(compute, &pass.expand, a->expanded, normed, weights_at(&pass, at->expand_w),
+                       weights_at(&pass, at->expand_b), NULL);
+    activate(&pass);
+    operations->linear(compute, &pass.shrink, output, pass.work->wide,
+                       weights_at(&pass, at->shrink_w), weights_at(&pass, at->shrink_b), a->middle);
 }
 
 /* work->middle_d = OUTPUT_GRADIENT through the MLP and around it. */
-static void mlp_backward(struct gwtf_stage *stage, const struct gwtf_block_offsets *at,
-                         const struct gwtf_activations *a, const float *output_gradient,
-                         size_t rows) {
-    const struct gwtf_compute *compute = &stage->compute;
-    const struct gwtf_operations *operations = compute->operations;
-    const struct gwtf_workspace *work = &stage->workspace;
-    const float *w = stage->weights;
-    float *g = stage->gradients;
-    size_t width = stage->plan.shape.model.width;
-    struct gwtf_linear_shape expand = {.rows = rows, .in = width, .out = 4 * width};
-    struct gwtf_linear_shape shrink = {.rows = rows, .in = 4 * width, .out = width};
+static void mlp_backward(const struct pass *pass, const float *output_gradient) {
+    const struct gwtf_operations *operations = pass->operations;
+    const struct gwtf_compute *compute = pass->compute;
+    const struct gwtf_workspace *work = pass->work;
+    const struct gwtf_block_offsets *at = pass->at;
+    const struct gwtf_activations *a = &pass->a;
 
-    operations->linear_input_gradient(compute, &shrink, work->wide_d, output_gradient,
-                                      w + at->shrink_w);
-    operations->gelu_backward(compute, work->wide_d, work->wide, a->expanded, rows * 4 * width);
-    operations->linear_weight_gradient(compute, &shrink, g + at->shrink_w, g + at->shrink_b,
-                                       work->wide, output_gradient);
-    operations->norm_again(compute, work->normed, a->mean2, a->rstd2, a->middle, w + at->norm2_w,
-                           w + at->norm2_b, rows, width);
-    operations->linear_weight_gradient(compute, &expand, g + at->expand_w, g + at->expand_b,
-                                       work->normed, work->wide_d);
-    operations->linear_input_gradient(compute, &expand, work->normed_d, work->wide_d,
-                                      w + at->expand_w);
-    operations->norm_backward(compute, work->middle_d, g + at->norm2_w, g + at->norm2_b,
-                              work->normed_d, output_gradient, a->mean2, a->rstd2, a->middle,
-                              w + at->norm2_w, rows, width);
+    operations->linear_input_gradient(compute, &pass->shrink, work->wide, output_gradient,
+                                      weights_at(pass, at->shrink_w));
+    activate_backward(pass);
+    operations->linear_weight_gradient(compute, &pass->shrink, gradients_at(pass, at->shrink_w),
+                                       gradients_at(pass, at->shrink_b), work->wide,
+                                       output_gradient);
+    operations->norm_again(compute, &pass->norm, work->normed, a->mean2, a->rstd2, a->middle,
+                           weights_at(pass, at->norm2_w), weights_at(pass, at->norm2_b));
+    operations->linear_weight_gradient(compute, &pass->expand, gradients_at(pass, at->expand_w),
+                                       gradients_at(pass, at->expand_b), work->normed,
+                                       work->wide_d);
+    operations->linear_input_gradient(compute, &pass->expand, work->normed_d, work->wide_d,
+                                      weights_at(pass, at->expand_w));
+    operations->norm_backward(compute, &pass->norm, work->middle_d, gradients_at(pass, at->norm2_w),
+                              gradients_at(pass, at->norm2_b), work->normed_d, output_gradient,
+                              a->mean2, a->rstd2, a->middle, weights_at(pass, at->norm2_w));
 }
 
 void gwtf_block_backward(struct gwtf_stage *stage, uint32_t layer,
                          const struct gwtf_activations *activations, const float *input,
                          const float *output_gradient, float *input_gradient, size_t first_row,
                          size_t rows) {
-    const struct gwtf_compute *compute = &stage->compute;
-    const struct gwtf_operations *operations = compute->operations;
-    const struct gwtf_block_offsets *at = &stage->blocks[layer];
-    const struct gwtf_workspace *work = &stage->workspace;
-    const float *w = stage->weights;
-    float *g = stage->gradients;
-    size_t width = stage->plan.shape.model.width;
-    struct gwtf_activations a = from_row(stage, activations, first_row);
-    input += first_row * width;
+    struct pass pass = pass_of(stage, layer, activations, first_row, rows);
+    const struct gwtf_operations *operations = pass.operations;
+    const struct gwtf_compute *compute = pass.compute;
+    const struct gwtf_workspace *work = pass.work;
+    const struct gwtf_block_offsets *at = pass.at;
+    const struct gwtf_activations *a = &pass.a;
+    size_t start = first_row * stage->sizes.width;
+    input += start;
 
-    mlp_backward(stage, at, &a, output_gradient + first_row * width, rows);
+    mlp_backward(&pass, output_gradient + start);
 
-    struct gwtf_linear_shape out = {.rows = rows, .in = width, .out = width};
-    operations->linear_weight_gradient(compute, &out, g + at->out_w, g + at->out_b, a.mixed,
-                                       work->middle_d);
-    operations->linear_input_gradient(compute, &out, work->mixed_d, work->middle_d, w + at->out_w);
-    struct gwtf_attention_shape attention = attention_shape(stage, rows);
+    operations->linear_weight_gradient(compute, &pass.out, gradients_at(&pass, at->out_w),
+                                       gradients_at(&pass, at->out_b), a->mixed, work->middle_d);
+    operations->linear_input_gradient(compute, &pass.out, work->mixed_d, work->middle_d,
+                                      weights_at(&pass, at->out_w));
     float *qkv_d = work->wide;
-    operations->attention_backward(compute, &attention, qkv_d, work->mixed_d, a.qkv, a.mixed,
-                                   a.log_sums);
-    operations->norm_again(compute, work->normed, a.mean1, a.rstd1, input, w + at->norm1_w,
-                           w + at->norm1_b, rows, width);
-    struct gwtf_linear_shape qkv = {.rows = rows, .in = width, .out = 3 * width};
-    operations->linear_weight_gradient(compute, &qkv, g + at->qkv_w, g + at->qkv_b, work->normed,
-                                       qkv_d);
-    operations->linear_input_gradient(compute, &qkv, work->normed_d, qkv_d, w + at->qkv_w);
-    operations->norm_backward(compute, input_gradient + first_row * width, g + at->norm1_w,
-                              g + at->norm1_b, work->normed_d, work->middle_d, a.mean1, a.rstd1,
-                              input, w + at->norm1_w, rows, width);
+    operations->attention_backward(compute, &pass.attention, qkv_d, work->mixed_d, a->qkv, a->mixed,
+                                   a->log_sums);
+    rotate(&pass, qkv_d, true);
+    operations->norm_again(compute, &pass.norm, work->normed, a->mean1, a->rstd1, input,
+                           weights_at(&pass, at->norm1_w), weights_at(&pass, at->norm1_b));
+    operations->linear_weight_gradient(compute, &pass.qkv, gradients_at(&pass, at->qkv_w),
+                                       gradients_at(&pass, at->qkv_b), work->normed, qkv_d);
+    operations->linear_input_gradient(compute, &pass.qkv, work->normed_d, qkv_d,
+                                      weights_at(&pass, at->qkv_w));
+    operations->norm_backward(compute, &pass.norm, input_gradient + start,
+                              gradients_at(&pass, at->norm1_w), gradients_at(&pass, at->norm1_b),
+                              work->normed_d, work->middle_d, a->mean1, a->rstd1, input,
+                              weights_at(&pass, at->norm1_w));
 }

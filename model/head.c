@@ -9,26 +9,23 @@
 
 #include <string.h>
 
-/* Places of the data node's tensors in its plan. */
-enum { TOKENS, POSITIONS, NORM_WEIGHT, NORM_BIAS, HEAD };
-
-static uint64_t offset_of(const struct gwtf_stage *stage, size_t tensor) {
-    return stage->plan.tensors[tensor].offset;
+static void add_row(float *sum, const float *row, size_t width) {
+    for (size_t i = 0; i < width; i++)
+        sum[i] += row[i];
 }
 
 void gwtf_stage_embed(gwtf_stage *stage, const uint32_t *tokens, float *output) {
     const struct gwtf_model_shape *model = &stage->plan.shape.model;
     GWTF_ASSERT(stage->plan.shape.stage == 0);
     size_t width = model->width, rows = gwtf_stage_rows(stage);
-    const float *token_rows = stage->weights + offset_of(stage, TOKENS);
-    const float *position_rows = stage->weights + offset_of(stage, POSITIONS);
+    const float *token_rows = stage->weights + stage->data.tokens;
+    const float *position_rows = gwtf_tensor_at(stage->weights, stage->data.positions);
     for (size_t row = 0; row < rows; row++) {
         GWTF_ASSERT(tokens[row] < model->vocabulary);
-        const float *token = token_rows + tokens[row] * width;
-        const float *position = position_rows + row % model->context * width;
         float *sum = output + row * width;
-        for (size_t i = 0; i < width; i++)
-            sum[i] = token[i] + position[i];
+        memcpy(sum, token_rows + tokens[row] * width, width * sizeof *sum);
+        if (position_rows != NULL)
+            add_row(sum, position_rows + row % model->context * width, width);
     }
 }
 
@@ -37,17 +34,14 @@ void gwtf_stage_embed_backward(gwtf_stage *stage, const uint32_t *tokens,
     const struct gwtf_model_shape *model = &stage->plan.shape.model;
     GWTF_ASSERT(stage->plan.shape.stage == 0);
     size_t width = model->width, rows = gwtf_stage_rows(stage);
-    float *token_rows = stage->gradients + offset_of(stage, TOKENS);
-    float *position_rows = stage->gradients + offset_of(stage, POSITIONS);
+    float *token_rows = stage->gradients + stage->data.tokens;
+    float *position_rows = gwtf_tensor_at(stage->gradients, stage->data.positions);
     for (size_t row = 0; row < rows; row++) {
         GWTF_ASSERT(tokens[row] < model->vocabulary);
-        float *token = token_rows + tokens[row] * width;
-        float *position = position_rows + row % model->context * width;
         const float *gradient = output_gradient + row * width;
-        for (size_t i = 0; i < width; i++) {
-            token[i] += gradient[i];
-            position[i] += gradient[i];
-        }
+        add_row(token_rows + tokens[row] * width, gradient, width);
+        if (position_rows != NULL)
+            add_row(position_rows + row % model->context * width, gradient, width);
     }
 }
 
@@ -58,27 +52,28 @@ static double piece_loss(struct gwtf_stage *stage, const float *input, const uin
     const struct gwtf_compute *compute = &stage->compute;
     const struct gwtf_operations *operations = compute->operations;
     const struct gwtf_workspace *work = &stage->workspace;
+    const struct gwtf_data_offsets *at = &stage->data;
     const float *w = stage->weights;
     float *g = stage->gradients;
-    size_t width = model->width;
-    uint64_t norm_w = offset_of(stage, NORM_WEIGHT), norm_b = offset_of(stage, NORM_BIAS);
-    uint64_t head = offset_of(stage, model->tied_head ? TOKENS : HEAD);
+    struct gwtf_norm_shape norm = gwtf_stage_norm_shape(stage, rows);
     struct gwtf_linear_shape shape = {
-        .rows = rows, .in = width, .out = model->vocabulary, .transposed = true};
+        .rows = rows, .in = model->width, .out = model->vocabulary, .transposed = true};
 
-    operations->norm(compute, work->normed, work->mean, work->rstd, input, w + norm_w, w + norm_b,
-                     rows, width);
-    operations->linear(compute, &shape, work->logits, work->normed, w + head, NULL, NULL);
+    operations->norm(compute, &norm, work->normed, work->mean, work->rstd, input, w + at->norm_w,
+                     gwtf_tensor_at(stage->weights, at->norm_b));
+    operations->linear(compute, &shape, work->logits, work->normed, w + at->head, NULL, NULL);
     if (logits != NULL)
         memcpy(logits, work->logits, rows * model->vocabulary * sizeof *logits);
     double loss = operations->cross_entropy(compute, work->logits, labels, scale,
                                             input_gradient != NULL, rows, model->vocabulary);
     if (input_gradient == NULL)
         return loss;
-    operations->linear_weight_gradient(compute, &shape, g + head, NULL, work->normed, work->logits);
-    operations->linear_input_gradient(compute, &shape, work->normed_d, work->logits, w + head);
-    operations->norm_backward(compute, input_gradient, g + norm_w, g + norm_b, work->normed_d, NULL,
-                              work->mean, work->rstd, input, w + norm_w, rows, width);
+    operations->linear_weight_gradient(compute, &shape, g + at->head, NULL, work->normed,
+                                       work->logits);
+    operations->linear_input_gradient(compute, &shape, work->normed_d, work->logits, w + at->head);
+    operations->norm_backward(compute, &norm, input_gradient, g + at->norm_w,
+                              gwtf_tensor_at(g, at->norm_b), work->normed_d, NULL, work->mean,
+                              work->rstd, input, w + at->norm_w);
     return loss;
 }
 

@@ -7,8 +7,9 @@
  *
  * Flat arrays. A stage keeps weights, gradients, first and second moments in four arrays of the
  * same layout: tensor after tensor in the order of its plan, each at a multiple of 16 floats, gaps
- * zero. So aggregation, hashing and the optimizer work on plain ranges, and the plan names what
- * lies where.
+ * zero; but those that are computed with as one matrix (LLaMA's queries, keys and values, and its
+ * two matrices before SwiGLU) follow each other without a gap. So aggregation, hashing and the
+ * optimizer work on plain ranges, and the plan names what lies where.
  *
  * Threads. One thread at a time may call functions on a stage. Different stages are independent.
  */
@@ -21,18 +22,34 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum gwtf_family { GWTF_FAMILY_GPT2 };
+/*
+ * GPT-2: LayerNorm, learned positions, gelu, biases. LLaMA: RMSNorm, rotary positions, SwiGLU, no
+ * biases, and key and value heads that several query heads may share. Names, layouts and the order
+ * of numbers inside a head are those of Hugging Face's models.
+ */
+enum gwtf_family { GWTF_FAMILY_GPT2, GWTF_FAMILY_LLAMA };
 
-/* What the user configures. heads divides width; ffn_width is 4 * width for GPT-2. */
+/* "gpt2", "llama". */
+const char *gwtf_family_word(enum gwtf_family family);
+
+/* What the user configures. heads divides width, key_value_heads divides heads. */
 struct gwtf_model_shape {
     enum gwtf_family family;
     uint32_t layers;
-    uint32_t width;      /* C: floats of one token in a boundary tensor */
-    uint32_t heads;      /* H */
-    uint32_t context;    /* T: tokens of one sequence */
-    uint32_t vocabulary; /* V */
-    bool tied_head;      /* the head uses the token embedding's weights */
+    uint32_t width;           /* C: floats of one token in a boundary tensor */
+    uint32_t heads;           /* H */
+    uint32_t key_value_heads; /* heads of keys and values; 0: H */
+    uint32_t hidden;          /* F: width inside the MLP; 0: the family's usual */
+    uint32_t context;         /* T: tokens of one sequence */
+    uint32_t vocabulary;      /* V */
+    bool tied_head;           /* the head uses the token embedding's weights */
+    float rope_theta;         /* base of the rotary positions' wavelengths; 0: 10000 */
+    float norm_epsilon;       /* added to the norms' variances; 0: 1e-5 */
 };
+
+/* MODEL with what was left 0 filled in. The usual F is 4C for GPT-2; for LLaMA 8/3 C, up to the
+ * next multiple of 64. */
+struct gwtf_model_shape gwtf_model_shape_resolve(const struct gwtf_model_shape *model);
 
 /* Which part of the model a stage holds. */
 struct gwtf_stage_shape {
@@ -54,7 +71,7 @@ struct gwtf_stage_shape gwtf_stage_shape_of(const struct gwtf_model_shape *model
 #define GWTF_TENSOR_RANK_MAX 2
 
 /* One tensor of a stage. Names and layouts are Hugging Face's ("transformer.h.3.attn.c_attn.weight"
- * is (C, 3C)). */
+ * is (C, 3C), "model.layers.3.mlp.up_proj.weight" (F, C)). */
 struct gwtf_tensor {
     char name[GWTF_TENSOR_NAME_MAX];
     uint32_t rank;
@@ -69,7 +86,7 @@ struct gwtf_tensor {
 /* The tensors of a stage, without memory for them. Owned by the caller after _init, until _deinit.
  */
 struct gwtf_stage_plan {
-    struct gwtf_stage_shape shape;
+    struct gwtf_stage_shape shape; /* its model as resolved */
     struct gwtf_tensor *tensors;
     size_t tensors_count;
     uint64_t parameters; /* floats in tensors, without gaps */
@@ -78,7 +95,8 @@ struct gwtf_stage_plan {
 
 /*
  * Errors: GWTF_ERROR_USAGE with a line for the user when the shape is impossible (a zero, heads not
- * dividing width, more stages than layers, vocabulary under 2); GWTF_ERROR_MEMORY. PLAN is
+ * dividing width, key_value_heads not dividing heads, LLaMA's heads of an odd width, more stages
+ * than layers, vocabulary under 2); GWTF_ERROR_MEMORY. PLAN is
  * untouched then. ERROR may be NULL.
  */
 gwtf_status gwtf_stage_plan_init(struct gwtf_stage_plan *plan, const struct gwtf_stage_shape *shape,
@@ -124,10 +142,10 @@ float *gwtf_stage_first_moments(gwtf_stage *stage);
 float *gwtf_stage_second_moments(gwtf_stage *stage);
 
 /*
- * Initial weights as GPT-2 has them: normal with deviation 0.02, position embeddings 0.01,
- * projections back into the residual stream 0.02 / sqrt(2 * layers), norms 1, biases 0. A tensor's
- * numbers depend on SEED and its name alone, so every way to cut the model into stages starts from
- * the same weights.
+ * Initial weights as GPT-2 has them, in every family: normal with deviation 0.02, position
+ * embeddings 0.01, projections back into the residual stream 0.02 / sqrt(2 * layers), norms 1,
+ * biases 0. A tensor's numbers depend on SEED and its name alone, so every way to cut the model
+ * into stages starts from the same weights.
  */
 void gwtf_stage_initialise(gwtf_stage *stage, uint64_t seed);
 
@@ -149,8 +167,8 @@ void gwtf_stage_forward(gwtf_stage *stage, uint32_t slot, const float *input, fl
 void gwtf_stage_backward(gwtf_stage *stage, uint32_t slot, const float *input,
                          const float *output_gradient, float *input_gradient);
 
-/* Data node: OUTPUT (B, T, C) = token embedding + position embedding of TOKENS (B, T), each below
- * V. */
+/* Data node: OUTPUT (B, T, C) = token embedding + position embedding (where the family has one) of
+ * TOKENS (B, T), each below V. */
 void gwtf_stage_embed(gwtf_stage *stage, const uint32_t *tokens, float *output);
 
 /* Data node: adds the embeddings' gradients from the gradient of gwtf_stage_embed's output. */

@@ -14,8 +14,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define GWTF_NORM_EPSILON 1e-5f
-
 struct gwtf_operations;
 struct gwtf_kernels;
 
@@ -35,13 +33,30 @@ struct gwtf_linear_shape {
     bool transposed;
 };
 
-/* Causal self-attention over SEQUENCES sequences of CONTEXT tokens; heads divides width. */
+/* LayerNorm when centred, else RMSNorm. */
+struct gwtf_norm_shape {
+    size_t rows;
+    size_t width;
+    bool centred;
+    float epsilon;
+};
+
+/*
+ * Causal self-attention over SEQUENCES sequences of CONTEXT tokens; heads divides width, key_heads
+ * divides heads. A row of QKV holds the queries of all heads, the keys of all key heads and their
+ * values side by side: width + 2 * key_heads * (width / heads) floats.
+ */
 struct gwtf_attention_shape {
     size_t sequences;
     size_t context;
     size_t heads;
+    size_t key_heads;
     size_t width;
 };
+
+static inline size_t gwtf_attention_row(const struct gwtf_attention_shape *shape) {
+    return shape->width + 2 * shape->key_heads * (shape->width / shape->heads);
+}
 
 /* The largest arguments that a stage will pass, from which a backend knows its scratch. */
 struct gwtf_compute_limits {
@@ -78,34 +93,56 @@ struct gwtf_operations {
                                    const struct gwtf_linear_shape *shape, float *dw, float *dbias,
                                    const float *x, const float *dy);
 
-    /* Y = (X - MEAN) * RSTD * W + B for each row, with the row's mean and 1 / sqrt(variance + eps),
-     * which are kept in MEAN and RSTD (rows). */
-    void (*norm)(const struct gwtf_compute *compute, float *y, float *mean, float *rstd,
-                 const float *x, const float *w, const float *b, size_t rows, size_t width);
+    /*
+     * Y = (X - MEAN) * RSTD * W + B for each row. Centred: with the row's mean and 1 /
+     * sqrt(variance
+     * + epsilon); else with 0 and 1 / sqrt(average of X^2 + epsilon). They are kept in MEAN and
+     * RSTD (rows). B may be NULL.
+     */
+    void (*norm)(const struct gwtf_compute *compute, const struct gwtf_norm_shape *shape, float *y,
+                 float *mean, float *rstd, const float *x, const float *w, const float *b);
 
     /* Y again, from the MEAN and RSTD that norm kept. */
-    void (*norm_again)(const struct gwtf_compute *compute, float *y, const float *mean,
-                       const float *rstd, const float *x, const float *w, const float *b,
-                       size_t rows, size_t width);
+    void (*norm_again)(const struct gwtf_compute *compute, const struct gwtf_norm_shape *shape,
+                       float *y, const float *mean, const float *rstd, const float *x,
+                       const float *w, const float *b);
 
     /* DX = the norm's gradient with respect to X + RESIDUAL (rows, width; may be NULL); DW and DB
-     * (width) are added to. */
-    void (*norm_backward)(const struct gwtf_compute *compute, float *dx, float *dw, float *db,
-                          const float *dy, const float *residual, const float *mean,
-                          const float *rstd, const float *x, const float *w, size_t rows,
-                          size_t width);
+     * (width) are added to; DB may be NULL. */
+    void (*norm_backward)(const struct gwtf_compute *compute, const struct gwtf_norm_shape *shape,
+                          float *dx, float *dw, float *db, const float *dy, const float *residual,
+                          const float *mean, const float *rstd, const float *x, const float *w);
 
-    /* Y = gelu(X) in the tanh form; Y may be X. */
-    void (*gelu)(const struct gwtf_compute *compute, float *y, const float *x, size_t count);
+    /* Y = gelu(X) in the tanh form, (rows, width) both. */
+    void (*gelu)(const struct gwtf_compute *compute, float *y, const float *x, size_t rows,
+                 size_t width);
 
-    /* DX holds dY and becomes dY * gelu'(X); Y becomes gelu(X) again. */
+    /* Y holds dY and becomes gelu(X) again; DX = dY * gelu'(X). */
     void (*gelu_backward)(const struct gwtf_compute *compute, float *dx, float *y, const float *x,
-                          size_t count);
+                          size_t rows, size_t width);
+
+    /* Y (rows, width) = silu(G) * U, where X (rows, 2 * width) holds G and U side by side, and
+     * silu(g) = g / (1 + e^-g) (Shazeer 2020). */
+    void (*swiglu)(const struct gwtf_compute *compute, float *y, const float *x, size_t rows,
+                   size_t width);
+
+    /* Y holds dY and becomes swiglu(X) again; DX (rows, 2 * width) is the gradient of X. */
+    void (*swiglu_backward)(const struct gwtf_compute *compute, float *dx, float *y, const float *x,
+                            size_t rows, size_t width);
+
+    /*
+     * Rotary positions (Su et al. 2021), in place: of each head's query and key of size n, pair
+     * (i, i + n/2) is turned by the angle of token t, or by its negative with BACK, which is the
+     * gradient's way. Row t of TURNS (context, n) holds the n/2 cosines and then the sines.
+     */
+    void (*rotate)(const struct gwtf_compute *compute, const struct gwtf_attention_shape *shape,
+                   float *qkv, const float *turns, bool back);
 
     /*
      * For each sequence, head and token t: Y_t = sum over s <= t of p(t, s) V_s, where p(t, .) is
-     * the softmax of Q_t . K_s / sqrt(width / heads). QKV (rows, 3 * width) holds Q, K, V side by
-     * side. LOG_SUMS (sequences, heads, context) keeps the logarithm of the softmax's denominator.
+     * the softmax of Q_t . K_s / sqrt(width / heads). Heads h * heads / key_heads and those that
+     * follow share key head h. LOG_SUMS (sequences, heads, context) keeps the logarithm of the
+     * softmax's denominator.
      */
     void (*attention)(const struct gwtf_compute *compute, const struct gwtf_attention_shape *shape,
                       float *y, float *log_sums, const float *qkv);

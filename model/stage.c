@@ -61,8 +61,13 @@ static size_t head_piece_rows(const struct gwtf_stage *stage) {
     return piece < rows ? piece : rows;
 }
 
+static size_t larger(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
 static void carve_workspace(struct gwtf_stage *stage, struct carver *carver) {
     const struct gwtf_model_shape *model = &stage->plan.shape.model;
+    const struct gwtf_block_sizes *sizes = &stage->sizes;
     struct gwtf_workspace *work = &stage->workspace;
     bool head = stage->plan.shape.stage == 0;
     uint64_t width = model->width, rows = stage->piece_rows;
@@ -73,15 +78,15 @@ static void carve_workspace(struct gwtf_stage *stage, struct carver *carver) {
         work->mean = carve_floats(carver, rows, 1);
         work->rstd = carve_floats(carver, rows, 1);
     } else {
-        work->wide = carve_floats(carver, rows, 4 * width);
-        work->wide_d = carve_floats(carver, rows, 4 * width);
+        work->wide = carve_floats(carver, rows, larger(sizes->hidden, sizes->qkv));
+        work->wide_d = carve_floats(carver, rows, sizes->expanded);
         work->middle_d = carve_floats(carver, rows, width);
         work->mixed_d = carve_floats(carver, rows, width);
     }
     struct gwtf_compute_limits limits = {
         .rows = rows,
         .width = width,
-        .widest = head ? width : 4 * width,
+        .widest = head ? width : larger(sizes->expanded, sizes->qkv),
         .context = head ? 0 : model->context,
         .heads = model->heads,
         .vocabulary = head ? model->vocabulary : 0,
@@ -93,6 +98,8 @@ static void carve_workspace(struct gwtf_stage *stage, struct carver *carver) {
 
 /* Everything but the slots. Needs plan, options and compute.operations. */
 static void carve_fixed(struct gwtf_stage *stage, struct carver *carver) {
+    stage->family = gwtf_family_traits_of(stage->plan.shape.model.family);
+    stage->sizes = gwtf_block_sizes_of(&stage->plan.shape.model);
     uint64_t layers = stage->plan.shape.layers, floats = stage->plan.floats;
     stage->piece_rows =
         stage->plan.shape.stage == 0 ? head_piece_rows(stage) : relay_piece_rows(stage);
@@ -101,6 +108,9 @@ static void carve_fixed(struct gwtf_stage *stage, struct carver *carver) {
     stage->first_moments = carve_floats(carver, floats, 1);
     stage->second_moments = carve_floats(carver, floats, 1);
     carve_workspace(stage, carver);
+    bool turns = stage->family->rotary && layers != 0;
+    stage->turns =
+        turns ? carve_floats(carver, stage->plan.shape.model.context, stage->sizes.head) : NULL;
     stage->blocks = carve(carver, layers, sizeof *stage->blocks);
     stage->activations = carve(carver, layers * stage->options.slots, sizeof *stage->activations);
     stage->kept = carve(carver, stage->options.slots, sizeof *stage->kept);
@@ -115,10 +125,10 @@ static void carve_activations(const struct gwtf_stage *stage, struct gwtf_activa
     a->mean2 = carve_floats(carver, rows, 1);
     a->rstd2 = carve_floats(carver, rows, 1);
     a->log_sums = carve_floats(carver, rows, model->heads);
-    a->qkv = carve_floats(carver, rows, 3 * width);
+    a->qkv = carve_floats(carver, rows, stage->sizes.qkv);
     a->mixed = carve_floats(carver, rows, width);
     a->middle = carve_floats(carver, rows, width);
-    a->expanded = carve_floats(carver, rows, 4 * width);
+    a->expanded = carve_floats(carver, rows, stage->sizes.expanded);
     a->output = last ? NULL : carve_floats(carver, rows, width);
 }
 
@@ -158,18 +168,30 @@ void gwtf_stage_memory(const struct gwtf_stage_options *options, const struct gw
     *slot_bytes = slot_bytes_of(&stage);
 }
 
-static void find_blocks(struct gwtf_stage *stage) {
-    const struct gwtf_tensor *tensor = stage->plan.tensors;
-    for (uint32_t layer = 0; layer < stage->plan.shape.layers; layer++) {
-        struct gwtf_block_offsets *at = &stage->blocks[layer];
-        /* The order of plan.c. */
-        uint64_t *const offsets[] = {
-            &at->norm1_w, &at->norm1_b, &at->qkv_w,    &at->qkv_b,    &at->out_w,    &at->out_b,
-            &at->norm2_w, &at->norm2_b, &at->expand_w, &at->expand_b, &at->shrink_w, &at->shrink_b,
-        };
-        for (size_t i = 0; i < sizeof offsets / sizeof offsets[0]; i++)
-            *offsets[i] = (tensor++)->offset;
+/* Notes where the tensors from *TENSOR on lie, which are those of KINDS, in the members of OFFSETS
+ * that KINDS names; the others become GWTF_ABSENT. */
+static void find_tensors(const struct gwtf_tensor **tensor, const struct gwtf_family_tensor *kinds,
+                         size_t count, uint64_t *offsets, size_t offsets_count) {
+    for (size_t i = 0; i < offsets_count; i++)
+        offsets[i] = GWTF_ABSENT;
+    for (size_t i = 0; i < count; i++, ++*tensor) {
+        if (kinds[i].place != GWTF_JOINED)
+            offsets[kinds[i].place / sizeof *offsets] = (*tensor)->offset;
     }
+}
+
+static void find_blocks(struct gwtf_stage *stage) {
+    const struct gwtf_family_traits *family = stage->family;
+    const struct gwtf_tensor *tensor = stage->plan.tensors;
+    for (uint32_t layer = 0; layer < stage->plan.shape.layers; layer++)
+        find_tensors(&tensor, family->block_tensors, family->block_tensors_count,
+                     (uint64_t *)&stage->blocks[layer], sizeof *stage->blocks / sizeof(uint64_t));
+    if (stage->plan.shape.stage != 0)
+        return;
+    find_tensors(&tensor, family->data_tensors, stage->plan.tensors_count, (uint64_t *)&stage->data,
+                 sizeof stage->data / sizeof(uint64_t));
+    if (stage->plan.shape.model.tied_head)
+        stage->data.head = stage->data.tokens;
 }
 
 static gwtf_status check_options(const struct gwtf_stage_options *options,
@@ -229,6 +251,8 @@ static gwtf_status allocate_stage(struct gwtf_stage *stage, struct gwtf_error *e
                               i + 1 == layers, &slots);
     }
     find_blocks(stage);
+    if (stage->turns != NULL)
+        gwtf_block_fill_turns(stage);
     return GWTF_OK;
 }
 

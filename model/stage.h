@@ -2,28 +2,19 @@
 #ifndef GWTF_MODEL_STAGE_H
 #define GWTF_MODEL_STAGE_H
 
+#include "model/family.h"
 #include "model/model.h"
 #include "model/operations.h"
-
-/* Where the tensors of one block lie in a flat array. */
-struct gwtf_block_offsets {
-    uint64_t norm1_w, norm1_b;
-    uint64_t qkv_w, qkv_b; /* (C, 3C) */
-    uint64_t out_w, out_b; /* (C, C) */
-    uint64_t norm2_w, norm2_b;
-    uint64_t expand_w, expand_b; /* (C, 4C) */
-    uint64_t shrink_w, shrink_b; /* (4C, C) */
-};
 
 /* What the backward pass of one block needs, of one microbatch of N = B * T tokens. */
 struct gwtf_activations {
     float *mean1, *rstd1; /* N */
     float *mean2, *rstd2; /* N */
     float *log_sums;      /* (B, H, T) */
-    float *qkv;           /* (N, 3C) */
+    float *qkv;           /* (N, C + 2K): queries and keys turned by their positions, values */
     float *mixed;         /* (N, C): the heads' outputs side by side */
     float *middle;        /* (N, C): the residual stream between attention and MLP */
-    float *expanded;      /* (N, 4C): before gelu */
+    float *expanded;      /* (N, E): before the activation */
     float *output;        /* (N, C): the next block's input; NULL for a stage's last block */
 };
 
@@ -31,8 +22,8 @@ struct gwtf_activations {
 struct gwtf_workspace {
     float *normed;      /* (P, C) */
     float *normed_d;    /* (P, C): gradient of normed */
-    float *wide;        /* (P, 4C) */
-    float *wide_d;      /* (P, 4C) */
+    float *wide;        /* (P, F), or (P, C + 2K) for a gradient */
+    float *wide_d;      /* (P, E) */
     float *middle_d;    /* (P, C) */
     float *mixed_d;     /* (P, C) */
     float *logits;      /* (P, V), head only */
@@ -43,7 +34,11 @@ struct gwtf_stage {
     struct gwtf_stage_plan plan;
     struct gwtf_stage_options options;
     struct gwtf_compute compute;
+    const struct gwtf_family_traits *family;
+    struct gwtf_block_sizes sizes;
+    struct gwtf_data_offsets data;        /* of stage 0 */
     struct gwtf_block_offsets *blocks;    /* plan.shape.layers of them, NULL for stage 0 */
+    float *turns;                         /* (T, C / H): see rotate; NULL: positions are embedded */
     struct gwtf_activations *activations; /* slots * layers */
     bool *kept;                           /* for each slot: it waits for its backward pass */
     float *weights, *gradients, *first_moments, *second_moments;
@@ -53,9 +48,25 @@ struct gwtf_stage {
     void *slots_memory;
 };
 
+/* The tensor at OFFSET of a flat array, NULL for one that the family does not have. */
+static inline float *gwtf_tensor_at(float *array, uint64_t offset) {
+    return offset != GWTF_ABSENT ? array + offset : NULL;
+}
+
+static inline struct gwtf_norm_shape gwtf_stage_norm_shape(const struct gwtf_stage *stage,
+                                                           size_t rows) {
+    return (struct gwtf_norm_shape){.rows = rows,
+                                    .width = stage->sizes.width,
+                                    .centred = stage->family->centred,
+                                    .epsilon = stage->plan.shape.model.norm_epsilon};
+}
+
 static inline size_t gwtf_stage_rows(const struct gwtf_stage *stage) {
     return (size_t)stage->options.microbatch * stage->plan.shape.model.context;
 }
+
+/* Fills stage->turns. */
+void gwtf_block_fill_turns(struct gwtf_stage *stage);
 
 /*
  * Forward and backward of block LAYER (from 0 inside the stage) for the ROWS tokens (whole

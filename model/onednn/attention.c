@@ -6,6 +6,7 @@
 
 #include "model/onednn/kernels.h"
 #include "model/onednn/product.h"
+#include "model/onednn/share.h"
 
 #include <math.h>
 #include <omp.h>
@@ -32,11 +33,13 @@ struct head {
 static struct head head_at(const struct gwtf_attention_shape *shape, const float *qkv,
                            size_t index) {
     size_t sequence = index / shape->heads, number = index % shape->heads;
-    size_t size = shape->width / shape->heads, stride = 3 * shape->width;
-    const float *q = qkv + sequence * shape->context * stride + number * size;
-    return (struct head){.q = q,
-                         .k = q + shape->width,
-                         .v = q + 2 * shape->width,
+    size_t size = shape->width / shape->heads, stride = gwtf_attention_row(shape);
+    size_t key_head = number / (shape->heads / shape->key_heads);
+    const float *row = qkv + sequence * shape->context * stride;
+    const float *keys = row + shape->width, *values = keys + shape->key_heads * size;
+    return (struct head){.q = row + number * size,
+                         .k = keys + key_head * size,
+                         .v = values + key_head * size,
                          .qkv_stride = stride,
                          .y_stride = shape->width,
                          .y_start = sequence * shape->context * shape->width + number * size,
@@ -92,8 +95,14 @@ static void forward_head(const struct gwtf_compute *compute, const struct head *
     }
 }
 
-static void backward_head(const struct gwtf_compute *compute, const struct head *head, float *dq,
-                          float *dk, float *dv, const float *dy, const float *y,
+/* What a head's gradients are added to: with SHARED, DK and DV hold those of heads before it. */
+struct head_gradients {
+    float *dq, *dk, *dv;
+    bool shared;
+};
+
+static void backward_head(const struct gwtf_compute *compute, const struct head *head,
+                          const struct head_gradients *into, const float *dy, const float *y,
                           const float *log_sums, struct room room) {
     size_t stride = head->qkv_stride;
     size_t blocks = (head->context + BLOCK - 1) / BLOCK;
@@ -101,19 +110,20 @@ static void backward_head(const struct gwtf_compute *compute, const struct head 
     /* From the last block, which reaches every key: so it can start the sums over blocks. */
     for (size_t block = blocks; block-- > 0;) {
         size_t first = block * BLOCK, rows = block_rows(head, first), keys = first + rows;
-        bool add = block + 1 < blocks;
+        bool add = into->shared || block + 1 < blocks;
         struct gwtf_matrix k = plain(head->k, stride), q = plain(head->q + first * stride, stride);
         struct gwtf_matrix gradient = plain(dy + first * head->y_stride, head->y_stride);
         multiply(compute, p, keys, q, transposed(head->k, stride), rows, keys, head->size, false);
         compute->kernels->softmax_again(p, log_sums + first, head->scale, first, rows, keys);
-        multiply(compute, dv, stride, transposed(p, keys), gradient, keys, head->size, rows, add);
+        multiply(compute, into->dv, stride, transposed(p, keys), gradient, keys, head->size, rows,
+                 add);
         multiply(compute, dp, keys, gradient, transposed(head->v, stride), rows, keys, head->size,
                  false);
         compute->kernels->softmax_backward(dp, p, gradient.values, y + first * head->y_stride,
                                            head->size, head->y_stride, head->scale, rows, keys);
-        multiply(compute, dq + first * stride, stride, plain(dp, keys), k, rows, head->size, keys,
-                 false);
-        multiply(compute, dk, stride, transposed(dp, keys), q, keys, head->size, rows, add);
+        multiply(compute, into->dq + first * stride, stride, plain(dp, keys), k, rows, head->size,
+                 keys, false);
+        multiply(compute, into->dk, stride, transposed(dp, keys), q, keys, head->size, rows, add);
     }
 }
 
@@ -146,15 +156,35 @@ void gwtf_onednn_attention_backward(const struct gwtf_compute *compute,
                                     const struct gwtf_attention_shape *shape, float *dqkv,
                                     const float *dy, const float *qkv, const float *y,
                                     const float *log_sums) {
-    size_t heads = shape->sequences * shape->heads;
+    size_t key_heads = shape->sequences * shape->key_heads;
+    size_t group = shape->heads / shape->key_heads;
     float *rooms = rooms_of(compute);
     int threads = compute->threads;
+    /* The heads of a group add to the same keys and values: one thread takes them all. */
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (size_t i = 0; i < heads; i++) {
-        struct head head = head_at(shape, qkv, i);
-        float *dq = dqkv + (head.q - qkv);
-        backward_head(compute, &head, dq, dq + shape->width, dq + 2 * shape->width,
-                      dy + head.y_start, y + head.y_start, log_sums + head.log_start,
-                      room_of(rooms, shape->context));
+    for (size_t i = 0; i < key_heads; i++) {
+        for (size_t member = 0; member < group; member++) {
+            struct head head = head_at(shape, qkv, i * group + member);
+            struct head_gradients into = {.dq = dqkv + (head.q - qkv),
+                                          .dk = dqkv + (head.k - qkv),
+                                          .dv = dqkv + (head.v - qkv),
+                                          .shared = member > 0};
+            backward_head(compute, &head, &into, dy + head.y_start, y + head.y_start,
+                          log_sums + head.log_start, room_of(rooms, shape->context));
+        }
+    }
+}
+
+void gwtf_onednn_rotate(const struct gwtf_compute *compute,
+                        const struct gwtf_attention_shape *shape, float *qkv, const float *turns,
+                        bool back) {
+    size_t size = shape->width / shape->heads, stride = gwtf_attention_row(shape);
+    int threads = compute->threads;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int t = 0; t < threads; t++) {
+        struct gwtf_share part = gwtf_share_of(shape->sequences * shape->context, t, threads);
+        for (size_t row = part.first; row < part.first + part.count; row++)
+            compute->kernels->rotate(qkv + row * stride, turns + row % shape->context * size,
+                                     shape->heads + shape->key_heads, size, back);
     }
 }

@@ -1,4 +1,5 @@
-/* Attention of the oneDNN backend; see gwtf_operations. Private to model/onednn. */
+/* Attention and rotary positions of the oneDNN backend; see gwtf_operations. Private to
+ * model/onednn. */
 #ifndef GWTF_MODEL_ONEDNN_ATTENTION_H
 #define GWTF_MODEL_ONEDNN_ATTENTION_H
 
@@ -6,6 +7,10 @@
 
 /* Floats of scratch for all threads. */
 uint64_t gwtf_onednn_attention_scratch_floats(const struct gwtf_compute_limits *limits);
+
+void gwtf_onednn_rotate(const struct gwtf_compute *compute,
+                        const struct gwtf_attention_shape *shape, float *qkv, const float *turns,
+                        bool back);
 
 void gwtf_onednn_attention(const struct gwtf_compute *compute,
                            const struct gwtf_attention_shape *shape, float *y, float *log_sums,

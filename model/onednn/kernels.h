@@ -6,6 +6,8 @@
 #ifndef GWTF_MODEL_ONEDNN_KERNELS_H
 #define GWTF_MODEL_ONEDNN_KERNELS_H
 
+#include "model/operations.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,15 +16,19 @@ struct gwtf_kernels {
     const char *name;
 
     /* See struct gwtf_operations for what these compute. */
-    void (*norm)(float *y, float *mean, float *rstd, const float *x, const float *w, const float *b,
-                 size_t rows, size_t width);
-    void (*norm_again)(float *y, const float *mean, const float *rstd, const float *x,
-                       const float *w, const float *b, size_t rows, size_t width);
-    void (*norm_backward)(float *dx, float *dw, float *db, const float *dy, const float *residual,
-                          const float *mean, const float *rstd, const float *x, const float *w,
-                          size_t rows, size_t width);
+    void (*norm)(const struct gwtf_norm_shape *shape, float *y, float *mean, float *rstd,
+                 const float *x, const float *w, const float *b);
+    void (*norm_again)(const struct gwtf_norm_shape *shape, float *y, const float *mean,
+                       const float *rstd, const float *x, const float *w, const float *b);
+    void (*norm_backward)(const struct gwtf_norm_shape *shape, float *dx, float *dw, float *db,
+                          const float *dy, const float *residual, const float *mean,
+                          const float *rstd, const float *x, const float *w); /* DB not NULL */
     void (*gelu)(float *y, const float *x, size_t count);
     void (*gelu_backward)(float *dx, float *y, const float *x, size_t count);
+    void (*swiglu)(float *y, const float *x, size_t rows, size_t width);
+    void (*swiglu_backward)(float *dx, float *y, const float *x, size_t rows, size_t width);
+    /* HEADS vectors of SIZE floats side by side, all of one token; TURN is its row of turns. */
+    void (*rotate)(float *x, const float *turn, size_t heads, size_t size, bool back);
     double (*cross_entropy)(float *logits, const uint32_t *labels, float scale, bool backward,
                             size_t rows, size_t vocabulary);
 

@@ -5,8 +5,6 @@
  */
 #include "model/onednn/kernels.h"
 
-#include "model/operations.h"
-
 #include <math.h>
 #include <string.h>
 
@@ -44,48 +42,57 @@ static inline float exponential(float x) {
     return p * power;
 }
 
-static void norm(float *y, float *mean, float *rstd, const float *x, const float *w, const float *b,
-                 size_t rows, size_t width) {
-    float share = 1.0f / (float)width;
-    for (size_t row = 0; row < rows; row++) {
-        const float *values = x + row * width;
-        float *out = y + row * width;
-        float sum = 0, squares = 0;
-#pragma omp simd reduction(+ : sum)
+static inline void norm_row(float *y, const float *x, float average, float scale, const float *w,
+                            const float *b, size_t width) {
+    if (b == NULL) {
+#pragma omp simd
         for (size_t i = 0; i < width; i++)
-            sum += values[i];
+            y[i] = (x[i] - average) * scale * w[i];
+        return;
+    }
+#pragma omp simd
+    for (size_t i = 0; i < width; i++)
+        y[i] = (x[i] - average) * scale * w[i] + b[i];
+}
+
+static void norm(const struct gwtf_norm_shape *shape, float *y, float *mean, float *rstd,
+                 const float *x, const float *w, const float *b) {
+    size_t width = shape->width;
+    float share = 1.0f / (float)width;
+    for (size_t row = 0; row < shape->rows; row++) {
+        const float *values = x + row * width;
+        float sum = 0, squares = 0;
+        if (shape->centred) {
+#pragma omp simd reduction(+ : sum)
+            for (size_t i = 0; i < width; i++)
+                sum += values[i];
+        }
         float average = sum * share;
 #pragma omp simd reduction(+ : squares)
         for (size_t i = 0; i < width; i++) {
             float away = values[i] - average;
             squares += away * away;
         }
-        float scale = 1.0f / sqrtf(squares * share + GWTF_NORM_EPSILON);
+        float scale = 1.0f / sqrtf(squares * share + shape->epsilon);
         mean[row] = average;
         rstd[row] = scale;
-#pragma omp simd
-        for (size_t i = 0; i < width; i++)
-            out[i] = (values[i] - average) * scale * w[i] + b[i];
+        norm_row(y + row * width, values, average, scale, w, b, width);
     }
 }
 
-static void norm_again(float *y, const float *mean, const float *rstd, const float *x,
-                       const float *w, const float *b, size_t rows, size_t width) {
-    for (size_t row = 0; row < rows; row++) {
-        const float *values = x + row * width;
-        float *out = y + row * width;
-        float average = mean[row], scale = rstd[row];
-#pragma omp simd
-        for (size_t i = 0; i < width; i++)
-            out[i] = (values[i] - average) * scale * w[i] + b[i];
-    }
+static void norm_again(const struct gwtf_norm_shape *shape, float *y, const float *mean,
+                       const float *rstd, const float *x, const float *w, const float *b) {
+    size_t width = shape->width;
+    for (size_t row = 0; row < shape->rows; row++)
+        norm_row(y + row * width, x + row * width, mean[row], rstd[row], w, b, width);
 }
 
-static void norm_backward(float *dx, float *dw, float *db, const float *dy, const float *residual,
-                          const float *mean, const float *rstd, const float *x, const float *w,
-                          size_t rows, size_t width) {
+static void norm_backward(const struct gwtf_norm_shape *shape, float *dx, float *dw, float *db,
+                          const float *dy, const float *residual, const float *mean,
+                          const float *rstd, const float *x, const float *w) {
+    size_t width = shape->width;
     float share = 1.0f / (float)width;
-    for (size_t row = 0; row < rows; row++) {
+    for (size_t row = 0; row < shape->rows; row++) {
         const float *values = x + row * width, *gradient = dy + row * width;
         float average = mean[row], scale = rstd[row], sum = 0, sum_n = 0;
 #pragma omp simd reduction(+ : sum, sum_n)
@@ -96,7 +103,7 @@ static void norm_backward(float *dx, float *dw, float *db, const float *dy, cons
             dw[i] += gradient[i] * n;
             db[i] += gradient[i];
         }
-        sum *= share;
+        sum *= shape->centred ? share : 0.0f;
         sum_n *= share;
         float *out = dx + row * width;
         if (residual == NULL) {
@@ -140,9 +147,49 @@ static void gelu_backward(float *dx, float *y, const float *x, size_t count) {
         float e = exponential(-twice_u);
         float gate = 1.0f / (1.0f + e);
         float value = v * gate;
-        y[i] = value;
         /* e * gate is 1 - gate, but keeps its digits where gate is near 1. */
-        dx[i] *= gate + value * (e * gate) * twice_du;
+        dx[i] = y[i] * (gate + value * (e * gate) * twice_du);
+        y[i] = value;
+    }
+}
+
+static void swiglu(float *y, const float *x, size_t rows, size_t width) {
+    for (size_t row = 0; row < rows; row++) {
+        const float *gate = x + row * 2 * width, *up = gate + width;
+        float *out = y + row * width;
+#pragma omp simd
+        for (size_t i = 0; i < width; i++)
+            out[i] = gate[i] * (1.0f / (1.0f + exponential(-gate[i]))) * up[i];
+    }
+}
+
+static void swiglu_backward(float *dx, float *y, const float *x, size_t rows, size_t width) {
+    for (size_t row = 0; row < rows; row++) {
+        const float *gate = x + row * 2 * width, *up = gate + width;
+        float *gate_d = dx + row * 2 * width, *up_d = gate_d + width, *out = y + row * width;
+#pragma omp simd
+        for (size_t i = 0; i < width; i++) {
+            float e = exponential(-gate[i]), share = 1.0f / (1.0f + e);
+            float silu = gate[i] * share, gradient = out[i];
+            up_d[i] = gradient * silu;
+            /* e * share is 1 - share, as for gelu. */
+            gate_d[i] = gradient * up[i] * (share + silu * (e * share));
+            out[i] = silu * up[i];
+        }
+    }
+}
+
+static void rotate(float *x, const float *turn, size_t heads, size_t size, bool back) {
+    size_t half = size / 2;
+    float sign = back ? -1.0f : 1.0f;
+    for (size_t head = 0; head < heads; head++) {
+        float *first = x + head * size, *second = first + half;
+#pragma omp simd
+        for (size_t i = 0; i < half; i++) {
+            float cosine = turn[i], sine = sign * turn[half + i], a = first[i], b = second[i];
+            first[i] = a * cosine - b * sine;
+            second[i] = b * cosine + a * sine;
+        }
     }
 }
 
@@ -253,6 +300,9 @@ const struct gwtf_kernels KERNELS = {
     .norm_backward = norm_backward,
     .gelu = gelu,
     .gelu_backward = gelu_backward,
+    .swiglu = swiglu,
+    .swiglu_backward = swiglu_backward,
+    .rotate = rotate,
     .cross_entropy = cross_entropy,
     .start_row = start_row,
     .add_rows = add_rows,

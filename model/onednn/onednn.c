@@ -101,69 +101,105 @@ static void linear_weight_gradient(const struct gwtf_compute *compute,
     }
 }
 
-static void norm(const struct gwtf_compute *compute, float *y, float *mean, float *rstd,
-                 const float *x, const float *w, const float *b, size_t rows, size_t width) {
+/* The rows of SHARE. */
+static struct gwtf_norm_shape part_of(const struct gwtf_norm_shape *shape,
+                                      struct gwtf_share share) {
+    struct gwtf_norm_shape part = *shape;
+    part.rows = share.count;
+    return part;
+}
+
+static void norm(const struct gwtf_compute *compute, const struct gwtf_norm_shape *shape, float *y,
+                 float *mean, float *rstd, const float *x, const float *w, const float *b) {
     int threads = compute->threads;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int t = 0; t < threads; t++) {
-        struct gwtf_share part = gwtf_share_of(rows, t, threads);
-        size_t start = part.first * width;
-        compute->kernels->norm(y + start, mean + part.first, rstd + part.first, x + start, w, b,
-                               part.count, width);
+        struct gwtf_share share = gwtf_share_of(shape->rows, t, threads);
+        struct gwtf_norm_shape part = part_of(shape, share);
+        size_t start = share.first * shape->width;
+        compute->kernels->norm(&part, y + start, mean + share.first, rstd + share.first, x + start,
+                               w, b);
     }
 }
 
-static void norm_again(const struct gwtf_compute *compute, float *y, const float *mean,
-                       const float *rstd, const float *x, const float *w, const float *b,
-                       size_t rows, size_t width) {
+static void norm_again(const struct gwtf_compute *compute, const struct gwtf_norm_shape *shape,
+                       float *y, const float *mean, const float *rstd, const float *x,
+                       const float *w, const float *b) {
     int threads = compute->threads;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int t = 0; t < threads; t++) {
-        struct gwtf_share part = gwtf_share_of(rows, t, threads);
-        size_t start = part.first * width;
-        compute->kernels->norm_again(y + start, mean + part.first, rstd + part.first, x + start, w,
-                                     b, part.count, width);
+        struct gwtf_share share = gwtf_share_of(shape->rows, t, threads);
+        struct gwtf_norm_shape part = part_of(shape, share);
+        size_t start = share.first * shape->width;
+        compute->kernels->norm_again(&part, y + start, mean + share.first, rstd + share.first,
+                                     x + start, w, b);
     }
 }
 
-static void norm_backward(const struct gwtf_compute *compute, float *dx, float *dw, float *db,
-                          const float *dy, const float *residual, const float *mean,
-                          const float *rstd, const float *x, const float *w, size_t rows,
-                          size_t width) {
+static void norm_backward(const struct gwtf_compute *compute, const struct gwtf_norm_shape *shape,
+                          float *dx, float *dw, float *db, const float *dy, const float *residual,
+                          const float *mean, const float *rstd, const float *x, const float *w) {
     int threads = compute->threads;
+    size_t width = shape->width;
     /* Every thread sums into its own part of the scratch; the parts are added in order. */
     float *sums = compute->scratch;
     memset(sums, 0, (size_t)threads * 2 * width * sizeof *sums);
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int t = 0; t < threads; t++) {
-        struct gwtf_share part = gwtf_share_of(rows, t, threads);
-        size_t start = part.first * width;
+        struct gwtf_share share = gwtf_share_of(shape->rows, t, threads);
+        struct gwtf_norm_shape part = part_of(shape, share);
+        size_t start = share.first * width;
         float *own = sums + (size_t)t * 2 * width;
-        compute->kernels->norm_backward(
-            dx + start, own, own + width, dy + start, residual != NULL ? residual + start : NULL,
-            mean + part.first, rstd + part.first, x + start, w, part.count, width);
+        compute->kernels->norm_backward(&part, dx + start, own, own + width, dy + start,
+                                        residual != NULL ? residual + start : NULL,
+                                        mean + share.first, rstd + share.first, x + start, w);
     }
     compute->kernels->add_rows(dw, sums, (size_t)threads, width, 2 * width);
-    compute->kernels->add_rows(db, sums + width, (size_t)threads, width, 2 * width);
+    if (db != NULL)
+        compute->kernels->add_rows(db, sums + width, (size_t)threads, width, 2 * width);
 }
 
-static void gelu(const struct gwtf_compute *compute, float *y, const float *x, size_t count) {
+static void gelu(const struct gwtf_compute *compute, float *y, const float *x, size_t rows,
+                 size_t width) {
     int threads = compute->threads;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int t = 0; t < threads; t++) {
-        struct gwtf_share part = gwtf_share_of(count, t, threads);
+        struct gwtf_share part = gwtf_share_of(rows * width, t, threads);
         compute->kernels->gelu(y + part.first, x + part.first, part.count);
     }
 }
 
 static void gelu_backward(const struct gwtf_compute *compute, float *dx, float *y, const float *x,
-                          size_t count) {
+                          size_t rows, size_t width) {
     int threads = compute->threads;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int t = 0; t < threads; t++) {
-        struct gwtf_share part = gwtf_share_of(count, t, threads);
+        struct gwtf_share part = gwtf_share_of(rows * width, t, threads);
         compute->kernels->gelu_backward(dx + part.first, y + part.first, x + part.first,
                                         part.count);
+    }
+}
+
+static void swiglu(const struct gwtf_compute *compute, float *y, const float *x, size_t rows,
+                   size_t width) {
+    int threads = compute->threads;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int t = 0; t < threads; t++) {
+        struct gwtf_share part = gwtf_share_of(rows, t, threads);
+        compute->kernels->swiglu(y + part.first * width, x + part.first * 2 * width, part.count,
+                                 width);
+    }
+}
+
+static void swiglu_backward(const struct gwtf_compute *compute, float *dx, float *y, const float *x,
+                            size_t rows, size_t width) {
+    int threads = compute->threads;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int t = 0; t < threads; t++) {
+        struct gwtf_share part = gwtf_share_of(rows, t, threads);
+        size_t start = part.first * width;
+        compute->kernels->swiglu_backward(dx + 2 * start, y + start, x + 2 * start, part.count,
+                                          width);
     }
 }
 
@@ -196,6 +232,9 @@ const struct gwtf_operations gwtf_onednn_operations = {
     .norm_backward = norm_backward,
     .gelu = gelu,
     .gelu_backward = gelu_backward,
+    .swiglu = swiglu,
+    .swiglu_backward = swiglu_backward,
+    .rotate = gwtf_onednn_rotate,
     .attention = gwtf_onednn_attention,
     .attention_backward = gwtf_onednn_attention_backward,
     .cross_entropy = cross_entropy,

@@ -14,15 +14,38 @@ struct head {
 
 static struct head head_at(const struct gwtf_attention_shape *shape, const float *qkv,
                            size_t sequence, size_t head) {
-    size_t size = shape->width / shape->heads, stride = 3 * shape->width;
-    const float *q = qkv + sequence * shape->context * stride + head * size;
-    return (struct head){.q = q,
-                         .k = q + shape->width,
-                         .v = q + 2 * shape->width,
+    size_t size = shape->width / shape->heads, stride = gwtf_attention_row(shape);
+    size_t key_head = head / (shape->heads / shape->key_heads);
+    const float *row = qkv + sequence * shape->context * stride;
+    const float *keys = row + shape->width, *values = keys + shape->key_heads * size;
+    return (struct head){.q = row + head * size,
+                         .k = keys + key_head * size,
+                         .v = values + key_head * size,
                          .stride = stride,
                          .size = size,
                          .context = shape->context,
                          .scale = 1.0 / sqrt((double)size)};
+}
+
+void gwtf_reference_rotate(const struct gwtf_compute *compute,
+                           const struct gwtf_attention_shape *shape, float *qkv, const float *turns,
+                           bool back) {
+    (void)compute;
+    size_t size = shape->width / shape->heads, half = size / 2;
+    for (size_t row = 0; row < shape->sequences * shape->context; row++) {
+        const float *turn = turns + row % shape->context * size;
+        for (size_t head = 0; head < shape->heads + shape->key_heads; head++) {
+            float *x = qkv + row * gwtf_attention_row(shape) + head * size;
+            for (size_t i = 0; i < half; i++) {
+                double cosine = (double)turn[i], sine = (double)turn[half + i];
+                double first = (double)x[i], second = (double)x[half + i];
+                if (back)
+                    sine = -sine;
+                x[i] = (float)(first * cosine - second * sine);
+                x[half + i] = (float)(second * cosine + first * sine);
+            }
+        }
+    }
 }
 
 static double dot(const float *a, const float *b, size_t count) {
@@ -97,16 +120,16 @@ void gwtf_reference_attention_backward(const struct gwtf_compute *compute,
                                        const float *log_sums) {
     (void)compute;
     size_t size = shape->width / shape->heads, rows = shape->sequences * shape->context;
-    memset(dqkv, 0, rows * 3 * shape->width * sizeof *dqkv);
+    memset(dqkv, 0, rows * gwtf_attention_row(shape) * sizeof *dqkv);
     for (size_t sequence = 0; sequence < shape->sequences; sequence++) {
         for (size_t h = 0; h < shape->heads; h++) {
             struct head head = head_at(shape, qkv, sequence, h);
-            float *dq = dqkv + (head.q - qkv);
+            float *dq = dqkv + (head.q - qkv), *dk = dqkv + (head.k - qkv);
+            float *dv = dqkv + (head.v - qkv);
             for (size_t t = 0; t < shape->context; t++) {
                 size_t at = (sequence * shape->context + t) * shape->width + h * size;
                 size_t stat = (sequence * shape->heads + h) * shape->context + t;
-                token_backward(&head, t, dq, dq + shape->width, dq + 2 * shape->width, dy + at,
-                               y + at, (double)log_sums[stat]);
+                token_backward(&head, t, dq, dk, dv, dy + at, y + at, (double)log_sums[stat]);
             }
         }
     }

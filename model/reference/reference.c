@@ -73,48 +73,53 @@ static void linear_weight_gradient(const struct gwtf_compute *compute,
     }
 }
 
-static void norm_again(const struct gwtf_compute *compute, float *y, const float *mean,
-                       const float *rstd, const float *x, const float *w, const float *b,
-                       size_t rows, size_t width) {
+static void norm_again(const struct gwtf_compute *compute, const struct gwtf_norm_shape *shape,
+                       float *y, const float *mean, const float *rstd, const float *x,
+                       const float *w, const float *b) {
     (void)compute;
-    for (size_t row = 0; row < rows; row++) {
-        for (size_t i = 0; i < width; i++)
-            y[row * width + i] = (x[row * width + i] - mean[row]) * rstd[row] * w[i] + b[i];
+    size_t width = shape->width;
+    for (size_t row = 0; row < shape->rows; row++) {
+        for (size_t i = 0; i < width; i++) {
+            float scaled = (x[row * width + i] - mean[row]) * rstd[row] * w[i];
+            y[row * width + i] = b != NULL ? scaled + b[i] : scaled;
+        }
     }
 }
 
-static void norm(const struct gwtf_compute *compute, float *y, float *mean, float *rstd,
-                 const float *x, const float *w, const float *b, size_t rows, size_t width) {
-    for (size_t row = 0; row < rows; row++) {
+static void norm(const struct gwtf_compute *compute, const struct gwtf_norm_shape *shape, float *y,
+                 float *mean, float *rstd, const float *x, const float *w, const float *b) {
+    size_t width = shape->width;
+    for (size_t row = 0; row < shape->rows; row++) {
         const float *values = x + row * width;
         double sum = 0, squares = 0;
         for (size_t i = 0; i < width; i++)
             sum += (double)values[i];
-        double average = sum / (double)width;
+        double average = shape->centred ? sum / (double)width : 0;
         for (size_t i = 0; i < width; i++)
             squares += ((double)values[i] - average) * ((double)values[i] - average);
         mean[row] = (float)average;
-        rstd[row] = (float)(1.0 / sqrt(squares / (double)width + (double)GWTF_NORM_EPSILON));
+        rstd[row] = (float)(1.0 / sqrt(squares / (double)width + (double)shape->epsilon));
     }
-    norm_again(compute, y, mean, rstd, x, w, b, rows, width);
+    norm_again(compute, shape, y, mean, rstd, x, w, b);
 }
 
 /*
  * With n = (x - mean) * rstd and dn = dy * w:
- * dx = rstd * (dn - average(dn) - n * average(dn * n)).
+ * dx = rstd * (dn - average(dn) - n * average(dn * n)), without average(dn) where the mean is not
+ * taken off.
  */
-static void norm_backward(const struct gwtf_compute *compute, float *dx, float *dw, float *db,
-                          const float *dy, const float *residual, const float *mean,
-                          const float *rstd, const float *x, const float *w, size_t rows,
-                          size_t width) {
+static void norm_backward(const struct gwtf_compute *compute, const struct gwtf_norm_shape *shape,
+                          float *dx, float *dw, float *db, const float *dy, const float *residual,
+                          const float *mean, const float *rstd, const float *x, const float *w) {
     (void)compute;
-    for (size_t row = 0; row < rows; row++) {
+    size_t width = shape->width;
+    for (size_t row = 0; row < shape->rows; row++) {
         double mu = (double)mean[row], scale = (double)rstd[row];
         double sum = 0, sum_n = 0;
         for (size_t i = 0; i < width; i++) {
             size_t at = row * width + i;
             double n = ((double)x[at] - mu) * scale, dn = (double)dy[at] * (double)w[i];
-            sum += dn;
+            sum += shape->centred ? dn : 0;
             sum_n += dn * n;
         }
         for (size_t i = 0; i < width; i++) {
@@ -122,7 +127,8 @@ static void norm_backward(const struct gwtf_compute *compute, float *dx, float *
             double n = ((double)x[at] - mu) * scale, dn = (double)dy[at] * (double)w[i];
             double d = scale * (dn - sum / (double)width - n * sum_n / (double)width);
             dw[i] += (float)((double)dy[at] * n);
-            db[i] += dy[at];
+            if (db != NULL)
+                db[i] += dy[at];
             dx[at] = (float)(d + (residual != NULL ? (double)residual[at] : 0.0));
         }
     }
@@ -131,23 +137,55 @@ static void norm_backward(const struct gwtf_compute *compute, float *dx, float *
 #define SQRT_2_OVER_PI 0.79788456080286535588
 #define CUBIC 0.044715
 
-static void gelu(const struct gwtf_compute *compute, float *y, const float *x, size_t count) {
+static void gelu(const struct gwtf_compute *compute, float *y, const float *x, size_t rows,
+                 size_t width) {
     (void)compute;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < rows * width; i++) {
         double v = (double)x[i];
         y[i] = (float)(0.5 * v * (1 + tanh(SQRT_2_OVER_PI * (v + CUBIC * v * v * v))));
     }
 }
 
 static void gelu_backward(const struct gwtf_compute *compute, float *dx, float *y, const float *x,
-                          size_t count) {
-    gelu(compute, y, x, count);
-    for (size_t i = 0; i < count; i++) {
+                          size_t rows, size_t width) {
+    for (size_t i = 0; i < rows * width; i++) {
         double v = (double)x[i];
         double t = tanh(SQRT_2_OVER_PI * (v + CUBIC * v * v * v));
         double inner = SQRT_2_OVER_PI * (1 + 3 * CUBIC * v * v);
-        dx[i] = (float)((double)dx[i] * (0.5 * (1 + t) + 0.5 * v * (1 - t * t) * inner));
+        dx[i] = (float)((double)y[i] * (0.5 * (1 + t) + 0.5 * v * (1 - t * t) * inner));
     }
+    gelu(compute, y, x, rows, width);
+}
+
+static double sigmoid(double v) {
+    return 1 / (1 + exp(-v));
+}
+
+static void swiglu(const struct gwtf_compute *compute, float *y, const float *x, size_t rows,
+                   size_t width) {
+    (void)compute;
+    for (size_t row = 0; row < rows; row++) {
+        const float *gate = x + row * 2 * width, *up = gate + width;
+        for (size_t i = 0; i < width; i++) {
+            double g = (double)gate[i];
+            y[row * width + i] = (float)(g * sigmoid(g) * (double)up[i]);
+        }
+    }
+}
+
+/* silu'(g) = s + g s (1 - s), with s the sigmoid of g. */
+static void swiglu_backward(const struct gwtf_compute *compute, float *dx, float *y, const float *x,
+                            size_t rows, size_t width) {
+    for (size_t row = 0; row < rows; row++) {
+        const float *gate = x + row * 2 * width, *up = gate + width;
+        float *gate_d = dx + row * 2 * width, *up_d = gate_d + width;
+        for (size_t i = 0; i < width; i++) {
+            double g = (double)gate[i], s = sigmoid(g), dy = (double)y[row * width + i];
+            gate_d[i] = (float)(dy * (double)up[i] * (s + g * s * (1 - s)));
+            up_d[i] = (float)(dy * g * s);
+        }
+    }
+    swiglu(compute, y, x, rows, width);
 }
 
 static double cross_entropy(const struct gwtf_compute *compute, float *logits,
@@ -183,6 +221,9 @@ const struct gwtf_operations gwtf_reference_operations = {
     .norm_backward = norm_backward,
     .gelu = gelu,
     .gelu_backward = gelu_backward,
+    .swiglu = swiglu,
+    .swiglu_backward = swiglu_backward,
+    .rotate = gwtf_reference_rotate,
     .attention = gwtf_reference_attention,
     .attention_backward = gwtf_reference_attention_backward,
     .cross_entropy = cross_entropy,

@@ -2,9 +2,10 @@
  * How fast a whole model trains in one process: tokens per second of the forward pass, the backward
  * pass and the optimizer's step, medians of several rounds.
  *
- *     bench_model [layers width heads context microbatch vocabulary threads rounds backend]
+ *     bench_model [layers width heads context microbatch vocabulary threads rounds backend family]
  *
- * Without arguments: 6 384 6 256 8 256 1 7 onednn. The backend may be "reference".
+ * Without arguments: 6 384 6 256 8 256 1 7 onednn gpt2. The backend may be "reference", the family
+ * "llama".
  */
 #include "model/model.h"
 #include "share/base/random.h"
@@ -126,7 +127,9 @@ int main(int argc, char **argv) {
     for (int i = 1; i < argc && i <= 8; i++)
         numbers[i - 1] = (uint32_t)strtoul(argv[i], NULL, 10);
     struct gwtf_stage_options options = {
-        .shape.model = {.layers = numbers[0],
+        .shape.model = {.family = argc > 10 && strcmp(argv[10], "llama") == 0 ? GWTF_FAMILY_LLAMA
+                                                                              : GWTF_FAMILY_GPT2,
+                        .layers = numbers[0],
                         .width = numbers[1],
                         .heads = numbers[2],
                         .context = numbers[3],

@@ -22,6 +22,8 @@
 #define RANK_MAX 4
 
 #define KEYS_BIAS_TRAINED 5e-5
+/* Of the record "config"; a LLaMA has more. */
+#define GPT2_NUMBERS 8
 
 struct record {
     char name[NAME_MAX_LENGTH];
@@ -103,13 +105,21 @@ static uint32_t *whole_numbers(const struct record *record) {
 
 static void start(struct trainer *trainer, const struct fixture *fixture,
                   enum gwtf_backend_kind backend) {
-    const float *config = find(fixture, "config", "")->values;
+    const struct record *record = find(fixture, "config", "");
+    const float *config = record->values;
     struct gwtf_model_shape model = {.layers = (uint32_t)config[0],
                                      .width = (uint32_t)config[1],
                                      .heads = (uint32_t)config[2],
                                      .context = (uint32_t)config[3],
                                      .vocabulary = (uint32_t)config[4],
                                      .tied_head = config[5] != 0};
+    if (record->count > GPT2_NUMBERS) {
+        model.family = GWTF_FAMILY_LLAMA;
+        model.key_value_heads = (uint32_t)config[8];
+        model.hidden = (uint32_t)config[9];
+        model.rope_theta = config[10];
+        model.norm_epsilon = config[11];
+    }
     struct gwtf_stage_options options = {
         .backend = backend, .microbatch = (uint32_t)config[6], .slots = 1, .threads = 1};
     for (uint32_t i = 0; i < 2; i++) {
@@ -118,10 +128,10 @@ static void start(struct trainer *trainer, const struct fixture *fixture,
         const struct gwtf_stage_plan *plan = gwtf_stage_get_plan(trainer->stages[i]);
         for (size_t t = 0; t < plan->tensors_count; t++) {
             const struct gwtf_tensor *tensor = &plan->tensors[t];
-            const struct record *record = find(fixture, "weight/", tensor->name);
-            CU_ASSERT_EQUAL_FATAL(record->count, tensor->count);
-            memcpy(gwtf_stage_weights(trainer->stages[i]) + tensor->offset, record->values,
-                   record->count * sizeof *record->values);
+            const struct record *weights = find(fixture, "weight/", tensor->name);
+            CU_ASSERT_EQUAL_FATAL(weights->count, tensor->count);
+            memcpy(gwtf_stage_weights(trainer->stages[i]) + tensor->offset, weights->values,
+                   weights->count * sizeof *weights->values);
         }
     }
     trainer->rows = (size_t)options.microbatch * model.context;
@@ -236,12 +246,24 @@ static void the_fast_backend_trains_as_pytorch_does_with_a_head_of_its_own(void)
     compare("gpt2-untied.bin", GWTF_BACKEND_ONEDNN, 5e-6);
 }
 
+static void the_reference_backend_trains_llama_as_pytorch_does(void) {
+    compare("llama-grouped.bin", GWTF_BACKEND_REFERENCE, 2e-6);
+    compare("llama-untied.bin", GWTF_BACKEND_REFERENCE, 2e-6);
+}
+
+static void the_fast_backend_trains_llama_as_pytorch_does(void) {
+    compare("llama-grouped.bin", GWTF_BACKEND_ONEDNN, 5e-6);
+    compare("llama-untied.bin", GWTF_BACKEND_ONEDNN, 5e-6);
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(the_reference_backend_trains_as_pytorch_does),
         GWTF_TEST(the_reference_backend_trains_as_pytorch_does_with_a_head_of_its_own),
         GWTF_TEST(the_fast_backend_trains_as_pytorch_does),
         GWTF_TEST(the_fast_backend_trains_as_pytorch_does_with_a_head_of_its_own),
+        GWTF_TEST(the_reference_backend_trains_llama_as_pytorch_does),
+        GWTF_TEST(the_fast_backend_trains_llama_as_pytorch_does),
     };
     return gwtf_suite_main(argc, argv, "oracle", tests, sizeof tests / sizeof tests[0], NULL, NULL);
 }

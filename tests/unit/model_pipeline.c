@@ -9,14 +9,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct gwtf_model_shape odd_model(bool tied_head) {
-    return (struct gwtf_model_shape){.family = GWTF_FAMILY_GPT2,
+struct gwtf_model_shape odd_model(enum gwtf_family family, bool tied_head) {
+    struct gwtf_model_shape model = {.family = family,
                                      .layers = 3,
                                      .width = 24,
                                      .heads = 3,
                                      .context = 7,
                                      .vocabulary = 65,
                                      .tied_head = tied_head};
+    if (family == GWTF_FAMILY_LLAMA) {
+        model.heads = 6;
+        model.key_value_heads = 2;
+        model.hidden = 21;
+    }
+    return model;
 }
 
 static float *allocate_floats(size_t count) {

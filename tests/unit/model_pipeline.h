@@ -29,8 +29,12 @@ struct pipeline {
     float *logits;      /* of the last microbatch that ran */
 };
 
-/* A text that some model could have learned: 65 letters, 24 wide, 3 heads, 7 tokens, 3 blocks. */
-struct gwtf_model_shape odd_model(bool tied_head);
+/* A text that some model could have learned: 65 letters, 24 wide, 7 tokens, 3 blocks. GPT-2 has 3
+ * heads; LLaMA has 6, of which three each share a key head, and a hidden width of 21. */
+struct gwtf_model_shape odd_model(enum gwtf_family family, bool tied_head);
+
+static const enum gwtf_family families[] = {GWTF_FAMILY_GPT2, GWTF_FAMILY_LLAMA};
+#define FAMILIES (sizeof families / sizeof families[0])
 
 /* Aborts the test when it cannot. The weights are far from where training starts, so that no
  * gradient is small or zero by chance. */

@@ -62,22 +62,58 @@ static struct gwtf_model_shape gpt2_small(void) {
                                      .tied_head = true};
 }
 
-static void the_stages_of_gpt2_small_have_its_124_million_parameters(void) {
-    struct gwtf_model_shape model = gpt2_small();
+static uint64_t parameters_of(const struct gwtf_model_shape *model, uint32_t stages) {
     uint64_t parameters = 0;
-    for (uint32_t stage = 0; stage <= 5; stage++) {
+    for (uint32_t stage = 0; stage <= stages; stage++) {
         struct gwtf_stage_plan plan;
-        struct gwtf_stage_shape shape = gwtf_stage_shape_of(&model, stage, 5);
-        CU_ASSERT_EQUAL(gwtf_stage_plan_init(&plan, &shape, NULL), GWTF_OK);
+        struct gwtf_stage_shape shape = gwtf_stage_shape_of(model, stage, stages);
+        CU_ASSERT_EQUAL_FATAL(gwtf_stage_plan_init(&plan, &shape, NULL), GWTF_OK);
         parameters += plan.parameters;
         gwtf_stage_plan_deinit(&plan);
     }
+    return parameters;
+}
+
+static void the_stages_of_gpt2_small_have_its_124_million_parameters(void) {
+    struct gwtf_model_shape model = gpt2_small();
     /* What transformers' GPT2LMHeadModel counts for "gpt2". */
-    CU_ASSERT_EQUAL(parameters, 124439808);
+    CU_ASSERT_EQUAL(parameters_of(&model, 5), 124439808);
+}
+
+static void the_stages_of_known_llamas_have_their_parameters(void) {
+    /* What transformers' LlamaForCausalLM counts for LLaMA 7B and for TinyLlama 1.1B. */
+    struct gwtf_model_shape model = {.family = GWTF_FAMILY_LLAMA,
+                                     .layers = 32,
+                                     .width = 4096,
+                                     .heads = 32,
+                                     .hidden = 11008,
+                                     .context = 2048,
+                                     .vocabulary = 32000};
+    CU_ASSERT_EQUAL(parameters_of(&model, 4), 6738415616);
+    model.layers = 22;
+    model.width = 2048;
+    model.key_value_heads = 4;
+    model.hidden = 5632;
+    CU_ASSERT_EQUAL(parameters_of(&model, 3), 1100048384);
+}
+
+static void what_a_shape_leaves_out_is_the_family_s_usual(void) {
+    struct gwtf_model_shape model = gpt2_small(), resolved = gwtf_model_shape_resolve(&model);
+    CU_ASSERT_EQUAL(resolved.key_value_heads, 12);
+    CU_ASSERT_EQUAL(resolved.hidden, 3072);
+    CU_ASSERT_EQUAL(resolved.rope_theta, 10000.0f);
+    CU_ASSERT_EQUAL(resolved.norm_epsilon, 1e-5f);
+    model.family = GWTF_FAMILY_LLAMA;
+    /* 8/3 of 768 is 2048; of 512, 1365.3, of which the next multiple of 64 is 1408. */
+    CU_ASSERT_EQUAL(gwtf_model_shape_resolve(&model).hidden, 2048);
+    model.width = 512;
+    CU_ASSERT_EQUAL(gwtf_model_shape_resolve(&model).hidden, 1408);
+    CU_ASSERT_STRING_EQUAL(gwtf_family_word(GWTF_FAMILY_GPT2), "gpt2");
+    CU_ASSERT_STRING_EQUAL(gwtf_family_word(GWTF_FAMILY_LLAMA), "llama");
 }
 
 static void every_layer_lies_in_exactly_one_stage(void) {
-    struct gwtf_model_shape model = odd_model(true);
+    struct gwtf_model_shape model = odd_model(GWTF_FAMILY_GPT2, true);
     for (model.layers = 1; model.layers <= 9; model.layers++) {
         for (uint32_t stages = 1; stages <= model.layers; stages++) {
             uint32_t next = 0, fewest = UINT32_MAX, most = 0;
@@ -98,15 +134,36 @@ static void every_layer_lies_in_exactly_one_stage(void) {
     CU_ASSERT(data.layers == 0 && data.first_layer == 0);
 }
 
+struct expected_tensor {
+    const char *name;
+    uint32_t stage, rank;
+    uint64_t rows, columns;
+    bool decays;
+};
+
+/* Of a model in three stages. */
+static void expect_tensors(const struct gwtf_model_shape *model,
+                           const struct expected_tensor *expected, size_t count,
+                           const char *absent) {
+    for (size_t i = 0; i < count; i++) {
+        struct gwtf_stage_plan plan;
+        struct gwtf_stage_shape shape = gwtf_stage_shape_of(model, expected[i].stage, 3);
+        CU_ASSERT_EQUAL_FATAL(gwtf_stage_plan_init(&plan, &shape, NULL), GWTF_OK);
+        const struct gwtf_tensor *tensor = gwtf_stage_plan_find(&plan, expected[i].name);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(tensor);
+        CU_ASSERT_EQUAL(tensor->rank, expected[i].rank);
+        CU_ASSERT_EQUAL(tensor->dims[0], expected[i].rows);
+        CU_ASSERT_EQUAL(tensor->dims[1], expected[i].columns);
+        CU_ASSERT_EQUAL(tensor->decays, expected[i].decays);
+        CU_ASSERT_PTR_NULL(gwtf_stage_plan_find(&plan, absent));
+        gwtf_stage_plan_deinit(&plan);
+    }
+}
+
 static void tensors_have_the_names_and_layouts_of_hugging_face(void) {
     struct gwtf_model_shape model = gpt2_small();
     model.tied_head = false;
-    static const struct {
-        const char *name;
-        uint32_t stage, rank;
-        uint64_t rows, columns;
-        bool decays;
-    } expected[] = {
+    static const struct expected_tensor expected[] = {
         {"transformer.wte.weight", 0, 2, 50257, 768, true},
         {"transformer.wpe.weight", 0, 2, 1024, 768, true},
         {"transformer.ln_f.weight", 0, 1, 768, 0, false},
@@ -117,23 +174,69 @@ static void tensors_have_the_names_and_layouts_of_hugging_face(void) {
         {"transformer.h.11.mlp.c_fc.weight", 3, 2, 768, 3072, true},
         {"transformer.h.11.mlp.c_proj.weight", 3, 2, 3072, 768, true},
     };
-    for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
+    expect_tensors(&model, expected, sizeof expected / sizeof expected[0],
+                   "transformer.h.12.ln_1.weight");
+}
+
+static void tensors_of_llama_have_the_names_and_layouts_of_hugging_face(void) {
+    struct gwtf_model_shape model = gpt2_small();
+    model.family = GWTF_FAMILY_LLAMA;
+    model.key_value_heads = 4;
+    model.tied_head = false;
+    static const struct expected_tensor expected[] = {
+        {"model.embed_tokens.weight", 0, 2, 50257, 768, true},
+        {"model.norm.weight", 0, 1, 768, 0, false},
+        {"lm_head.weight", 0, 2, 50257, 768, true},
+        {"model.layers.0.input_layernorm.weight", 1, 1, 768, 0, false},
+        {"model.layers.3.self_attn.q_proj.weight", 1, 2, 768, 768, true},
+        {"model.layers.7.self_attn.k_proj.weight", 2, 2, 256, 768, true},
+        {"model.layers.7.self_attn.v_proj.weight", 2, 2, 256, 768, true},
+        {"model.layers.7.self_attn.o_proj.weight", 2, 2, 768, 768, true},
+        {"model.layers.8.post_attention_layernorm.weight", 3, 1, 768, 0, false},
+        {"model.layers.11.mlp.gate_proj.weight", 3, 2, 2048, 768, true},
+        {"model.layers.11.mlp.up_proj.weight", 3, 2, 2048, 768, true},
+        {"model.layers.11.mlp.down_proj.weight", 3, 2, 768, 2048, true},
+    };
+    expect_tensors(&model, expected, sizeof expected / sizeof expected[0],
+                   "model.layers.12.input_layernorm.weight");
+}
+
+/* Rows of one matrix, as queries, keys and values: no multiple of 64 bytes between them. */
+static bool is_joined(const char *name) {
+    return strstr(name, "k_proj") != NULL || strstr(name, "v_proj") != NULL ||
+           strstr(name, "up_proj") != NULL;
+}
+
+static void parts_of_one_matrix_follow_each_other_without_a_gap(void) {
+    struct gwtf_model_shape model = odd_model(GWTF_FAMILY_LLAMA, false);
+    size_t joined = 0, odd = 0;
+    for (uint32_t stage = 0; stage <= 2; stage++) {
         struct gwtf_stage_plan plan;
-        struct gwtf_stage_shape shape = gwtf_stage_shape_of(&model, expected[i].stage, 3);
+        struct gwtf_stage_shape shape = gwtf_stage_shape_of(&model, stage, 2);
         CU_ASSERT_EQUAL_FATAL(gwtf_stage_plan_init(&plan, &shape, NULL), GWTF_OK);
-        const struct gwtf_tensor *tensor = gwtf_stage_plan_find(&plan, expected[i].name);
-        CU_ASSERT_PTR_NOT_NULL_FATAL(tensor);
-        CU_ASSERT_EQUAL(tensor->rank, expected[i].rank);
-        CU_ASSERT_EQUAL(tensor->dims[0], expected[i].rows);
-        CU_ASSERT_EQUAL(tensor->dims[1], expected[i].columns);
-        CU_ASSERT_EQUAL(tensor->decays, expected[i].decays);
-        CU_ASSERT_PTR_NULL(gwtf_stage_plan_find(&plan, "transformer.h.12.ln_1.weight"));
+        uint64_t end = 0;
+        for (size_t i = 0; i < plan.tensors_count; i++) {
+            const struct gwtf_tensor *tensor = &plan.tensors[i];
+            if (is_joined(tensor->name)) {
+                CU_ASSERT_EQUAL(tensor->offset, end);
+                joined++;
+                odd += tensor->offset % 16 != 0;
+            } else {
+                CU_ASSERT(tensor->offset % 16 == 0);
+                CU_ASSERT(tensor->offset >= end && tensor->offset < end + 16);
+            }
+            end = tensor->offset + tensor->count;
+        }
+        CU_ASSERT(plan.floats % 16 == 0 && plan.floats >= end && plan.floats < end + 16);
         gwtf_stage_plan_deinit(&plan);
     }
+    /* 21 * 24 floats are no multiple of 16: up_proj starts inside a group. */
+    CU_ASSERT_EQUAL(joined, 9);
+    CU_ASSERT_EQUAL(odd, 3);
 }
 
 static void tensors_lie_side_by_side_at_multiples_of_64_bytes(void) {
-    struct gwtf_model_shape model = odd_model(false);
+    struct gwtf_model_shape model = odd_model(GWTF_FAMILY_GPT2, false);
     for (uint32_t stage = 0; stage <= 2; stage++) {
         struct gwtf_stage_plan plan;
         struct gwtf_stage_shape shape = gwtf_stage_shape_of(&model, stage, 2);
@@ -167,6 +270,29 @@ static void no_heads(struct gwtf_stage_options *o) {
 static void heads_that_do_not_divide(struct gwtf_stage_options *o) {
     o->shape.model.heads = 5;
 }
+static void heads_that_share_unevenly(struct gwtf_stage_options *o) {
+    o->shape.model.family = GWTF_FAMILY_LLAMA;
+    o->shape.model.key_value_heads = 2;
+}
+static void grouped_queries_in_gpt2(struct gwtf_stage_options *o) {
+    o->shape.model.key_value_heads = 1;
+}
+static void heads_without_pairs(struct gwtf_stage_options *o) {
+    o->shape.model.family = GWTF_FAMILY_LLAMA;
+    o->shape.model.width = 27;
+}
+static void no_such_family(struct gwtf_stage_options *o) {
+    o->shape.model.family = (enum gwtf_family)7;
+}
+static void too_wide_inside(struct gwtf_stage_options *o) {
+    o->shape.model.hidden = UINT32_MAX;
+}
+static void no_wavelength(struct gwtf_stage_options *o) {
+    o->shape.model.rope_theta = -1.0f;
+}
+static void an_epsilon_below_zero(struct gwtf_stage_options *o) {
+    o->shape.model.norm_epsilon = -1e-5f;
+}
 static void no_context(struct gwtf_stage_options *o) {
     o->shape.model.context = 0;
 }
@@ -198,6 +324,13 @@ static void an_impossible_shape_is_refused_with_a_line_that_names_it(void) {
         {"model.width", no_width},
         {"model.heads", no_heads},
         {"model.heads 5", heads_that_do_not_divide},
+        {"model.key_value_heads 2", heads_that_share_unevenly},
+        {"model.key_value_heads is 1", grouped_queries_in_gpt2},
+        {"pairs", heads_without_pairs},
+        {"model.family", no_such_family},
+        {"model.hidden", too_wide_inside},
+        {"model.rope_theta", no_wavelength},
+        {"model.norm_epsilon", an_epsilon_below_zero},
         {"model.context", no_context},
         {"model.vocabulary", one_letter},
         {"pipeline.stages", more_stages_than_layers},
@@ -207,7 +340,7 @@ static void an_impossible_shape_is_refused_with_a_line_that_names_it(void) {
         {"microbatches", no_slots},
         {"backend.threads", no_threads},
     };
-    struct gwtf_model_shape model = odd_model(true);
+    struct gwtf_model_shape model = odd_model(GWTF_FAMILY_GPT2, true);
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         struct gwtf_stage_options options = {
             .shape = gwtf_stage_shape_of(&model, 1, 2), .microbatch = 1, .slots = 1, .threads = 1};
@@ -238,11 +371,11 @@ static void a_stage_too_large_for_memory_is_refused(void) {
 }
 
 static void a_stage_takes_the_memory_that_was_foretold_and_no_more_later(void) {
-    for (int backend = 0; backend < 2; backend++) {
+    for (size_t run = 0; run < 2 * FAMILIES; run++) {
         for (uint32_t i = 0; i <= 1; i++) {
-            struct gwtf_model_shape model = odd_model(true);
+            struct gwtf_model_shape model = odd_model(families[run / 2], true);
             struct gwtf_stage_options options = {.shape = gwtf_stage_shape_of(&model, i, 1),
-                                                 .backend = backend ? GWTF_BACKEND_ONEDNN
+                                                 .backend = run % 2 ? GWTF_BACKEND_ONEDNN
                                                                     : GWTF_BACKEND_REFERENCE,
                                                  .microbatch = 2,
                                                  .slots = 3,
@@ -268,12 +401,12 @@ static void a_stage_takes_the_memory_that_was_foretold_and_no_more_later(void) {
 }
 
 static void training_allocates_nothing(void) {
-    for (int backend = 0; backend < 2; backend++) {
+    for (size_t run = 0; run < 2 * FAMILIES; run++) {
         struct pipeline pipeline;
-        struct pipeline_options options = {.model = odd_model(true),
+        struct pipeline_options options = {.model = odd_model(families[run / 2], true),
                                            .stages = 2,
                                            .microbatch = 2,
-                                           .backend = backend ? GWTF_BACKEND_ONEDNN
+                                           .backend = run % 2 ? GWTF_BACKEND_ONEDNN
                                                               : GWTF_BACKEND_REFERENCE};
         uint32_t tokens[32];
         struct gwtf_optimizer_step step = {.step = 1, .learning_rate = 1e-3f, .gradient_scale = 1};
@@ -294,8 +427,10 @@ static void training_allocates_nothing(void) {
 static void initial_weights_do_not_depend_on_the_cut(void) {
     struct pipeline pipelines[3];
     for (uint32_t i = 0; i < 3; i++) {
-        struct pipeline_options options = {
-            .model = odd_model(false), .stages = i + 1, .microbatch = 1, .threads = i == 2 ? 2 : 1};
+        struct pipeline_options options = {.model = odd_model(GWTF_FAMILY_GPT2, false),
+                                           .stages = i + 1,
+                                           .microbatch = 1,
+                                           .threads = i == 2 ? 2 : 1};
         pipeline_create(&pipelines[i], &options);
         for (uint32_t s = 0; s <= options.stages; s++)
             gwtf_stage_initialise(pipelines[i].stages[s], 9);
@@ -307,33 +442,23 @@ static void initial_weights_do_not_depend_on_the_cut(void) {
         pipeline_destroy(&pipelines[i]);
 }
 
-static void initial_weights_have_the_deviations_of_gpt2_and_follow_the_seed(void) {
-    struct pipeline pipeline;
-    struct pipeline_options options = {.model = odd_model(true), .stages = 1, .microbatch = 1};
-    options.model.width = 96;
-    pipeline_create(&pipeline, &options);
-    static const struct {
-        const char *name;
-        double deviation, mean;
-    } expected[] = {
-        {"transformer.wte.weight", 0.02, 0},
-        {"transformer.wpe.weight", 0.01, 0},
-        {"transformer.h.1.attn.c_attn.weight", 0.02, 0},
-        {"transformer.h.1.attn.c_proj.weight", 0.00816497, 0}, /* 0.02 / sqrt(2 * 3) */
-        {"transformer.h.1.mlp.c_proj.weight", 0.00816497, 0},
-        {"transformer.h.1.mlp.c_fc.weight", 0.02, 0},
-        {"transformer.h.1.mlp.c_fc.bias", 0, 0},
-        {"transformer.h.1.ln_2.weight", 0, 1},
-        {"transformer.ln_f.bias", 0, 0},
-    };
+struct expected_start {
+    const char *name;
+    double deviation, mean;
+};
+
+/* Weights of both stages, initialised with seed 1. */
+static void expect_starts(const struct pipeline *pipeline, const struct expected_start *expected,
+                          size_t count) {
     for (uint32_t s = 0; s <= 1; s++)
-        gwtf_stage_initialise(pipeline.stages[s], 1);
-    float before = *pipeline_find(&pipeline, "transformer.wte.weight", gwtf_stage_weights);
-    for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
-        uint32_t stage = strstr(expected[i].name, ".h.") != NULL;
-        const struct gwtf_tensor *tensor =
-            gwtf_stage_plan_find(gwtf_stage_get_plan(pipeline.stages[stage]), expected[i].name);
-        const float *values = gwtf_stage_weights(pipeline.stages[stage]) + tensor->offset;
+        gwtf_stage_initialise(pipeline->stages[s], 1);
+    for (size_t i = 0; i < count; i++) {
+        const struct gwtf_tensor *tensor = NULL;
+        for (uint32_t s = 0; s <= 1 && tensor == NULL; s++)
+            tensor =
+                gwtf_stage_plan_find(gwtf_stage_get_plan(pipeline->stages[s]), expected[i].name);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(tensor);
+        const float *values = pipeline_find(pipeline, expected[i].name, gwtf_stage_weights);
         double sum = 0, squares = 0, n = (double)tensor->count;
         for (uint64_t j = 0; j < tensor->count; j++) {
             sum += (double)values[j];
@@ -345,9 +470,49 @@ static void initial_weights_have_the_deviations_of_gpt2_and_follow_the_seed(void
         CU_ASSERT(fabs(deviation - expected[i].deviation) <=
                   5 * expected[i].deviation / sqrt(2 * n));
     }
+}
+
+static void initial_weights_have_the_deviations_of_gpt2_and_follow_the_seed(void) {
+    struct pipeline pipeline;
+    struct pipeline_options options = {
+        .model = odd_model(GWTF_FAMILY_GPT2, true), .stages = 1, .microbatch = 1};
+    options.model.width = 96;
+    pipeline_create(&pipeline, &options);
+    static const struct expected_start expected[] = {
+        {"transformer.wte.weight", 0.02, 0},
+        {"transformer.wpe.weight", 0.01, 0},
+        {"transformer.h.1.attn.c_attn.weight", 0.02, 0},
+        {"transformer.h.1.attn.c_proj.weight", 0.00816497, 0}, /* 0.02 / sqrt(2 * 3) */
+        {"transformer.h.1.mlp.c_proj.weight", 0.00816497, 0},
+        {"transformer.h.1.mlp.c_fc.weight", 0.02, 0},
+        {"transformer.h.1.mlp.c_fc.bias", 0, 0},
+        {"transformer.h.1.ln_2.weight", 0, 1},
+        {"transformer.ln_f.bias", 0, 0},
+    };
+    expect_starts(&pipeline, expected, sizeof expected / sizeof expected[0]);
+    float before = *pipeline_find(&pipeline, "transformer.wte.weight", gwtf_stage_weights);
     gwtf_stage_initialise(pipeline.stages[0], 2);
     CU_ASSERT_NOT_EQUAL(before,
                         *pipeline_find(&pipeline, "transformer.wte.weight", gwtf_stage_weights));
+    pipeline_destroy(&pipeline);
+}
+
+static void initial_weights_of_llama_have_the_same_deviations(void) {
+    struct pipeline pipeline;
+    struct pipeline_options options = {
+        .model = odd_model(GWTF_FAMILY_LLAMA, true), .stages = 1, .microbatch = 1};
+    options.model.width = 96;
+    pipeline_create(&pipeline, &options);
+    static const struct expected_start expected[] = {
+        {"model.embed_tokens.weight", 0.02, 0},
+        {"model.layers.1.self_attn.k_proj.weight", 0.02, 0},
+        {"model.layers.1.self_attn.o_proj.weight", 0.00816497, 0},
+        {"model.layers.1.mlp.up_proj.weight", 0.02, 0},
+        {"model.layers.1.mlp.down_proj.weight", 0.00816497, 0},
+        {"model.layers.1.post_attention_layernorm.weight", 0, 1},
+        {"model.norm.weight", 0, 1},
+    };
+    expect_starts(&pipeline, expected, sizeof expected / sizeof expected[0]);
     pipeline_destroy(&pipeline);
 }
 
@@ -370,7 +535,8 @@ static void plain_step(struct plain_adamw *state, double g, const struct gwtf_op
 
 static void a_step_is_that_of_adamw_and_decays_matrices_only(void) {
     struct pipeline pipeline;
-    struct pipeline_options options = {.model = odd_model(true), .stages = 1, .microbatch = 2};
+    struct pipeline_options options = {
+        .model = odd_model(GWTF_FAMILY_GPT2, true), .stages = 1, .microbatch = 2};
     pipeline_create(&pipeline, &options);
     gwtf_stage *stage = pipeline.stages[1];
     const struct gwtf_stage_plan *plan = gwtf_stage_get_plan(stage);
@@ -410,7 +576,7 @@ static void a_step_is_that_of_adamw_and_decays_matrices_only(void) {
 }
 
 static void a_step_leaves_gaps_and_gradients_alone(void) {
-    struct gwtf_model_shape model = odd_model(true);
+    struct gwtf_model_shape model = odd_model(GWTF_FAMILY_GPT2, true);
     model.vocabulary = 5; /* 5 * 24 floats end inside a group of 16 */
     struct gwtf_stage_options options = {
         .shape = gwtf_stage_shape_of(&model, 0, 1), .microbatch = 1, .slots = 1, .threads = 2};
@@ -506,8 +672,12 @@ static void sums_are_exact_where_numbers_are_and_in_order(void) {
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(the_stages_of_gpt2_small_have_its_124_million_parameters),
+        GWTF_TEST(the_stages_of_known_llamas_have_their_parameters),
+        GWTF_TEST(what_a_shape_leaves_out_is_the_family_s_usual),
         GWTF_TEST(every_layer_lies_in_exactly_one_stage),
         GWTF_TEST(tensors_have_the_names_and_layouts_of_hugging_face),
+        GWTF_TEST(tensors_of_llama_have_the_names_and_layouts_of_hugging_face),
+        GWTF_TEST(parts_of_one_matrix_follow_each_other_without_a_gap),
         GWTF_TEST(tensors_lie_side_by_side_at_multiples_of_64_bytes),
         GWTF_TEST(an_impossible_shape_is_refused_with_a_line_that_names_it),
         GWTF_TEST(a_stage_too_large_for_memory_is_refused),
@@ -515,6 +685,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(training_allocates_nothing),
         GWTF_TEST(initial_weights_do_not_depend_on_the_cut),
         GWTF_TEST(initial_weights_have_the_deviations_of_gpt2_and_follow_the_seed),
+        GWTF_TEST(initial_weights_of_llama_have_the_same_deviations),
         GWTF_TEST(a_step_is_that_of_adamw_and_decays_matrices_only),
         GWTF_TEST(a_step_leaves_gaps_and_gradients_alone),
         GWTF_TEST(clipping_shrinks_long_gradients_only),

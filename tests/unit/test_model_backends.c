@@ -45,9 +45,11 @@ static void compare_backends(struct pipeline_options options) {
 
 static void the_fast_backend_computes_what_the_reference_does_for_odd_sizes(void) {
     for (uint32_t microbatch = 1; microbatch <= 3; microbatch += 2) {
-        for (int tied = 0; tied < 2; tied++)
-            compare_backends((struct pipeline_options){
-                .model = odd_model(tied), .stages = 2, .microbatch = microbatch});
+        for (size_t i = 0; i < 2 * FAMILIES; i++)
+            compare_backends(
+                (struct pipeline_options){.model = odd_model(families[i / 2], i % 2 == 1),
+                                          .stages = 2,
+                                          .microbatch = microbatch});
     }
 }
 
@@ -57,28 +59,37 @@ static void the_fast_backend_computes_what_the_reference_does_over_several_piece
     struct gwtf_model_shape model = {
         .layers = 2, .width = 40, .heads = 5, .context = 150, .vocabulary = 300, .tied_head = true};
     compare_backends((struct pipeline_options){.model = model, .stages = 1, .microbatch = 5});
+    model.family = GWTF_FAMILY_LLAMA;
+    model.heads = 10;
+    model.key_value_heads = 5;
+    compare_backends((struct pipeline_options){.model = model, .stages = 1, .microbatch = 5});
 }
 
 static void the_fast_backend_computes_what_the_reference_does_on_two_threads(void) {
-    struct gwtf_model_shape model = odd_model(true);
-    model.context = 70;
-    compare_backends(
-        (struct pipeline_options){.model = model, .stages = 1, .microbatch = 9, .threads = 2});
+    for (size_t i = 0; i < FAMILIES; i++) {
+        struct gwtf_model_shape model = odd_model(families[i], true);
+        model.context = 70;
+        compare_backends(
+            (struct pipeline_options){.model = model, .stages = 1, .microbatch = 9, .threads = 2});
+    }
 }
 
 static void a_model_of_one_token_one_head_and_two_letters_works(void) {
     struct gwtf_model_shape model = {
         .layers = 1, .width = 8, .heads = 1, .context = 1, .vocabulary = 2, .tied_head = true};
-    compare_backends((struct pipeline_options){.model = model, .stages = 1, .microbatch = 1});
+    for (size_t i = 0; i < FAMILIES; i++) {
+        model.family = families[i];
+        compare_backends((struct pipeline_options){.model = model, .stages = 1, .microbatch = 1});
+    }
 }
 
 static void stages_in_a_row_compute_what_one_stage_does(void) {
-    for (int backend = 0; backend < 2; backend++) {
-        struct pipeline_options options = {.model = odd_model(true),
+    for (size_t i = 0; i < 2 * FAMILIES; i++) {
+        struct pipeline_options options = {.model = odd_model(families[i / 2], true),
                                            .stages = 1,
                                            .microbatch = 3,
-                                           .backend = backend ? GWTF_BACKEND_ONEDNN
-                                                              : GWTF_BACKEND_REFERENCE};
+                                           .backend = i % 2 ? GWTF_BACKEND_ONEDNN
+                                                            : GWTF_BACKEND_REFERENCE};
         struct pipeline one;
         pipeline_create(&one, &options);
         double expected = pipeline_run(&one, 0, 4);
@@ -95,27 +106,27 @@ static void stages_in_a_row_compute_what_one_stage_does(void) {
 }
 
 static void two_microbatches_in_flight_add_up_to_their_sum(void) {
-    for (int backend = 0; backend < 2; backend++) {
-        struct pipeline_options options = {.model = odd_model(false),
+    for (size_t i = 0; i < 2 * FAMILIES; i++) {
+        struct pipeline_options options = {.model = odd_model(families[i / 2], false),
                                            .stages = 2,
                                            .microbatch = 2,
                                            .slots = 2,
-                                           .backend = backend ? GWTF_BACKEND_ONEDNN
-                                                              : GWTF_BACKEND_REFERENCE};
+                                           .backend = i % 2 ? GWTF_BACKEND_ONEDNN
+                                                            : GWTF_BACKEND_REFERENCE};
         struct pipeline apart, together;
         uint32_t tokens[2][32], labels[2][32];
         pipeline_create(&apart, &options);
         pipeline_create(&together, &options);
-        for (uint32_t i = 0; i < 2; i++) {
-            pipeline_tokens(&apart, i, tokens[i]);
-            pipeline_tokens(&apart, i + 10, labels[i]);
-            pipeline_forward(&apart, 0, tokens[i], labels[i]);
-            pipeline_backward(&apart, 0, tokens[i], labels[i]);
+        for (uint32_t m = 0; m < 2; m++) {
+            pipeline_tokens(&apart, m, tokens[m]);
+            pipeline_tokens(&apart, m + 10, labels[m]);
+            pipeline_forward(&apart, 0, tokens[m], labels[m]);
+            pipeline_backward(&apart, 0, tokens[m], labels[m]);
         }
-        for (uint32_t i = 0; i < 2; i++)
-            pipeline_forward(&together, i, tokens[i], labels[i]);
-        for (uint32_t i = 0; i < 2; i++)
-            pipeline_backward(&together, i, tokens[i], labels[i]);
+        for (uint32_t m = 0; m < 2; m++)
+            pipeline_forward(&together, m, tokens[m], labels[m]);
+        for (uint32_t m = 0; m < 2; m++)
+            pipeline_backward(&together, m, tokens[m], labels[m]);
         expect_close(&together, &apart, gwtf_stage_gradients, 1e-30);
         pipeline_destroy(&apart);
         pipeline_destroy(&together);
@@ -123,12 +134,12 @@ static void two_microbatches_in_flight_add_up_to_their_sum(void) {
 }
 
 static void a_forward_pass_that_keeps_nothing_gives_the_same_output(void) {
-    for (int backend = 0; backend < 2; backend++) {
-        struct pipeline_options options = {.model = odd_model(true),
+    for (size_t i = 0; i < 2 * FAMILIES; i++) {
+        struct pipeline_options options = {.model = odd_model(families[i / 2], true),
                                            .stages = 1,
                                            .microbatch = 2,
-                                           .backend = backend ? GWTF_BACKEND_ONEDNN
-                                                              : GWTF_BACKEND_REFERENCE};
+                                           .backend = i % 2 ? GWTF_BACKEND_ONEDNN
+                                                            : GWTF_BACKEND_REFERENCE};
         struct pipeline pipeline;
         pipeline_create(&pipeline, &options);
         pipeline_run(&pipeline, 0, 5);
@@ -141,8 +152,9 @@ static void a_forward_pass_that_keeps_nothing_gives_the_same_output(void) {
 }
 
 static void the_same_microbatch_gives_the_same_bits_again(void) {
-    for (uint32_t threads = 1; threads <= 2; threads++) {
-        struct gwtf_model_shape model = odd_model(true);
+    for (uint32_t run = 0; run < 2 * FAMILIES; run++) {
+        uint32_t threads = 1 + run % 2;
+        struct gwtf_model_shape model = odd_model(families[run / 2], true);
         model.context = 100;
         struct pipeline_options options = {.model = model,
                                            .stages = 1,

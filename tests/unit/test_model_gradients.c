@@ -24,8 +24,8 @@ struct check {
     uint32_t tokens[TOKENS_MAX], labels[TOKENS_MAX];
 };
 
-static void start(struct check *check, bool tied_head) {
-    struct pipeline_options options = {.model = odd_model(tied_head), .stages = 2, .microbatch = 3};
+static void start(struct check *check, const struct gwtf_model_shape *model) {
+    struct pipeline_options options = {.model = *model, .stages = 2, .microbatch = 3};
     pipeline_create(&check->pipeline, &options);
     pipeline_tokens(&check->pipeline, 1, check->tokens);
     pipeline_tokens(&check->pipeline, 2, check->labels);
@@ -98,9 +98,9 @@ static double tensor_error(struct check *check, gwtf_stage *stage,
     return worst;
 }
 
-static void check_every_tensor(bool tied_head) {
+static void check_every_tensor(struct gwtf_model_shape model, size_t expected) {
     struct check check;
-    start(&check, tied_head);
+    start(&check, &model);
     size_t tensors = 0;
     for (uint32_t i = 0; i <= check.pipeline.options.stages; i++) {
         gwtf_stage *stage = check.pipeline.stages[i];
@@ -112,17 +112,38 @@ static void check_every_tensor(bool tied_head) {
             CU_ASSERT(error < 2e-3);
         }
     }
-    /* Three blocks of twelve, the embeddings, the last norm, and the head's own. */
-    CU_ASSERT_EQUAL(tensors, tied_head ? 40 : 41);
+    CU_ASSERT_EQUAL(tensors, expected);
     pipeline_destroy(&check.pipeline);
 }
 
+/* Three blocks of twelve, the embeddings, the last norm, and the head's own. */
 static void every_gradient_is_the_slope_of_the_loss_with_a_tied_head(void) {
-    check_every_tensor(true);
+    check_every_tensor(odd_model(GWTF_FAMILY_GPT2, true), 40);
 }
 
 static void every_gradient_is_the_slope_of_the_loss_with_a_head_of_its_own(void) {
-    check_every_tensor(false);
+    check_every_tensor(odd_model(GWTF_FAMILY_GPT2, false), 41);
+}
+
+/* Three blocks of nine, the embedding, the last norm, and the head's own. */
+static void every_gradient_of_llama_is_the_slope_of_the_loss_with_a_tied_head(void) {
+    check_every_tensor(odd_model(GWTF_FAMILY_LLAMA, true), 29);
+}
+
+static void every_gradient_of_llama_is_the_slope_of_the_loss_with_a_head_of_its_own(void) {
+    check_every_tensor(odd_model(GWTF_FAMILY_LLAMA, false), 30);
+}
+
+/* One key head for each head and one for all, short wavelengths, and a norm that epsilon bends. */
+static void every_gradient_of_llama_is_the_slope_of_the_loss_at_the_ends_of_its_range(void) {
+    struct gwtf_model_shape model = odd_model(GWTF_FAMILY_LLAMA, true);
+    model.layers = 2;
+    model.rope_theta = 3.0f;
+    model.norm_epsilon = 0.5f;
+    model.key_value_heads = 0;
+    check_every_tensor(model, 20);
+    model.key_value_heads = 1;
+    check_every_tensor(model, 20);
 }
 
 /* Of sum(OUTPUT * PULL), a loss that reaches every output. */
@@ -135,9 +156,9 @@ static double pulled(gwtf_stage *stage, const float *input, float *output, const
     return sum;
 }
 
-static void the_input_gradient_of_a_relay_is_the_slope_by_its_input(void) {
+static void check_input_gradient(struct gwtf_model_shape model) {
     struct pipeline pipeline;
-    struct pipeline_options options = {.model = odd_model(true), .stages = 1, .microbatch = 2};
+    struct pipeline_options options = {.model = model, .stages = 1, .microbatch = 2};
     pipeline_create(&pipeline, &options);
     size_t count = pipeline.rows * options.model.width;
     gwtf_stage *relay = pipeline.stages[1];
@@ -166,10 +187,18 @@ static void the_input_gradient_of_a_relay_is_the_slope_by_its_input(void) {
     pipeline_destroy(&pipeline);
 }
 
+static void the_input_gradient_of_a_relay_is_the_slope_by_its_input(void) {
+    for (size_t i = 0; i < FAMILIES; i++)
+        check_input_gradient(odd_model(families[i], true));
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(every_gradient_is_the_slope_of_the_loss_with_a_tied_head),
         GWTF_TEST(every_gradient_is_the_slope_of_the_loss_with_a_head_of_its_own),
+        GWTF_TEST(every_gradient_of_llama_is_the_slope_of_the_loss_with_a_tied_head),
+        GWTF_TEST(every_gradient_of_llama_is_the_slope_of_the_loss_with_a_head_of_its_own),
+        GWTF_TEST(every_gradient_of_llama_is_the_slope_of_the_loss_at_the_ends_of_its_range),
         GWTF_TEST(the_input_gradient_of_a_relay_is_the_slope_by_its_input),
     };
     return gwtf_suite_main(argc, argv, "model_gradients", tests, sizeof tests / sizeof tests[0],

@@ -23,6 +23,11 @@ static double gelu_slope(double x) {
     return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * sqrt(2 / M_PI) * (1 + 3 * 0.044715 * x * x);
 }
 
+static void fill(float *values, size_t count, uint64_t key) {
+    for (size_t i = 0; i < count; i++)
+        values[i] = (float)gwtf_random_normal_at(key, i);
+}
+
 static void there_are_kernels_for_every_processor(void) {
     CU_ASSERT_PTR_EQUAL(gwtf_kernels_at(0), gwtf_kernels_best());
     size_t count = 0;
@@ -38,7 +43,7 @@ static void gelu_and_its_slope_are_right_to_single_precision(void) {
         x[i] = (float)(12.0 * (double)i / (COUNT - 1) - 6.0);
     for (size_t v = 0; gwtf_kernels_at(v) != NULL; v++) {
         for (size_t i = 0; i < COUNT; i++)
-            dx[i] = 2;
+            again[i] = 2;
         gwtf_kernels_at(v)->gelu(y, x, COUNT);
         gwtf_kernels_at(v)->gelu_backward(dx, again, x, COUNT);
         for (size_t i = 0; i < COUNT; i++) {
@@ -50,6 +55,55 @@ static void gelu_and_its_slope_are_right_to_single_precision(void) {
             CU_ASSERT_EQUAL(y[i], again[i]);
             CU_ASSERT(fabs((double)dx[i] - 2 * slope) <= 2e-6);
         }
+    }
+}
+
+static void swiglu_and_its_slopes_are_right_to_single_precision(void) {
+    enum { ROWS = 3, WIDTH = 1363 };
+    static float x[2 * ROWS * WIDTH], y[ROWS * WIDTH], again[ROWS * WIDTH], dx[2 * ROWS * WIDTH];
+    for (size_t row = 0; row < ROWS; row++) {
+        for (size_t i = 0; i < WIDTH; i++) {
+            x[row * 2 * WIDTH + i] = (float)(24.0 * (double)i / (WIDTH - 1) - 12.0);
+            x[row * 2 * WIDTH + WIDTH + i] = (float)(row + 1);
+        }
+    }
+    for (size_t v = 0; gwtf_kernels_at(v) != NULL; v++) {
+        for (size_t i = 0; i < ROWS * WIDTH; i++)
+            again[i] = 2;
+        gwtf_kernels_at(v)->swiglu(y, x, ROWS, WIDTH);
+        gwtf_kernels_at(v)->swiglu_backward(dx, again, x, ROWS, WIDTH);
+        for (size_t i = 0; i < ROWS * WIDTH; i++) {
+            size_t row = i / WIDTH, gate = i + row * WIDTH;
+            double g = (double)x[gate], u = (double)(row + 1), s = 1 / (1 + exp(-g));
+            /* As of gelu: e^-g's argument is up to 12. */
+            CU_ASSERT(fabs((double)y[i] - g * s * u) <= 3e-6 * fabs(g * s * u) + 1e-12);
+            CU_ASSERT_EQUAL(y[i], again[i]);
+            CU_ASSERT(fabs((double)dx[gate] - 2 * u * (s + g * s * (1 - s))) <= 2e-6 * u);
+            CU_ASSERT(fabs((double)dx[gate + WIDTH] - 2 * g * s) <= 2e-6 * (1 + fabs(g)));
+        }
+    }
+}
+
+static void rotation_turns_pairs_and_turns_them_back(void) {
+    enum { HEADS = 3, SIZE = 38 };
+    float turn[SIZE], before[HEADS * SIZE], x[HEADS * SIZE];
+    fill(before, HEADS * SIZE, 9);
+    for (size_t i = 0; i < SIZE / 2; i++) {
+        turn[i] = (float)cos(0.1 * (double)i);
+        turn[SIZE / 2 + i] = (float)sin(0.1 * (double)i);
+    }
+    for (size_t v = 0; gwtf_kernels_at(v) != NULL; v++) {
+        memcpy(x, before, sizeof x);
+        gwtf_kernels_at(v)->rotate(x, turn, HEADS, SIZE, false);
+        for (size_t i = 0; i < HEADS * SIZE; i++) {
+            size_t pair = i % SIZE % (SIZE / 2), first = i / SIZE * SIZE + pair;
+            double a = (double)before[first], b = (double)before[first + SIZE / 2];
+            double c = cos(0.1 * (double)pair), s = sin(0.1 * (double)pair);
+            CU_ASSERT_DOUBLE_EQUAL(x[i], i == first ? a * c - b * s : b * c + a * s, 1e-6);
+        }
+        gwtf_kernels_at(v)->rotate(x, turn, HEADS, SIZE, true);
+        for (size_t i = 0; i < HEADS * SIZE; i++)
+            CU_ASSERT_DOUBLE_EQUAL(x[i], before[i], 1e-6);
     }
 }
 
@@ -72,11 +126,6 @@ static void gelu_takes_any_number(void) {
         CU_ASSERT_EQUAL(y[17], 1e30f);
         CU_ASSERT(fabs((double)y[18]) < 1e-20);
     }
-}
-
-static void fill(float *values, size_t count, uint64_t key) {
-    for (size_t i = 0; i < count; i++)
-        values[i] = (float)gwtf_random_normal_at(key, i);
 }
 
 static void causal_softmax_sums_to_one_and_sees_no_future(void) {
@@ -199,6 +248,8 @@ int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(there_are_kernels_for_every_processor),
         GWTF_TEST(gelu_and_its_slope_are_right_to_single_precision),
+        GWTF_TEST(swiglu_and_its_slopes_are_right_to_single_precision),
+        GWTF_TEST(rotation_turns_pairs_and_turns_them_back),
         GWTF_TEST(gelu_takes_any_number),
         GWTF_TEST(causal_softmax_sums_to_one_and_sees_no_future),
         GWTF_TEST(cross_entropy_is_the_logarithm_of_the_labels_probability),
