@@ -8,32 +8,40 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes of the UTF-8 character at AT, 0 when there is none (RFC 3629). */
-static size_t character_size(const unsigned char *at) {
+/*
+ * Bytes of the UTF-8 character at AT, 0 when there is none (RFC 3629); of a character that is not
+ * whole in the LEFT bytes, BROKEN is how many of its bytes are there, at least 1.
+ */
+static size_t character_size(const unsigned char *at, size_t left, size_t *broken) {
     static const struct {
         unsigned char first_low, first_high, second_low, second_high;
         size_t size;
     } forms[] = {
-        {0x01, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
+        {0x00, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
         {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
         {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
     };
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
         if (at[0] < forms[i].first_low || at[0] > forms[i].first_high)
             continue;
-        if (forms[i].size > 1 && (at[1] < forms[i].second_low || at[1] > forms[i].second_high))
-            return 0;
-        for (size_t j = 2; j < forms[i].size; j++)
-            if (at[j] < 0x80 || at[j] > 0xbf)
-                return 0;
-        return forms[i].size;
+        size_t size = 1;
+        if (size < forms[i].size && size < left && at[1] >= forms[i].second_low &&
+            at[1] <= forms[i].second_high)
+            size++;
+        while (size >= 2 && size < forms[i].size && size < left && at[size] >= 0x80 &&
+               at[size] <= 0xbf)
+            size++;
+        *broken = size;
+        return size == forms[i].size ? size : 0;
     }
+    *broken = 1;
     return 0;
 }
 
 void gwtf_json_repair_text(char *text) {
-    for (unsigned char *at = (unsigned char *)text; *at != '\0';) {
-        size_t size = character_size(at);
+    size_t left = strlen(text), broken;
+    for (unsigned char *at = (unsigned char *)text, *end = at + left; at < end;) {
+        size_t size = character_size(at, (size_t)(end - at), &broken);
         if (size == 0)
             *at++ = '?';
         else
@@ -60,6 +68,24 @@ static void put_string(struct gwtf_json *json, const char *text) {
     json_dumpf(string, json->stream, JSON_ENCODE_ANY);
     json_decref(string);
     free(copy);
+}
+
+static void put_bytes(struct gwtf_json *json, const char *bytes, size_t size) {
+    static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
+    char *text = malloc(3 * size + 1);
+    GWTF_ASSERT(text != NULL);
+    size_t length = 0, broken;
+    for (size_t i = 0; i < size;) {
+        size_t whole = character_size((const unsigned char *)bytes + i, size - i, &broken);
+        memcpy(text + length, whole != 0 ? bytes + i : replacement, whole != 0 ? whole : 3);
+        length += whole != 0 ? whole : 3;
+        i += whole != 0 ? whole : broken;
+    }
+    json_t *string = json_stringn(text, length);
+    GWTF_ASSERT(string != NULL);
+    json_dumpf(string, json->stream, JSON_ENCODE_ANY);
+    json_decref(string);
+    free(text);
 }
 
 /* Comma, indentation and key before a value. */
@@ -97,6 +123,11 @@ void gwtf_json_close(struct gwtf_json *json) {
 void gwtf_json_text(struct gwtf_json *json, const char *key, const char *text) {
     put_key(json, key);
     put_string(json, text);
+}
+
+void gwtf_json_bytes(struct gwtf_json *json, const char *key, const char *bytes, size_t size) {
+    put_key(json, key);
+    put_bytes(json, bytes, size);
 }
 
 void gwtf_json_count(struct gwtf_json *json, const char *key, uint64_t count) {

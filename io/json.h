@@ -35,6 +35,10 @@ void gwtf_json_close(struct gwtf_json *json);
 
 /* Bytes that are no UTF-8 become '?'. */
 void gwtf_json_text(struct gwtf_json *json, const char *key, const char *text);
+
+/* SIZE bytes that may hold zeros. Each longest piece of a character that is not whole, and each
+ * byte that can begin none, becomes U+FFFD, as in other decoders (Unicode 15, section 3.9). */
+void gwtf_json_bytes(struct gwtf_json *json, const char *key, const char *bytes, size_t size);
 void gwtf_json_count(struct gwtf_json *json, const char *key, uint64_t count);
 void gwtf_json_flag(struct gwtf_json *json, const char *key, bool flag);
 void gwtf_json_null(struct gwtf_json *json, const char *key);

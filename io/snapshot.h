@@ -7,10 +7,10 @@
  * A stage file: /weights/NAME, /optimizer/m/NAME, /optimizer/v/NAME (float32, chunked, Fletcher32;
  * the groups keep the model's order), root attributes format ("gwtf-snapshot"), version, run, step,
  * stage, stages, first_layer, layers (0 and 0 for the data nodes'), family, width, heads, context,
- * vocabulary, tied_head, precision, config (text), written_at (UTC); of the rest also
- * gradient_norm. It is written under a temporary name, flushed, closed, synced, renamed, and the
- * directory synced. HDF5 is used by one thread of a process at a time: also by the token files'
- * _open and _tokenize.
+ * vocabulary, tied_head, precision, config (text), written_at (UTC); of stage 0 also tokenizer,
+ * where it is known; of the rest also gradient_norm. It is written under a temporary name, flushed,
+ * closed, synced, renamed, and the directory synced. HDF5 is used by one thread of a process at a
+ * time: also by the token files' _open and _tokenize.
  */
 #ifndef GWTF_IO_SNAPSHOT_H
 #define GWTF_IO_SNAPSHOT_H
@@ -49,6 +49,7 @@ struct gwtf_snapshot_stage {
     bool tied_head;
     const char *precision; /* "float32" */
     const char *config;    /* text, as resolved */
+    const char *tokenizer; /* of the tokens that it was trained on; NULL or "": not known */
     const struct gwtf_snapshot_tensor *tensors;
     size_t tensors_count;
     bool of_rest;
@@ -96,6 +97,7 @@ struct gwtf_snapshot_info {
     uint32_t context;
     uint32_t vocabulary;
     bool tied_head;
+    char tokenizer[64]; /* of the tokens that it was trained on; "": not known */
 };
 
 /*

@@ -253,6 +253,7 @@ static gwtf_status write_copy(const struct composition *of, const struct gwtf_st
         .tied_head = copy->header.tied_head != 0,
         .precision = copy->header.precision,
         .config = copy->config,
+        .tokenizer = copy->header.tokenizer,
         .tensors = copy->tensors,
         .tensors_count = copy->tensors_count,
     };

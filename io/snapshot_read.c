@@ -61,6 +61,8 @@ static gwtf_status read_header(hid_t file, const char *path, struct gwtf_stage_h
                               ", and this program knows version %d: use "
                               "a newer program",
                               path, header->version, GWTF_SNAPSHOT_VERSION);
+    if (!gwtf_hdf_read_text(file, "tokenizer", header->tokenizer, sizeof header->tokenizer))
+        header->tokenizer[0] = '\0';
     return GWTF_OK;
 }
 
@@ -148,6 +150,7 @@ static gwtf_status verify_files(const char *path, const struct gwtf_manifest *ma
                                        .tied_head = first.tied_head != 0};
     snprintf(found.path, sizeof found.path, "%s", path);
     snprintf(found.family, sizeof found.family, "%s", first.family);
+    snprintf(found.tokenizer, sizeof found.tokenizer, "%s", first.tokenizer);
     *info = found;
     return GWTF_OK;
 }

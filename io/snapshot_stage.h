@@ -10,6 +10,7 @@ struct gwtf_stage_header {
     uint64_t version, step, stage, stages, first_layer, layers, width, heads, context, vocabulary,
         tied_head;
     char format[32], family[32], precision[32];
+    char tokenizer[64]; /* "": it does not say */
 };
 
 /* Opens stage STAGE in DIRECTORY, reads its header, and puts its path into PATH. *FILE is the

@@ -70,6 +70,8 @@ static bool write_attributes(hid_t file, const struct gwtf_snapshot_stage *stage
         good = gwtf_hdf_write_text(file, texts[i].name, texts[i].text);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0] && good; i++)
         good = gwtf_hdf_write_number(file, numbers[i].name, numbers[i].number);
+    if (good && stage->tokenizer != NULL && *stage->tokenizer != '\0')
+        good = gwtf_hdf_write_text(file, "tokenizer", stage->tokenizer);
     if (good && stage->of_rest)
         good = gwtf_hdf_write_real(file, "gradient_norm", stage->gradient_norm);
     return good;

@@ -68,6 +68,10 @@ static void print_json(const struct gwtf_snapshot_info *info, const struct found
     gwtf_json_count(&json, "context", info->context);
     gwtf_json_count(&json, "vocabulary", info->vocabulary);
     gwtf_json_flag(&json, "tied_head", info->tied_head);
+    if (info->tokenizer[0] != '\0')
+        gwtf_json_text(&json, "tokenizer", info->tokenizer);
+    else
+        gwtf_json_null(&json, "tokenizer");
     gwtf_json_count(&json, "parameters", found->parameters);
     gwtf_json_open(&json, "tensors", '[');
     for (size_t i = 0; i < found->count; i++) {
@@ -100,6 +104,8 @@ static void print_table(const struct gwtf_snapshot_info *info, const struct foun
            info->family, info->layers, info->width, info->heads, info->context, info->vocabulary,
            info->tied_head ? ", tied head" : "");
     printf("stages      %" PRIu32 ", and the data nodes' as 0\n", info->stages);
+    if (info->tokenizer[0] != '\0')
+        printf("tokenizer   %s\n", info->tokenizer);
     printf("parameters  %" PRIu64 "\n\n", found->parameters);
     struct gwtf_table table;
     gwtf_table_init(&table, "rlllrrr", headers);

@@ -8,3 +8,4 @@ if(GWTF_DNNL_LIBRARY AND GWTF_DNNL_INCLUDE)
 endif()
 # Programs that measure, built when asked for.
 add_subdirectory(${PROJECT_SOURCE_DIR}/tests/bench ${PROJECT_BINARY_DIR}/tests/bench)
+gwtf_test(sample SOURCES test_sample.c USES gwtf_model m LABELS unit)

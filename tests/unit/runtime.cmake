@@ -7,5 +7,6 @@ gwtf_test(threads SOURCES test_threads.c USES gwtf_runtime_core LABELS unit thre
 gwtf_test(worker_threads SOURCES test_worker_threads.c ../support/tiny_run.c USES gwtf_runtime_core LABELS unit threads)
 gwtf_test(setup SOURCES test_setup.c ../support/tiny_run.c USES gwtf_runtime_core m LABELS unit)
 gwtf_test(local SOURCES test_local.c ../support/tiny_run.c USES gwtf_runtime_core m LABELS unit)
+gwtf_test(trained SOURCES test_trained.c ../support/tiny_run.c USES gwtf_runtime_core m LABELS unit)
 add_test(NAME trained_commands COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/test_trained.sh $<TARGET_FILE:gwtf>)
 set_tests_properties(trained_commands PROPERTIES LABELS unit TIMEOUT 300)

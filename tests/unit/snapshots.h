@@ -55,6 +55,7 @@ static inline struct gwtf_snapshot_stage sample_stage(const struct sample *sampl
                                         .tied_head = true,
                                         .precision = "float32",
                                         .config = "run = {};\n",
+                                        .tokenizer = stage == 0 ? "bytes" : NULL,
                                         .tensors = sample->tensors + first[stage],
                                         .tensors_count = count[stage]};
 }

@@ -64,6 +64,7 @@ static void write_stage(const char *snapshots, uint64_t step, uint32_t stage, do
                                         .tied_head = true,
                                         .precision = "float32",
                                         .config = "run = {};\n",
+                                        .tokenizer = stage == 0 ? "bytes" : NULL,
                                         .tensors = model.tensors + first_tensor(stage),
                                         .tensors_count = stage == 0 ? 1 : parts[stage].layers,
                                         .of_rest = norm >= 0,
@@ -137,6 +138,7 @@ static void a_lost_stage_is_taken_from_the_newest_snapshot(void) {
     write_rest_without(snapshots, 17, 2);
     CU_ASSERT_EQUAL(compose(snapshots, GWTF_SNAPSHOT_LOST_SNAPSHOT, 100), GWTF_OK);
     CU_ASSERT_EQUAL(info.step, 17);
+    CU_ASSERT_STRING_EQUAL(info.tokenizer, "bytes");
     CU_ASSERT_STRING_EQUAL(how, "stage 2 is of iteration 10");
     load(&model);
     expect_as_of(&model, 17, 0, 2);

@@ -102,4 +102,79 @@ printf 'a letter that the model has no place for: { and enough of them for a seq
 must "$gwtf" tokenize foreign --output foreign.h5
 bad 2 "holds token 123, and the model's vocabulary is 123" eval narrow --data foreign.h5
 
-finish 17
+# Tokens of another tokenizer: the same file, another word in it.
+sed 's/bytes/words/' train.h5 >words.h5
+good 'bits per byte  not known' eval run --data words.h5 --sequences 4
+good '"bits_per_byte": null' eval run --data words.h5 --sequences 4 --json
+holds '"tokenizer": "words"'
+
+# generate
+good 'example:' generate --help
+good 'the and' generate run --prompt 'the and' --tokens 20 --temperature 0
+[ "$(wc -c <out)" -eq $((7 + 20 + 1)) ] || fail 'not 20 tokens after the prompt'
+[ "$(wc -l <out)" -ge 1 ] || fail 'no line break at the end'
+cp out greedy
+good 'the and' generate run --prompt 'the and' --tokens 20 --temperature 0 --seed 9
+cmp -s out greedy || fail 'the likeliest tokens depend on the seed'
+for narrow in '--top-k 1' '--top-p 1e-6'; do
+    # shellcheck disable=SC2086 # two words
+    good 'the and' generate run --prompt 'the and' --tokens 20 $narrow --seed 4
+    cmp -s out greedy || fail "$narrow does not take the likeliest tokens"
+done
+good 'the and' generate run --prompt 'the and' --tokens 40 --seed 3
+cp out third
+good 'the and' generate run --prompt 'the and' --tokens 40 --seed 3
+cmp -s out third || fail 'the same seed gives another text'
+good 'the and' generate run --prompt 'the and' --tokens 40 --seed 4
+cmp -s out third && fail 'another seed gives the same text'
+good '"seed": 3' generate run --prompt 'the and' --tokens 40 --seed 3 --json
+json 'j["prompt"] + j["text"] + "\n" == open("third", newline="").read()'
+json 'bytes(j["tokens"]).decode() == j["text"] and len(j["tokens"]) == 40 and j["step"] == 30'
+json 'j["tokenizer"] == "bytes" and j["temperature"] == 1 and j["tokens_per_second"] > 0'
+# Of a long prompt the context's 32 tokens count.
+head -c 500 text >long
+tail -c 32 long >end
+good '"step"' generate run --prompt-file long --tokens 40 --json
+sed -n '/"tokens"/,/]/p' out >of_long
+good '"step"' generate run --prompt-file - --tokens 40 --json <end
+sed -n '/"tokens"/,/]/p' out >of_end
+cmp -s of_long of_end || fail 'a long prompt does not go on as its end does'
+# Bytes that are no UTF-8, in the prompt and, when it is hot, in the text.
+printf 'caf\351 \303\251 \000 \342\202' >foreign
+good '"step"' generate run --prompt-file foreign --tokens 300 --temperature 90 --json
+json 'j["prompt"] == open("foreign","rb").read().decode("utf-8", "replace")'
+json 'j["text"] == bytes(j["tokens"]).decode("utf-8", "replace") and "\ufffd" in j["text"]'
+cp out hot.json
+"$gwtf" generate run --prompt-file foreign --tokens 300 --temperature 90 >hot 2>err ||
+    fail 'a hot model fails'
+if command -v python3 >/dev/null; then
+    python3 -c 'import json,sys
+made = bytes(json.load(open("hot.json"))["tokens"])
+sys.exit(open("hot", "rb").read() != open("foreign", "rb").read() + made + b"\n")' ||
+        fail 'bytes do not pass as they are'
+fi
+# It comes while it is made: the reader has seen enough long before the end.
+timeout 60 "$gwtf" generate run --prompt the --tokens 100000000 2>err | head -c 100 >out
+[ "$(wc -c <out)" -eq 100 ] || fail 'text does not come while it is made'
+bad 2 'there is no prompt' generate run
+bad 2 'are both given' generate run --prompt x --prompt-file text
+bad 2 'the prompt is empty' generate run --prompt ''
+bad 2 "cannot open 'absent'" generate run --prompt-file absent
+bad 2 "cannot read '.'" generate run --prompt-file .
+bad 2 "cannot open 'none'" generate none --prompt x
+bad 2 "--tokens is '0'" generate run --prompt x --tokens 0
+bad 2 "--temperature is '-1'" generate run --prompt x --temperature -1
+bad 2 "--temperature is 'nan'" generate run --prompt x --temperature nan
+bad 2 "--top-k is '2.5'" generate run --prompt x --top-k 2.5
+bad 2 "--top-p is '0'" generate run --prompt x --top-p 0
+bad 2 "--top-p is '1.1'" generate run --prompt x --top-p 1.1
+bad 2 "--seed is 'a'" generate run --prompt x --seed a
+bad 2 'byte 2 of the prompt is 123' generate narrow --prompt 'a{'
+must "$gwtf" train config.cfg --local --set run.directory=words --set run.iterations=1 \
+    --set data.train=words.h5
+bad 2 "the tokenizer is 'words', and only 'bytes' can be" generate words --prompt x
+good 'x' generate words --prompt x --tokens 1 --tokenizer bytes
+bad 2 "the tokenizer is 'word'" generate run --prompt x --tokenizer word
+good 'tokenizer   bytes' inspect run
+
+finish 49

@@ -390,6 +390,10 @@ gwtf_status gwtf_setup_write_stage(const struct gwtf_setup *setup,
         free(text);
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     }
+    /* Relays do not know the data. */
+    struct gwtf_tokens_info data = {.tokenizer = ""};
+    if (plan->shape.stage == 0 && setup->train != NULL)
+        data = gwtf_tokens_get_info(setup->train);
     struct gwtf_snapshot_stage stage = {
         .run = run_name(setup),
         .step = step,
@@ -405,6 +409,7 @@ gwtf_status gwtf_setup_write_stage(const struct gwtf_setup *setup,
         .tied_head = setup->model.tied_head,
         .precision = "float32",
         .config = text,
+        .tokenizer = data.tokenizer,
         .tensors = tensors,
         .tensors_count = plan->tensors_count,
         .of_rest = rest_norm != NULL,

@@ -4,6 +4,7 @@
 #include "worker/runtime/machine.h"
 #include "worker/runtime/setup.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,9 @@ struct gwtf_trained {
     gwtf_stage *blocks; /* stage 1 of 1 */
     float *embedded;    /* (sequences, T, C) */
     float *hidden;      /* (sequences, T, C) */
+    uint32_t *tokens;   /* (T) */
+    uint32_t *labels;   /* (T): zeros, for what the loss is not asked of */
+    float *logits;      /* (T, V); NULL until it is asked what comes next, as are the two above */
 };
 
 /* The weights of STAGE from the snapshot at PATH; its moments stay zero. */
@@ -123,6 +127,9 @@ void gwtf_trained_close(struct gwtf_trained *trained) {
     gwtf_stage_destroy(trained->blocks);
     free(trained->embedded);
     free(trained->hidden);
+    free(trained->tokens);
+    free(trained->labels);
+    free(trained->logits);
     free(trained);
 }
 
@@ -149,4 +156,38 @@ double gwtf_trained_loss(struct gwtf_trained *trained, const uint32_t *inputs,
         sum += loss;
     }
     return sum;
+}
+
+static bool make_room(struct gwtf_trained *trained) {
+    size_t context = trained->model.context;
+    if (trained->logits != NULL)
+        return true;
+    trained->tokens = calloc(context, sizeof *trained->tokens);
+    trained->labels = calloc(context, sizeof *trained->labels);
+    trained->logits = calloc(context * trained->model.vocabulary, sizeof *trained->logits);
+    return trained->tokens != NULL && trained->labels != NULL && trained->logits != NULL;
+}
+
+gwtf_status gwtf_trained_next(struct gwtf_trained *trained, const uint32_t *tokens, uint32_t count,
+                              float *logits, struct gwtf_error *error) {
+    size_t context = trained->model.context, vocabulary = trained->model.vocabulary;
+    double loss = 0;
+    GWTF_ASSERT(count >= 1 && count <= context);
+    if (!make_room(trained))
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
+    /* What stands behind them is seen by no token before it. */
+    memset(trained->tokens, 0, context * sizeof *trained->tokens);
+    memcpy(trained->tokens, tokens, count * sizeof *tokens);
+    gwtf_stage_embed(trained->ends, trained->tokens, trained->embedded);
+    gwtf_stage_forward(trained->blocks, 0, trained->embedded, trained->hidden, false);
+    gwtf_stage_loss(trained->ends, trained->hidden, trained->labels, 0, &loss, NULL,
+                    trained->logits);
+    const float *last = trained->logits + (count - 1) * vocabulary;
+    for (size_t i = 0; i < vocabulary; i++)
+        if (!isfinite(last[i]))
+            return gwtf_error_set(error, GWTF_ERROR_CORRUPT,
+                                  "the model answers with no finite number, it has diverged: take "
+                                  "an older snapshot, and train on with a smaller learning rate");
+    memcpy(logits, last, vocabulary * sizeof *logits);
+    return GWTF_OK;
 }
