@@ -23,7 +23,9 @@
 #define GWTF_CONFIG_CRASHES_MAX 64     /* entries of `crashes` */
 #define GWTF_CONFIG_ANY_NODE UINT32_MAX
 
-enum gwtf_config_family { GWTF_CONFIG_FAMILY_GPT2 };
+enum gwtf_config_family { GWTF_CONFIG_FAMILY_GPT2, GWTF_CONFIG_FAMILY_LLAMA };
+/* Known models; the others are in io/model_preset.c. */
+enum gwtf_config_preset { GWTF_CONFIG_PRESET_NONE };
 /* What becomes of a run that has lost the last node of a stage. */
 enum gwtf_config_stage_loss {
     GWTF_CONFIG_STAGE_LOSS_SNAPSHOT,
@@ -116,13 +118,19 @@ struct gwtf_config {
         uint32_t iterations;                  /* required, at least 1 */
     } run;
     struct {
+        /* default "none"; else it says what is left out of those below, up to tied_head */
+        enum gwtf_config_preset preset;
         enum gwtf_config_family family; /* default "gpt2" */
         uint32_t layers;                /* required */
         uint32_t width;                 /* required */
         uint32_t heads;                 /* required, divides width */
+        uint32_t key_value_heads;       /* 0 or left out: as heads; divides heads */
+        uint32_t hidden;                /* 0 or left out: the family's usual */
         uint32_t context;               /* required */
         uint32_t vocabulary;            /* 0 or left out: the data's */
-        bool tied_head;                 /* default true */
+        bool tied_head;                 /* default: true for gpt2, false for llama */
+        double rope_theta;              /* of llama; default 10000 */
+        double norm_epsilon;            /* default 1e-5 */
     } model;
     struct {
         char train[GWTF_CONFIG_PATH_MAX];      /* required */

@@ -1,7 +1,11 @@
 /* Checks over several keys: what no key alone can be wrong about. */
 #include "io/config_reader.h"
+#include "io/model_preset.h"
 
 #include <inttypes.h>
+
+/* The table's fallback. */
+#define ROPE_THETA_USUAL 10000.0
 
 /* The divisor of WIDTH that is nearest to HEADS, for a suggestion. */
 static uint32_t nearest_divisor(uint32_t width, uint32_t heads) {
@@ -11,6 +15,82 @@ static uint32_t nearest_divisor(uint32_t width, uint32_t heads) {
             (i > heads ? i - heads : heads - i) < (best > heads ? best - heads : heads - best))
             best = i;
     return best;
+}
+
+/* What the preset says, where the keys do not. */
+static gwtf_status complete_model(struct gwtf_config_reader *reader) {
+    struct gwtf_config *config = reader->base;
+    const struct gwtf_model_preset *preset = &gwtf_model_presets[config->model.preset];
+    bool known = config->model.preset != GWTF_CONFIG_PRESET_NONE;
+    if (!gwtf_config_is_given(reader, "model", "family"))
+        config->model.family = preset->family;
+    bool same = known && config->model.family == preset->family;
+    const struct {
+        const char *name;
+        uint32_t *value;
+        uint32_t usual;
+        bool needed;
+    } sizes[] = {
+        {"layers", &config->model.layers, preset->layers, true},
+        {"width", &config->model.width, preset->width, true},
+        {"heads", &config->model.heads, preset->heads, true},
+        {"context", &config->model.context, preset->context, true},
+        {"vocabulary", &config->model.vocabulary, preset->vocabulary, false},
+        /* These go with other sizes of the preset. */
+        {"key_value_heads", &config->model.key_value_heads,
+         same && !gwtf_config_is_given(reader, "model", "heads") ? preset->key_value_heads : 0,
+         false},
+        {"hidden", &config->model.hidden,
+         same && !gwtf_config_is_given(reader, "model", "width") ? preset->hidden : 0, false},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        if (gwtf_config_is_given(reader, "model", sizes[i].name))
+            continue;
+        if (sizes[i].needed && !known)
+            return gwtf_config_complain(reader, gwtf_config_section_origin(reader, "model"),
+                                        "model.%s is missing: give it, or a model.preset like "
+                                        "\"gpt2-124m\"",
+                                        sizes[i].name);
+        *sizes[i].value = sizes[i].usual;
+    }
+    if (!gwtf_config_is_given(reader, "model", "tied_head"))
+        config->model.tied_head =
+            same ? preset->tied_head : config->model.family == GWTF_CONFIG_FAMILY_GPT2;
+    return GWTF_OK;
+}
+
+/* Llama's heads: in groups that share keys and values, of pairs that a position turns. */
+static gwtf_status check_heads(const struct gwtf_config_reader *reader) {
+    const struct gwtf_config *config = reader->base;
+    uint32_t heads = config->model.heads, shared = config->model.key_value_heads;
+    if (config->model.family == GWTF_CONFIG_FAMILY_GPT2) {
+        if (shared != 0 && shared != heads)
+            return gwtf_config_complain(
+                reader, gwtf_config_origin_of(reader, "model", "key_value_heads"),
+                "model.key_value_heads is %" PRIu32 ", but gpt2 has as many as model.heads: leave "
+                "it out, or make model.family \"llama\"",
+                shared);
+        if (config->model.rope_theta != ROPE_THETA_USUAL)
+            return gwtf_config_complain(reader,
+                                        gwtf_config_origin_of(reader, "model", "rope_theta"),
+                                        "model.rope_theta is %g, but gpt2 learns its positions: "
+                                        "leave it out, or make model.family \"llama\"",
+                                        config->model.rope_theta);
+        return GWTF_OK;
+    }
+    if (shared != 0 && heads % shared != 0)
+        return gwtf_config_complain(
+            reader, gwtf_config_origin_of(reader, "model", "key_value_heads"),
+            "model.key_value_heads is %" PRIu32 ", which does not divide model.heads %" PRIu32
+            ": give a divisor, like %" PRIu32,
+            shared, heads, nearest_divisor(heads, shared));
+    if (config->model.width / heads % 2 != 0)
+        return gwtf_config_complain(
+            reader, gwtf_config_origin_of(reader, "model", "heads"),
+            "model.heads is %" PRIu32 ", which leaves each an odd share, %" PRIu32
+            ", of model.width %" PRIu32 ": llama needs an even one: change one of them",
+            heads, config->model.width / heads, config->model.width);
+    return GWTF_OK;
 }
 
 static gwtf_status check_shape(const struct gwtf_config_reader *reader) {
@@ -30,7 +110,7 @@ static gwtf_status check_shape(const struct gwtf_config_reader *reader) {
                                     " of model.layers: give at most %" PRIu32,
                                     config->pipeline.stages, config->model.layers,
                                     config->model.layers);
-    return GWTF_OK;
+    return check_heads(reader);
 }
 
 static gwtf_status check_node_stages(const struct gwtf_config_reader *reader) {
@@ -142,12 +222,12 @@ static gwtf_status check_policy(const struct gwtf_config_reader *reader) {
 
 gwtf_status gwtf_config_check(struct gwtf_config_reader *reader) {
     struct gwtf_config *config = reader->base;
-    const struct gwtf_config_origin *minimum =
-        &reader->keys[gwtf_config_find_key(reader->schema, "optimizer", "minimum")];
-    if (minimum->line == 0 && minimum->override == NULL)
+    if (!gwtf_config_is_given(reader, "optimizer", "minimum"))
         config->optimizer.minimum = config->optimizer.learning_rate / 10;
     const struct gwtf_config_origin *list = gwtf_config_section_origin(reader, "nodes");
-    gwtf_status status = check_shape(reader);
+    gwtf_status status = complete_model(reader);
+    if (status == GWTF_OK)
+        status = check_shape(reader);
     if (status == GWTF_OK)
         status = check_policy(reader);
     if (status != GWTF_OK)

@@ -99,6 +99,11 @@ static bool is_given(const struct gwtf_config_origin *origin) {
     return origin->line > 0 || origin->override != NULL;
 }
 
+bool gwtf_config_is_given(const struct gwtf_config_reader *reader, const char *section,
+                          const char *name) {
+    return is_given(&reader->keys[gwtf_config_find_key(reader->schema, section, name)]);
+}
+
 const struct gwtf_config_origin *gwtf_config_origin_of(const struct gwtf_config_reader *reader,
                                                        const char *section, const char *name) {
     const struct gwtf_config_origin *origin =

@@ -79,6 +79,10 @@ gwtf_status gwtf_config_section_unknown(const struct gwtf_config_reader *reader,
 gwtf_status gwtf_config_key_unknown(const struct gwtf_config_reader *reader, const char *section,
                                     const char *name, const struct gwtf_config_origin *origin);
 
+/* Whether a key that is not of a list was given. */
+bool gwtf_config_is_given(const struct gwtf_config_reader *reader, const char *section,
+                          const char *name);
+
 /* Where a key, a section, or the key of an entry was given; the section or entry for a key that
  * was not. */
 const struct gwtf_config_origin *gwtf_config_origin_of(const struct gwtf_config_reader *reader,

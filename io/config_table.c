@@ -1,9 +1,10 @@
 #include "io/config_reader.h"
+#include "io/model_preset.h"
 
 #include <stddef.h>
 #include <string.h>
 
-static const char *const family_words[] = {"gpt2", NULL};
+const char *const gwtf_config_families[] = {"gpt2", "llama", NULL};
 const char *const gwtf_config_roles[] = {"data", "relay", NULL};
 static const char *const decay_words[] = {"none", "linear", "cosine", NULL};
 static const char *const optimizer_words[] = {"adamw", NULL};
@@ -41,20 +42,30 @@ const struct gwtf_config_key gwtf_config_keys[] = {
     {"run", "iterations", GWTF_CONFIG_COUNT, IN(run.iterations), .least = 1, .most = COUNT_MAX,
      REQUIRED, .help = "optimizer steps to train"},
 
-    {"model", "family", GWTF_CONFIG_WORD, IN(model.family), .words = family_words,
-     .fallback = "gpt2", .help = "architecture"},
-    {"model", "layers", GWTF_CONFIG_COUNT, IN(model.layers), .least = 1, .most = 4096, REQUIRED,
-     .help = "transformer blocks"},
-    {"model", "width", GWTF_CONFIG_COUNT, IN(model.width), .least = 1, .most = 1 << 20, REQUIRED,
-     .help = "floats of a token inside the model"},
-    {"model", "heads", GWTF_CONFIG_COUNT, IN(model.heads), .least = 1, .most = 1 << 20, REQUIRED,
-     .help = "attention heads; divides width"},
+    {"model", "preset", GWTF_CONFIG_WORD, IN(model.preset), .words = gwtf_model_preset_words,
+     .fallback = "none", .help = "a known model; other keys of this section change it"},
+    {"model", "family", GWTF_CONFIG_WORD, IN(model.family), .words = gwtf_config_families,
+     .derived = true, .help = "architecture"},
+    {"model", "layers", GWTF_CONFIG_COUNT, IN(model.layers), .least = 1, .most = 4096,
+     .derived = true, .help = "transformer blocks"},
+    {"model", "width", GWTF_CONFIG_COUNT, IN(model.width), .least = 1, .most = 1 << 20,
+     .derived = true, .help = "floats of a token inside the model"},
+    {"model", "heads", GWTF_CONFIG_COUNT, IN(model.heads), .least = 1, .most = 1 << 20,
+     .derived = true, .help = "attention heads; divides width"},
+    {"model", "key_value_heads", GWTF_CONFIG_COUNT, IN(model.key_value_heads), .least = 0,
+     .most = 1 << 20, .derived = true, .help = "heads of keys and values; 0: as heads"},
+    {"model", "hidden", GWTF_CONFIG_COUNT, IN(model.hidden), .least = 0, .most = 1 << 20,
+     .derived = true, .help = "width inside a block's MLP; 0: the family's usual"},
     {"model", "context", GWTF_CONFIG_COUNT, IN(model.context), .least = 1, .most = 1 << 24,
-     REQUIRED, .help = "tokens of a sequence"},
+     .derived = true, .help = "tokens of a sequence"},
     {"model", "vocabulary", GWTF_CONFIG_COUNT, IN(model.vocabulary), .least = 0, .most = 1 << 30,
-     .fallback = "0", .help = "0: the data's"},
-    {"model", "tied_head", GWTF_CONFIG_FLAG, IN(model.tied_head), .fallback = "true",
-     .help = "the head uses the token embedding's weights"},
+     .derived = true, .help = "0: the data's"},
+    {"model", "tied_head", GWTF_CONFIG_FLAG, IN(model.tied_head), .derived = true,
+     .help = "the head uses the token embedding's weights; left out: gpt2 does, llama does not"},
+    {"model", "rope_theta", GWTF_CONFIG_REAL, IN(model.rope_theta), .least = 1, .most = REAL_MAX,
+     .fallback = "10000", .help = "of llama: base of the rotary positions' wavelengths"},
+    {"model", "norm_epsilon", GWTF_CONFIG_REAL, IN(model.norm_epsilon), .least = 1e-30, .most = 1,
+     .fallback = "1e-5", .help = "keeps the norms finite"},
 
     {"data", "train", GWTF_CONFIG_TEXT, IN(data.train), .least = 1, REQUIRED,
      .help = "token file to train on"},

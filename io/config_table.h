@@ -73,6 +73,9 @@ extern const size_t gwtf_config_keys_count;
 /* Of enum gwtf_config_role, in its order, NULL at the end. */
 extern const char *const gwtf_config_roles[];
 
+/* Of enum gwtf_config_family. */
+extern const char *const gwtf_config_families[];
+
 /* Place among the keys, or -1. */
 int gwtf_config_find_key(const struct gwtf_config_schema *schema, const char *section,
                          const char *name);

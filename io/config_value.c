@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Room for what a key takes: the presets' names are the longest. */
+#define WANTED_MAX 512
+
 /* "model.width", "nodes.1.count". */
 static const char *path_of(const struct gwtf_config_reader *reader, int key, const void *base,
                            char text[64]) {
@@ -50,7 +53,7 @@ static const char *wanted_text(const struct gwtf_config_key *key, char *text, si
         break;
     case GWTF_CONFIG_WORD: {
         size_t length = (size_t)snprintf(text, size, "give");
-        for (size_t i = 0; key->words[i] != NULL; i++)
+        for (size_t i = 0; key->words[i] != NULL && length < size; i++)
             length += (size_t)snprintf(text + length, size - length, "%s \"%s\"",
                                        i > 0 ? " or" : "", key->words[i]);
         break;
@@ -128,7 +131,7 @@ static gwtf_status store_word(struct gwtf_config_reader *reader, int key, const 
     for (size_t i = 1; entry->words[i] != NULL; i++)
         if (gwtf_nearest_distance(word, entry->words[i]) < gwtf_nearest_distance(word, nearest))
             nearest = entry->words[i];
-    char wanted[256];
+    char wanted[WANTED_MAX];
     wanted_text(entry, wanted, sizeof wanted);
     if (gwtf_nearest_is_close(word, nearest))
         return gwtf_config_complain(reader, origin, "%s is \"%.60s\": did you mean \"%s\"? %s",
@@ -152,7 +155,7 @@ gwtf_status gwtf_config_store(struct gwtf_config_reader *reader, int key,
                               struct gwtf_config_origin *kept,
                               const struct gwtf_config_origin *origin) {
     const struct gwtf_config_key *entry = &reader->schema->keys[key];
-    char path[64], wanted[256];
+    char path[64], wanted[WANTED_MAX];
     path_of(reader, key, base, path);
     wanted_text(entry, wanted, sizeof wanted);
     if (!kind_fits(entry, value))
@@ -221,7 +224,7 @@ static gwtf_status complete_key(struct gwtf_config_reader *reader, int key, void
     const struct gwtf_config_key *entry = &reader->schema->keys[key];
     if (kept->line > 0 || kept->override != NULL || entry->derived)
         return GWTF_OK;
-    char path[64], wanted[256];
+    char path[64], wanted[WANTED_MAX];
     if (entry->fallback == NULL)
         return gwtf_config_complain(reader, section, "%s is missing: %s (%s)",
                                     path_of(reader, key, base, path),

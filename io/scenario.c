@@ -1,6 +1,7 @@
 #include "io/scenario.h"
 
 #include "io/config_reader.h"
+#include "io/model_preset.h"
 #include "io/scenario_table.h"
 
 #include <inttypes.h>
@@ -46,17 +47,10 @@ void gwtf_scenario_place(const struct gwtf_scenario *scenario, struct gwtf_scena
     }
 }
 
-static bool is_given(const struct gwtf_config_reader *reader, const char *section,
-                     const char *name) {
-    const struct gwtf_config_origin *origin =
-        &reader->keys[gwtf_config_find_key(reader->schema, section, name)];
-    return origin->line > 0 || origin->override != NULL;
-}
-
 /* What the preset says, where the keys do not. */
 static gwtf_status complete_model(struct gwtf_config_reader *reader) {
     struct gwtf_scenario *scenario = reader->base;
-    const struct gwtf_scenario_model *preset = &gwtf_scenario_presets[scenario->model.preset];
+    const struct gwtf_model_preset *preset = &gwtf_model_presets[scenario->model.preset];
     const struct {
         const char *name;
         uint32_t *value;
@@ -66,27 +60,27 @@ static gwtf_status complete_model(struct gwtf_config_reader *reader) {
                  {"context", &scenario->model.context, preset->context},
                  {"vocabulary", &scenario->model.vocabulary, preset->vocabulary}};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        if (is_given(reader, "model", sizes[i].name))
+        if (gwtf_config_is_given(reader, "model", sizes[i].name))
             continue;
-        if (scenario->model.preset == GWTF_SCENARIO_PRESET_NONE)
+        if (scenario->model.preset == GWTF_CONFIG_PRESET_NONE)
             return gwtf_config_complain(reader, gwtf_config_section_origin(reader, "model"),
                                         "model.%s is missing: give it, or a model.preset like "
-                                        "\"gpt2-small\"",
+                                        "\"gpt2-124m\"",
                                         sizes[i].name);
         *sizes[i].value = sizes[i].preset;
     }
-    if (!is_given(reader, "model", "family"))
+    if (!gwtf_config_is_given(reader, "model", "family"))
         scenario->model.family = preset->family;
-    bool is_llama = scenario->model.family == GWTF_SCENARIO_FAMILY_LLAMA;
-    if (!is_given(reader, "model", "ffn_width"))
-        scenario->model.ffn_width = scenario->model.width == preset->width
-                                        ? preset->ffn_width
-                                        : (scenario->model.width * 8 / 3 + 255) / 256 * 256;
+    bool is_llama = scenario->model.family == GWTF_CONFIG_FAMILY_LLAMA;
+    if (!gwtf_config_is_given(reader, "model", "ffn_width"))
+        scenario->model.ffn_width = scenario->model.width == preset->width && is_llama
+                                        ? preset->hidden
+                                        : (scenario->model.width * 8 + 191) / 192 * 64;
     else if (!is_llama)
         return gwtf_config_complain(reader, gwtf_config_origin_of(reader, "model", "ffn_width"),
                                     "model.ffn_width is given, but gpt2's is 4 times its width: "
                                     "remove it, or make model.family \"llama\"");
-    if (!is_given(reader, "model", "tied_head"))
+    if (!gwtf_config_is_given(reader, "model", "tied_head"))
         scenario->model.tied_head = !is_llama;
     if (scenario->pipeline.stages > scenario->model.layers)
         return gwtf_config_complain(reader, gwtf_config_origin_of(reader, "pipeline", "stages"),

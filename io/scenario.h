@@ -14,7 +14,6 @@
 #define GWTF_SCENARIO_NODES_MAX 1024  /* entries of `nodes`, each with a count */
 #define GWTF_SCENARIO_EVENTS_MAX 4096 /* entries of `crashes` and of `link_faults` */
 
-enum gwtf_scenario_family { GWTF_SCENARIO_FAMILY_GPT2, GWTF_SCENARIO_FAMILY_LLAMA };
 /* Of an iteration: when a node crashes. ANY: drawn. */
 enum gwtf_scenario_phase {
     GWTF_SCENARIO_PHASE_ANY,
@@ -22,8 +21,6 @@ enum gwtf_scenario_phase {
     GWTF_SCENARIO_PHASE_BACKWARD,
     GWTF_SCENARIO_PHASE_AGGREGATION
 };
-/* Known models, whose sizes need not be written. */
-enum gwtf_scenario_preset { GWTF_SCENARIO_PRESET_NONE };
 enum gwtf_scenario_link_fault_kind { GWTF_SCENARIO_LINK_SLOW, GWTF_SCENARIO_LINK_CUT };
 
 #define GWTF_SCENARIO_ALL_PEERS UINT32_MAX
@@ -67,13 +64,13 @@ struct gwtf_scenario {
     } network;
     gwtf_topology *topology; /* the one that network.topology names */
     struct {
-        enum gwtf_scenario_preset preset;
-        enum gwtf_scenario_family family;
+        enum gwtf_config_preset preset;
+        enum gwtf_config_family family;
         uint32_t layers;
         uint32_t width;
         uint32_t context;
         uint32_t vocabulary;
-        uint32_t ffn_width; /* of llama; default: 8/3 of the width, up to a multiple of 256 */
+        uint32_t ffn_width; /* of llama; default: 8/3 of the width, up to a multiple of 64 */
         bool tied_head;
     } model;
     struct {

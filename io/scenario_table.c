@@ -1,29 +1,12 @@
 #include "io/scenario_table.h"
 
+#include "io/model_preset.h"
+
 #include <stddef.h>
 
-static const char *const family_words[] = {"gpt2", "llama", NULL};
 static const char *const objective_words[] = {"sum", "max", NULL};
 static const char *const phase_words[] = {"any", "forward", "backward", "aggregation", NULL};
 static const char *const link_fault_words[] = {"slow", "cut", NULL};
-static const char *const preset_words[] = {"none",       "gpt2-small", "gpt2-medium",
-                                           "gpt2-large", "gpt2-xl",    "llama-300m",
-                                           "llama-1b",   "llama-7b",   NULL};
-
-const struct gwtf_scenario_model gwtf_scenario_presets[] = {
-    {0},
-    {.layers = 12, .width = 768, .context = 1024, .vocabulary = 50257},
-    {.layers = 24, .width = 1024, .context = 1024, .vocabulary = 50257},
-    {.layers = 36, .width = 1280, .context = 1024, .vocabulary = 50257},
-    {.layers = 48, .width = 1600, .context = 1024, .vocabulary = 50257},
-    {GWTF_SCENARIO_FAMILY_LLAMA, 24, 1024, 1024, 32000, 2816},
-    {GWTF_SCENARIO_FAMILY_LLAMA, 22, 2048, 2048, 32000, 5632},
-    {GWTF_SCENARIO_FAMILY_LLAMA, 32, 4096, 2048, 32000, 11008},
-};
-_Static_assert(sizeof gwtf_scenario_presets / sizeof gwtf_scenario_presets[0] + 1 ==
-                   sizeof preset_words / sizeof preset_words[0],
-               "each preset has its word");
-
 static const char *const sections[] = {"run",      "network", "model",       "batch",
                                        "pipeline", "nodes",   "flow",        "churn",
                                        "links",    "crashes", "link_faults", NULL};
@@ -47,10 +30,10 @@ static const struct gwtf_config_key keys[] = {
     {"network", "topology", GWTF_CONFIG_TEXT, IN(network.topology), .least = 1,
      .help = "the file of regions and links, relative to the scenario's folder"},
 
-    {"model", "preset", GWTF_CONFIG_WORD, IN(model.preset), .words = preset_words,
+    {"model", "preset", GWTF_CONFIG_WORD, IN(model.preset), .words = gwtf_model_preset_words,
      .fallback = "none", .help = "a known model; other keys of this section change it"},
-    {"model", "family", GWTF_CONFIG_WORD, IN(model.family), .words = family_words, .derived = true,
-     .help = "architecture"},
+    {"model", "family", GWTF_CONFIG_WORD, IN(model.family), .words = gwtf_config_families,
+     .derived = true, .help = "architecture"},
     {"model", "layers", GWTF_CONFIG_COUNT, IN(model.layers), .least = 1, .most = 4096,
      .derived = true, .help = "transformer blocks"},
     {"model", "width", GWTF_CONFIG_COUNT, IN(model.width), .least = 1, .most = 1 << 17,
@@ -60,7 +43,7 @@ static const struct gwtf_config_key keys[] = {
     {"model", "vocabulary", GWTF_CONFIG_COUNT, IN(model.vocabulary), .least = 2, .most = 1 << 28,
      .derived = true, .help = "different tokens"},
     {"model", "ffn_width", GWTF_CONFIG_COUNT, IN(model.ffn_width), .least = 1, .most = 1 << 20,
-     .derived = true, .help = "llama: inside a block; left out: 8/3 of width, up to 256's next"},
+     .derived = true, .help = "llama: inside a block; left out: 8/3 of width, up to 64's next"},
     {"model", "tied_head", GWTF_CONFIG_FLAG, IN(model.tied_head), .derived = true,
      .help = "the head uses the token embedding's weights; left out: gpt2 does, llama does not"},
 

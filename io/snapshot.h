@@ -7,10 +7,11 @@
  * A stage file: /weights/NAME, /optimizer/m/NAME, /optimizer/v/NAME (float32, chunked, Fletcher32;
  * the groups keep the model's order), root attributes format ("gwtf-snapshot"), version, run, step,
  * stage, stages, first_layer, layers (0 and 0 for the data nodes'), family, width, heads, context,
- * vocabulary, tied_head, precision, config (text), written_at (UTC); of stage 0 also tokenizer,
- * where it is known; of the rest also gradient_norm. It is written under a temporary name, flushed,
- * closed, synced, renamed, and the directory synced. HDF5 is used by one thread of a process at a
- * time: also by the token files' _open and _tokenize.
+ * vocabulary, tied_head, precision, config (text), written_at (UTC), and, which older files do not
+ * have, key_value_heads, hidden, rope_theta and norm_epsilon; of stage 0 also tokenizer, where it
+ * is known; of the rest also gradient_norm. It is written under a temporary name, flushed, closed,
+ * synced, renamed, and the directory synced. HDF5 is used by one thread of a process at a time:
+ * also by the token files' _open and _tokenize.
  */
 #ifndef GWTF_IO_SNAPSHOT_H
 #define GWTF_IO_SNAPSHOT_H
@@ -41,9 +42,13 @@ struct gwtf_snapshot_stage {
     uint32_t stages;
     uint32_t first_layer;
     uint32_t layers;
-    const char *family; /* "gpt2" */
+    const char *family; /* "gpt2", "llama" */
     uint32_t width;
     uint32_t heads;
+    uint32_t key_value_heads; /* 0: not known, as those that follow */
+    uint32_t hidden;
+    double rope_theta;
+    double norm_epsilon;
     uint32_t context;
     uint32_t vocabulary;
     bool tied_head;
@@ -94,6 +99,10 @@ struct gwtf_snapshot_info {
     uint32_t layers; /* of the whole model */
     uint32_t width;
     uint32_t heads;
+    uint32_t key_value_heads; /* 0: the snapshot does not say, as those that follow */
+    uint32_t hidden;
+    double rope_theta;
+    double norm_epsilon;
     uint32_t context;
     uint32_t vocabulary;
     bool tied_head;

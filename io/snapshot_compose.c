@@ -122,7 +122,8 @@ static gwtf_status read_snapshot(const struct composition *of, uint32_t stage,
                           stage, of->snapshot.path);
 }
 
-/* "transformer.h.12.ln_1.weight": the part between two dots that is a number. */
+/* "transformer.h.12.ln_1.weight", "model.layers.12.mlp.up_proj.weight": the part between two dots
+ * that is a number. */
 static bool split_name(const char *name, size_t *before, uint32_t *layer, const char **after) {
     for (const char *at = name; (at = strchr(at, '.')) != NULL;) {
         at++;
@@ -248,6 +249,10 @@ static gwtf_status write_copy(const struct composition *of, const struct gwtf_st
         .family = copy->header.family,
         .width = (uint32_t)copy->header.width,
         .heads = (uint32_t)copy->header.heads,
+        .key_value_heads = (uint32_t)copy->header.key_value_heads,
+        .hidden = (uint32_t)copy->header.hidden,
+        .rope_theta = copy->header.rope_theta,
+        .norm_epsilon = copy->header.norm_epsilon,
         .context = (uint32_t)copy->header.context,
         .vocabulary = (uint32_t)copy->header.vocabulary,
         .tied_head = copy->header.tied_head != 0,

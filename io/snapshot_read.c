@@ -53,6 +53,12 @@ static gwtf_status read_header(hid_t file, const char *path, struct gwtf_stage_h
                 error, GWTF_ERROR_CORRUPT,
                 "'%s' is no stage of a snapshot, the attribute %s is missing: " ADVICE, path,
                 numbers[i].name);
+    header->key_value_heads = header->hidden = 0;
+    header->rope_theta = header->norm_epsilon = 0;
+    (void)gwtf_hdf_read_number(file, "key_value_heads", &header->key_value_heads);
+    (void)gwtf_hdf_read_number(file, "hidden", &header->hidden);
+    (void)gwtf_hdf_read_real(file, "rope_theta", &header->rope_theta);
+    (void)gwtf_hdf_read_real(file, "norm_epsilon", &header->norm_epsilon);
     if (strcmp(header->format, GWTF_SNAPSHOT_FORMAT) != 0)
         return corrupt(error, path, "is no stage of a snapshot, its format is another one");
     if (header->version != GWTF_SNAPSHOT_VERSION)
@@ -106,13 +112,17 @@ static gwtf_status check_header(const char *path, const struct gwtf_stage_header
     bool same = header->width == first->width && header->heads == first->heads &&
                 header->context == first->context && header->vocabulary == first->vocabulary &&
                 header->tied_head == first->tied_head &&
+                header->key_value_heads == first->key_value_heads &&
+                header->hidden == first->hidden && header->rope_theta == first->rope_theta &&
+                header->norm_epsilon == first->norm_epsilon &&
                 strcmp(header->family, first->family) == 0 &&
                 strcmp(header->precision, first->precision) == 0;
     if (header->step != manifest->step || header->stages != manifest->stages ||
         header->stage != stage)
         return corrupt(error, path, "is another step or stage than the manifest says");
     if (!same || header->width > UINT32_MAX || header->heads > UINT32_MAX ||
-        header->context > UINT32_MAX || header->vocabulary > UINT32_MAX)
+        header->context > UINT32_MAX || header->vocabulary > UINT32_MAX ||
+        header->key_value_heads > UINT32_MAX || header->hidden > UINT32_MAX)
         return corrupt(error, path, "belongs to another model than the stages before it");
     if (stage == 0 ? header->layers != 0 : header->first_layer != layers_before)
         return corrupt(error, path, "does not go on with the layer that the stage before ends at");
@@ -145,6 +155,10 @@ static gwtf_status verify_files(const char *path, const struct gwtf_manifest *ma
                                        .layers = (uint32_t)layers,
                                        .width = (uint32_t)first.width,
                                        .heads = (uint32_t)first.heads,
+                                       .key_value_heads = (uint32_t)first.key_value_heads,
+                                       .hidden = (uint32_t)first.hidden,
+                                       .rope_theta = first.rope_theta,
+                                       .norm_epsilon = first.norm_epsilon,
                                        .context = (uint32_t)first.context,
                                        .vocabulary = (uint32_t)first.vocabulary,
                                        .tied_head = first.tied_head != 0};

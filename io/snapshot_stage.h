@@ -9,6 +9,8 @@
 struct gwtf_stage_header {
     uint64_t version, step, stage, stages, first_layer, layers, width, heads, context, vocabulary,
         tied_head;
+    uint64_t key_value_heads, hidden; /* 0: not said, as in older files; the next two as well */
+    double rope_theta, norm_epsilon;
     char format[32], family[32], precision[32];
     char tokenizer[64]; /* "": it does not say */
 };

@@ -64,12 +64,16 @@ static bool write_attributes(hid_t file, const struct gwtf_snapshot_stage *stage
                    {"heads", stage->heads},
                    {"context", stage->context},
                    {"vocabulary", stage->vocabulary},
-                   {"tied_head", stage->tied_head}};
+                   {"tied_head", stage->tied_head},
+                   {"key_value_heads", stage->key_value_heads},
+                   {"hidden", stage->hidden}};
     bool good = true;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0] && good; i++)
         good = gwtf_hdf_write_text(file, texts[i].name, texts[i].text);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0] && good; i++)
         good = gwtf_hdf_write_number(file, numbers[i].name, numbers[i].number);
+    good = good && gwtf_hdf_write_real(file, "rope_theta", stage->rope_theta) &&
+           gwtf_hdf_write_real(file, "norm_epsilon", stage->norm_epsilon);
     if (good && stage->tokenizer != NULL && *stage->tokenizer != '\0')
         good = gwtf_hdf_write_text(file, "tokenizer", stage->tokenizer);
     if (good && stage->of_rest)

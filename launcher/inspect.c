@@ -65,6 +65,12 @@ static void print_json(const struct gwtf_snapshot_info *info, const struct found
     gwtf_json_count(&json, "layers", info->layers);
     gwtf_json_count(&json, "width", info->width);
     gwtf_json_count(&json, "heads", info->heads);
+    if (info->hidden != 0) {
+        gwtf_json_count(&json, "key_value_heads", info->key_value_heads);
+        gwtf_json_count(&json, "hidden", info->hidden);
+        gwtf_json_real(&json, "rope_theta", info->rope_theta);
+        gwtf_json_real(&json, "norm_epsilon", info->norm_epsilon);
+    }
     gwtf_json_count(&json, "context", info->context);
     gwtf_json_count(&json, "vocabulary", info->vocabulary);
     gwtf_json_flag(&json, "tied_head", info->tied_head);
@@ -99,9 +105,13 @@ static void print_table(const struct gwtf_snapshot_info *info, const struct foun
                                           "mean",  "deviation", "largest"};
     printf("snapshot    %s\n", info->path);
     printf("step        %" PRIu64 "\n", info->step);
-    printf("model       %s: %" PRIu32 " layers, width %" PRIu32 ", %" PRIu32
-           " heads, context %" PRIu32 ", vocabulary %" PRIu32 "%s\n",
-           info->family, info->layers, info->width, info->heads, info->context, info->vocabulary,
+    printf("model       %s: %" PRIu32 " layers, width %" PRIu32 ", %" PRIu32 " heads, ",
+           info->family, info->layers, info->width, info->heads);
+    if (info->hidden != 0 && info->key_value_heads != info->heads)
+        printf("%" PRIu32 " of keys and values, ", info->key_value_heads);
+    if (info->hidden != 0)
+        printf("hidden %" PRIu32 ", ", info->hidden);
+    printf("context %" PRIu32 ", vocabulary %" PRIu32 "%s\n", info->context, info->vocabulary,
            info->tied_head ? ", tied head" : "");
     printf("stages      %" PRIu32 ", and the data nodes' as 0\n", info->stages);
     if (info->tokenizer[0] != '\0')

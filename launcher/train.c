@@ -270,8 +270,8 @@ static void announce(struct train *train) {
         }
     }
     gwtf_progress_note(&train->progress, "run %s: %s, %.2f million parameters in %u stages, %s",
-                       setup->config.run.directory, "gpt2", (double)parameters * 1e-6,
-                       setup->config.pipeline.stages,
+                       setup->config.run.directory, gwtf_family_word(setup->model.family),
+                       (double)parameters * 1e-6, setup->config.pipeline.stages,
                        train->local ? "in this process" : "distributed");
     if (!train->local)
         gwtf_progress_note(

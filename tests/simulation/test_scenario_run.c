@@ -95,6 +95,8 @@ static void llama_s_blocks_have_three_inner_matrices(void) {
     struct gwtf_stage_costs relay = gwtf_costs_of_stage(scenario, 1);
     /* 2 * (4 * 128^2 + 3 * 128 * 300 + 2 * 128). */
     CU_ASSERT_EQUAL(relay.parameters, 361984);
+    /* Four boundary tensors, and 4 bytes * 2 blocks * 128 tokens * (6 * 128 + 2 * 300). */
+    CU_ASSERT_EQUAL(relay.slot_bytes, 4 * 65536 + 1400832);
     /* 2 * 1000 * 128 + 128. */
     CU_ASSERT_EQUAL(gwtf_costs_of_stage(scenario, 0).parameters, 256128);
     gwtf_scenario_destroy(scenario);

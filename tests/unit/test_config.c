@@ -288,6 +288,75 @@ static void a_float_may_be_written_as_a_whole_number(void) {
     free(text);
 }
 
+static void a_preset_says_what_the_keys_do_not(void) {
+    char *text =
+        changed("  layers = 6;\n  width = 64;\n  heads = 4;\n", "  preset = \"llama-1b\";\n");
+    char *bare = changed("  family = \"gpt2\";\n", "");
+    CU_ASSERT_EQUAL_FATAL(parse(text, NULL), GWTF_OK);
+    /* The family and the context are given; so what goes with a LLaMA does not follow. */
+    CU_ASSERT_EQUAL(config.model.family, GWTF_CONFIG_FAMILY_GPT2);
+    CU_ASSERT_EQUAL(config.model.layers, 22);
+    CU_ASSERT_EQUAL(config.model.heads, 32);
+    CU_ASSERT_EQUAL(config.model.key_value_heads, 0);
+    CU_ASSERT_EQUAL(config.model.hidden, 0);
+    CU_ASSERT_EQUAL(config.model.context, 32);
+    CU_ASSERT_TRUE(config.model.tied_head);
+    CU_ASSERT_EQUAL_FATAL(parse(text, "model.family=llama"), GWTF_OK);
+    CU_ASSERT_EQUAL(config.model.key_value_heads, 4);
+    CU_ASSERT_EQUAL(config.model.hidden, 5632);
+    CU_ASSERT_EQUAL(config.model.vocabulary, 32000);
+    CU_ASSERT_FALSE(config.model.tied_head);
+    CU_ASSERT_EQUAL_FATAL(parse(text, "model={ family = \"llama\"; width = 64; vocabulary = 0; }"),
+                          GWTF_OK);
+    CU_ASSERT_EQUAL(config.model.hidden, 0);
+    CU_ASSERT_EQUAL(config.model.vocabulary, 0);
+    CU_ASSERT_EQUAL_FATAL(parse(bare, "model.preset=llama-124m"), GWTF_OK);
+    CU_ASSERT_EQUAL(config.model.family, GWTF_CONFIG_FAMILY_LLAMA);
+    CU_ASSERT_TRUE(config.model.tied_head);
+    CU_ASSERT_EQUAL(config.model.layers, 6);
+    /* What is written has it all, and reads back the same. */
+    char *written = NULL;
+    CU_ASSERT_EQUAL_FATAL(gwtf_config_text(&config, &written), GWTF_OK);
+    CU_ASSERT_EQUAL_FATAL(gwtf_config_parse(written, "text", NULL, 0, &other, &error), GWTF_OK);
+    CU_ASSERT_EQUAL(memcmp(&config.model, &other.model, sizeof config.model), 0);
+    CU_ASSERT_EQUAL(parse(text, "model.preset=llama-125m"), GWTF_ERROR_USAGE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "did you mean \"llama-124m\"?"));
+    free(written);
+    free(bare);
+    free(text);
+}
+
+static void a_llama_has_its_own_defaults_and_limits(void) {
+    static const struct {
+        const char *family, *override, *holds;
+    } cases[] = {
+        {"llama", "model.key_value_heads=3",
+         "does not divide model.heads 4: give a divisor, like 2"},
+        {"llama", "model={ width = 60; heads = 4; }", "an odd share, 15,"},
+        {"llama", "model.rope_theta=0.5", "model.rope_theta is 0.5: give a number from 1"},
+        {"llama", "model.norm_epsilon=0", "model.norm_epsilon is 0"},
+        {"llama", "model.hidden=-1", "model.hidden is -1"},
+        {"gpt2", "model.key_value_heads=2", "gpt2 has as many as model.heads"},
+        {"gpt2", "model.rope_theta=500", "gpt2 learns its positions"},
+    };
+    CU_ASSERT_EQUAL_FATAL(parse(small, "model.family=llama"), GWTF_OK);
+    CU_ASSERT_FALSE(config.model.tied_head);
+    CU_ASSERT_EQUAL(config.model.key_value_heads, 0);
+    CU_ASSERT_EQUAL(config.model.hidden, 0);
+    CU_ASSERT_EQUAL(config.model.rope_theta, 10000);
+    CU_ASSERT_EQUAL(config.model.norm_epsilon, 1e-5);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char family[64];
+        snprintf(family, sizeof family, "model.family=%s", cases[i].family);
+        const char *const overrides[] = {family, cases[i].override};
+        CU_ASSERT_EQUAL(gwtf_config_parse(small, "small.cfg", overrides, 2, &config, &error),
+                        GWTF_ERROR_USAGE);
+        if (strstr(error.text, cases[i].holds) == NULL)
+            printf("\n%s: %s\n", cases[i].override, error.text);
+        CU_ASSERT_PTR_NOT_NULL(strstr(error.text, cases[i].holds));
+    }
+}
+
 static void overrides_replace_values(void) {
     const char *const overrides[] = {"optimizer.learning_rate=2e-3",
                                      "nodes.1.count=4",
@@ -483,6 +552,8 @@ int main(int argc, char **argv) {
         GWTF_TEST(whole_numbers_beyond_32_bits_keep_their_value),
         GWTF_TEST(numbers_in_strings_and_comments_stay_as_they_are),
         GWTF_TEST(a_float_may_be_written_as_a_whole_number),
+        GWTF_TEST(a_preset_says_what_the_keys_do_not),
+        GWTF_TEST(a_llama_has_its_own_defaults_and_limits),
         GWTF_TEST(overrides_replace_values),
         GWTF_TEST(an_override_can_supply_what_is_required),
         GWTF_TEST(wrong_overrides_are_named),

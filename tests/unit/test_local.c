@@ -86,15 +86,21 @@ static void data_nodes_that_share_the_batch_do_not_change_the_losses(void) {
 }
 
 static void both_backends_learn_the_same(void) {
-    const char *reference[] = {"backend.kernels=\"reference\""};
+    const char *reference[] = {"backend.kernels=\"reference\"", "model.family=llama",
+                               "model.key_value_heads=1"};
     struct losses a = train_with(NULL, 0), b = train_with(reference, 1);
     expect_equal(&a, &b, 1e-5);
+    struct losses c = train_with(&reference[1], 2), d = train_with(reference, 3);
+    expect_equal(&c, &d, 1e-5);
+    CU_ASSERT_NOT_EQUAL(a.loss[ITERATIONS], c.loss[ITERATIONS]);
+    CU_ASSERT(c.loss[ITERATIONS] < c.loss[1]);
 }
 
-static void a_stopped_run_resumes_to_the_same_losses(void) {
-    struct losses whole = train_with(NULL, 0), parts = {.validation_loss = NAN, .stop_after = 3};
+static void expect_same_after_a_stop(const char *const *overrides, size_t count) {
+    struct losses whole = train_with(overrides, count);
+    struct losses parts = {.validation_loss = NAN, .stop_after = 3};
     struct gwtf_tiny_run run;
-    gwtf_tiny_run_init(&run, NULL, 0);
+    gwtf_tiny_run_init(&run, overrides, count);
     CU_ASSERT_EQUAL(train(&run, &parts, false), GWTF_ERROR_INTERRUPTED);
     CU_ASSERT_EQUAL(parts.last, 3);
     parts.stop_after = 0;
@@ -104,6 +110,12 @@ static void a_stopped_run_resumes_to_the_same_losses(void) {
     for (int i = 1; i <= ITERATIONS; i++)
         CU_ASSERT_EQUAL(whole.loss[i], parts.loss[i]);
     CU_ASSERT_EQUAL(whole.validation_loss, parts.validation_loss);
+}
+
+static void a_stopped_run_resumes_to_the_same_losses(void) {
+    const char *llama[] = {"model.family=llama", "model.key_value_heads=1"};
+    expect_same_after_a_stop(NULL, 0);
+    expect_same_after_a_stop(llama, 2);
 }
 
 static void a_snapshot_resumes_with_another_number_of_stages(void) {
@@ -119,20 +131,37 @@ static void a_snapshot_resumes_with_another_number_of_stages(void) {
     expect_equal(&whole, &parts, 1e-6);
 }
 
+/* What OVERRIDES make of the run that wrote a snapshot cannot go on from it; a plain llama can. */
 static void a_snapshot_of_another_model_is_refused(void) {
+    static const char *const others[] = {"model.heads=4",           "model.key_value_heads=1",
+                                         "model.hidden=80",         "model.rope_theta=500",
+                                         "model.norm_epsilon=1e-6", "model.tied_head=true",
+                                         "model.family=gpt2"};
+    const char *llama[] = {"model.family=llama", NULL};
     struct gwtf_tiny_run run;
     struct gwtf_setup setup;
     struct gwtf_snapshot_info snapshot;
     struct gwtf_error error;
     struct losses losses = {.stop_after = 1};
-    gwtf_tiny_run_init(&run, NULL, 0);
+    gwtf_tiny_run_init(&run, llama, 1);
     CU_ASSERT_EQUAL(train(&run, &losses, false), GWTF_ERROR_INTERRUPTED);
-    run.config.model.heads = 4;
     CU_ASSERT_EQUAL_FATAL(gwtf_setup_open(&run.config, &setup, &error), GWTF_OK);
-    CU_ASSERT_EQUAL(gwtf_setup_find_snapshot(&setup, &snapshot, NULL, NULL, &error),
-                    GWTF_ERROR_USAGE);
-    CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "another model"));
+    CU_ASSERT_EQUAL(gwtf_setup_find_snapshot(&setup, &snapshot, NULL, NULL, &error), GWTF_OK);
+    CU_ASSERT_STRING_EQUAL(snapshot.family, "llama");
     gwtf_setup_close(&setup);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        struct gwtf_tiny_run other;
+        llama[1] = others[i];
+        gwtf_tiny_run_init(&other, llama, 2);
+        snprintf(other.config.run.directory, sizeof other.config.run.directory, "%s",
+                 run.config.run.directory);
+        CU_ASSERT_EQUAL_FATAL(gwtf_setup_open(&other.config, &setup, &error), GWTF_OK);
+        CU_ASSERT_EQUAL(gwtf_setup_find_snapshot(&setup, &snapshot, NULL, NULL, &error),
+                        GWTF_ERROR_USAGE);
+        CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "another model"));
+        gwtf_setup_close(&setup);
+        gwtf_tiny_run_deinit(&other);
+    }
     gwtf_tiny_run_deinit(&run);
 }
 

@@ -2,6 +2,7 @@
 #include "tests/support/tiny_run.h"
 #include "worker/runtime/setup.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -133,6 +134,55 @@ static void validation_is_shared_out_once(void) {
     gwtf_tiny_run_deinit(&run);
 }
 
+/* By the formulas: a block of GPT-2 has 12 C^2 + 13 C parameters, one of LLaMA 2 C^2 + 2 C K +
+ * 3 C F + 2 C; the data nodes have the tokens, the positions or none, the norm, and the head. */
+static uint64_t parameters_by_formula(const struct gwtf_model_shape *model) {
+    uint64_t c = model->width, f = model->hidden;
+    uint64_t k = c / model->heads * model->key_value_heads;
+    uint64_t tables = (model->tied_head ? 1 : 2) * (uint64_t)model->vocabulary * c;
+    if (model->family == GWTF_FAMILY_GPT2)
+        return model->layers * (12 * c * c + 13 * c) + tables + (model->context + 2) * c;
+    return model->layers * (2 * c * c + 2 * c * k + 3 * c * f + 2 * c) + tables + c;
+}
+
+static void the_presets_have_the_parameters_of_their_names(void) {
+    static const struct {
+        const char *name;
+        uint64_t parameters;
+    } presets[] = {
+        {"gpt2-124m", 124439808},  {"gpt2-355m", 354823168},  {"gpt2-774m", 774030080},
+        {"gpt2-1.5b", 1557611200}, {"llama-124m", 123551232}, {"llama-300m", 373867520},
+        {"llama-500m", 505629696}, {"llama-1b", 1100048384},  {"llama-1.5b", 1514575872},
+        {"llama-7b", 6738415616},  {"gpt2-small", 124439808}, {"gpt2-medium", 354823168},
+        {"gpt2-large", 774030080}, {"gpt2-xl", 1557611200},
+    };
+    static const char rest[] =
+        "run = { directory = \"run\"; iterations = 1; }; data = { train = \"train.h5\"; };\n"
+        "batch = { microbatch = 1; microbatches = 1; }; pipeline = { stages = 4; };\n"
+        "nodes = ( { role = \"data\"; }, { role = \"relay\"; count = 4; } );\n";
+    static struct gwtf_config config;
+    static struct gwtf_setup setup;
+    for (size_t i = 0; i < sizeof presets / sizeof presets[0]; i++) {
+        char override[64];
+        snprintf(override, sizeof override, "model.preset=%s", presets[i].name);
+        const char *const overrides[] = {override};
+        CU_ASSERT_EQUAL_FATAL(gwtf_config_parse(rest, "rest", overrides, 1, &config, NULL),
+                              GWTF_OK);
+        CU_ASSERT_EQUAL_FATAL(gwtf_setup_open_relay(&config, &setup, NULL), GWTF_OK);
+        uint64_t parameters = 0;
+        for (uint32_t stage = 0; stage <= 4; stage++) {
+            struct gwtf_stage_plan plan;
+            struct gwtf_stage_shape shape = gwtf_setup_stage_shape(&setup, stage);
+            CU_ASSERT_EQUAL_FATAL(gwtf_stage_plan_init(&plan, &shape, NULL), GWTF_OK);
+            parameters += plan.parameters;
+            gwtf_stage_plan_deinit(&plan);
+        }
+        CU_ASSERT_EQUAL(parameters, presets[i].parameters);
+        CU_ASSERT_EQUAL(parameters, parameters_by_formula(&setup.model));
+        gwtf_setup_close(&setup);
+    }
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(data_that_does_not_fit_is_refused_with_a_reason),
@@ -141,6 +191,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(relays_are_spread_evenly_over_the_stages),
         GWTF_TEST(the_global_batch_does_not_depend_on_the_number_of_data_nodes),
         GWTF_TEST(validation_is_shared_out_once),
+        GWTF_TEST(the_presets_have_the_parameters_of_their_names),
     };
     return gwtf_suite_main(argc, argv, "setup", tests, sizeof tests / sizeof tests[0], NULL, NULL);
 }

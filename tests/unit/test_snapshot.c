@@ -565,9 +565,10 @@ static void the_hdf5_tools_read_a_stage(void) {
     snprintf(command, sizeof command, "h5dump -p -H -A '%s'", stage);
     output = output_of(command);
     static const char *const attributes[] = {
-        "format",      "version",   "run",    "step",      "stage", "stages",
-        "first_layer", "layers",    "family", "width",     "heads", "context",
-        "vocabulary",  "precision", "config", "written_at"};
+        "format",     "version",         "run",        "step",       "stage",
+        "stages",     "first_layer",     "layers",     "family",     "width",
+        "heads",      "context",         "vocabulary", "precision",  "config",
+        "written_at", "key_value_heads", "hidden",     "rope_theta", "norm_epsilon"};
     for (size_t i = 0; i < sizeof attributes / sizeof attributes[0]; i++) {
         char wanted[64];
         snprintf(wanted, sizeof wanted, "ATTRIBUTE \"%s\"", attributes[i]);

@@ -14,8 +14,13 @@
 #define TENSORS (LAYERS + 1) /* a block is one tensor here, and the data nodes have one */
 
 static const struct gwtf_snapshot_part parts[STAGES + 1] = {{0, 0}, {0, 2}, {2, 1}, {3, 2}};
-static const char *const names[TENSORS] = {"wte.weight", "h.0.weight", "h.1.weight",
-                                           "h.2.weight", "h.3.weight", "h.4.weight"};
+static const char *const gpt2_names[TENSORS] = {"wte.weight", "h.0.weight", "h.1.weight",
+                                                "h.2.weight", "h.3.weight", "h.4.weight"};
+static const char *const llama_names[TENSORS] = {
+    "model.embed_tokens.weight",         "model.layers.0.mlp.up_proj.weight",
+    "model.layers.1.mlp.up_proj.weight", "model.layers.2.mlp.up_proj.weight",
+    "model.layers.3.mlp.up_proj.weight", "model.layers.4.mlp.up_proj.weight"};
+static const char *const *names = gpt2_names;
 static struct gwtf_error error;
 static struct gwtf_snapshot_info info;
 static char how[GWTF_SNAPSHOT_HOW_MAX];
@@ -56,9 +61,13 @@ static void write_stage(const char *snapshots, uint64_t step, uint32_t stage, do
                                         .stages = STAGES,
                                         .first_layer = parts[stage].first_layer,
                                         .layers = parts[stage].layers,
-                                        .family = "gpt2",
+                                        .family = names == gpt2_names ? "gpt2" : "llama",
                                         .width = 32,
                                         .heads = 4,
+                                        .key_value_heads = 2,
+                                        .hidden = 96,
+                                        .rope_theta = 500000,
+                                        .norm_epsilon = 1e-6,
                                         .context = 16,
                                         .vocabulary = 256,
                                         .tied_head = true,
@@ -278,6 +287,10 @@ static void a_snapshot_of_another_cut_is_refused(void) {
                                             .family = "gpt2",
                                             .width = 32,
                                             .heads = 4,
+                                            .key_value_heads = 2,
+                                            .hidden = 96,
+                                            .rope_theta = 500000,
+                                            .norm_epsilon = 1e-6,
                                             .context = 16,
                                             .vocabulary = 256,
                                             .tied_head = true,
@@ -312,11 +325,31 @@ static void a_damaged_file_counts_as_lost(void) {
     expect_as_of(&model, 10, 3, 3);
 }
 
+static void a_lost_stage_of_llama_is_the_average_of_its_neighbours(void) {
+    static struct model model;
+    const char *snapshots = temporary_path("llama");
+    names = llama_names;
+    write_snapshot(snapshots, 10);
+    write_rest_without(snapshots, 17, 2);
+    CU_ASSERT_EQUAL(compose(snapshots, GWTF_SNAPSHOT_LOST_NEIGHBOURS, 100), GWTF_OK);
+    load(&model);
+    expect_as_of(&model, 17, 0, 2);
+    expect_average(&model, 3, 17, 1, 4, 2.0 / 6);
+    expect_as_of(&model, 17, 4, 5);
+    names = gpt2_names;
+    CU_ASSERT_STRING_EQUAL(info.family, "llama");
+    CU_ASSERT_EQUAL(info.key_value_heads, 2);
+    CU_ASSERT_EQUAL(info.hidden, 96);
+    CU_ASSERT_EQUAL(info.rope_theta, 500000);
+    CU_ASSERT_EQUAL(info.norm_epsilon, 1e-6);
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(a_lost_stage_is_taken_from_the_newest_snapshot),
         GWTF_TEST(a_rest_alone_is_no_snapshot),
         GWTF_TEST(a_lost_stage_is_the_average_of_its_neighbours_by_their_norms),
+        GWTF_TEST(a_lost_stage_of_llama_is_the_average_of_its_neighbours),
         GWTF_TEST(the_last_stage_has_one_neighbour),
         GWTF_TEST(a_lost_neighbour_is_passed_over),
         GWTF_TEST(the_data_nodes_stage_comes_from_a_snapshot_alone),

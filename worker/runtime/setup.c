@@ -60,17 +60,34 @@ static gwtf_status open_validation(struct gwtf_setup *setup, struct gwtf_error *
     return GWTF_OK;
 }
 
-static void resolve(struct gwtf_setup *setup) {
+/* The model's shape, and what it leaves to the family, which the configuration then says, too. */
+static void resolve_model(struct gwtf_setup *setup) {
+    static const enum gwtf_family families[] = {
+        [GWTF_CONFIG_FAMILY_GPT2] = GWTF_FAMILY_GPT2,
+        [GWTF_CONFIG_FAMILY_LLAMA] = GWTF_FAMILY_LLAMA,
+    };
     struct gwtf_config *config = &setup->config;
-    setup->model = (struct gwtf_model_shape){
-        .family = GWTF_FAMILY_GPT2,
+    struct gwtf_model_shape model = {
+        .family = families[config->model.family],
         .layers = config->model.layers,
         .width = config->model.width,
         .heads = config->model.heads,
+        .key_value_heads = config->model.key_value_heads,
+        .hidden = config->model.hidden,
         .context = config->model.context,
         .vocabulary = config->model.vocabulary,
         .tied_head = config->model.tied_head,
+        .rope_theta = (float)config->model.rope_theta,
+        .norm_epsilon = (float)config->model.norm_epsilon,
     };
+    setup->model = gwtf_model_shape_resolve(&model);
+    config->model.key_value_heads = setup->model.key_value_heads;
+    config->model.hidden = setup->model.hidden;
+}
+
+static void resolve(struct gwtf_setup *setup) {
+    struct gwtf_config *config = &setup->config;
+    resolve_model(setup);
     static const enum gwtf_decay decays[] = {
         [GWTF_CONFIG_DECAY_NONE] = GWTF_DECAY_NONE,
         [GWTF_CONFIG_DECAY_LINEAR] = GWTF_DECAY_LINEAR,
@@ -304,6 +321,20 @@ void gwtf_setup_snapshots_path(const struct gwtf_setup *setup, char *path, size_
     snprintf(path, path_bytes, "%s/snapshots", setup->config.run.directory);
 }
 
+static bool is_of_model(const struct gwtf_snapshot_info *found, const struct gwtf_setup *setup) {
+    const struct gwtf_model_shape *model = &setup->model;
+    bool same = strcmp(found->family, gwtf_family_word(model->family)) == 0 &&
+                found->layers == model->layers && found->width == model->width &&
+                found->heads == model->heads && found->context == model->context &&
+                found->vocabulary == model->vocabulary && found->tied_head == model->tied_head;
+    /* What older snapshots do not say was the usual. */
+    if (found->hidden == 0)
+        return same && model->family == GWTF_FAMILY_GPT2;
+    return same && found->key_value_heads == model->key_value_heads &&
+           found->hidden == model->hidden && found->rope_theta == setup->config.model.rope_theta &&
+           found->norm_epsilon == setup->config.model.norm_epsilon;
+}
+
 gwtf_status gwtf_setup_find_snapshot(const struct gwtf_setup *setup,
                                      struct gwtf_snapshot_info *info,
                                      void (*skipped)(void *context, const char *line),
@@ -317,17 +348,14 @@ gwtf_status gwtf_setup_find_snapshot(const struct gwtf_setup *setup,
             "--resume: no whole snapshot under '%s': start afresh with --resume=auto, or give "
             "another directory with --set run.directory=...",
             snapshots);
-    const struct gwtf_model_shape *model = &setup->model;
-    if (strcmp(found.family, "gpt2") != 0 || found.layers != model->layers ||
-        found.width != model->width || found.heads != model->heads ||
-        found.context != model->context || found.vocabulary != model->vocabulary ||
-        found.tied_head != model->tied_head)
+    if (!is_of_model(&found, setup))
         return gwtf_error_set(
             error, GWTF_ERROR_USAGE,
-            "--resume: '%s' is of another model (%s, %u layers, width %u, %u heads, context %u, "
-            "vocabulary %u): give the configuration that it was trained with",
-            found.path, found.family, found.layers, found.width, found.heads, found.context,
-            found.vocabulary);
+            "--resume: '%s' is of another model (%s, %u layers, width %u, %u heads, %u of keys and "
+            "values, hidden %u, context %u, vocabulary %u, rope_theta %g, norm_epsilon %g): give "
+            "the configuration that it was trained with",
+            found.path, found.family, found.layers, found.width, found.heads, found.key_value_heads,
+            found.hidden, found.context, found.vocabulary, found.rope_theta, found.norm_epsilon);
     *info = found;
     return GWTF_OK;
 }
@@ -401,9 +429,13 @@ gwtf_status gwtf_setup_write_stage(const struct gwtf_setup *setup,
         .stages = plan->shape.stages,
         .first_layer = plan->shape.first_layer,
         .layers = plan->shape.layers,
-        .family = "gpt2",
+        .family = gwtf_family_word(setup->model.family),
         .width = setup->model.width,
         .heads = setup->model.heads,
+        .key_value_heads = setup->model.key_value_heads,
+        .hidden = setup->model.hidden,
+        .rope_theta = setup->config.model.rope_theta,
+        .norm_epsilon = setup->config.model.norm_epsilon,
         .context = setup->model.context,
         .vocabulary = setup->model.vocabulary,
         .tied_head = setup->model.tied_head,

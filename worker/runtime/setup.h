@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 struct gwtf_setup {
-    struct gwtf_config config; /* model.vocabulary resolved */
+    struct gwtf_config config; /* model.vocabulary, key_value_heads and hidden resolved */
     struct gwtf_model_shape model;
     struct gwtf_schedule schedule;
     struct gwtf_tokens *train;

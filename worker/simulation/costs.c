@@ -16,7 +16,7 @@ uint64_t gwtf_costs_boundary_bytes(const struct gwtf_scenario *scenario) {
 }
 
 static bool is_llama(const struct gwtf_scenario *scenario) {
-    return scenario->model.family == GWTF_SCENARIO_FAMILY_LLAMA;
+    return scenario->model.family == GWTF_CONFIG_FAMILY_LLAMA;
 }
 
 /* Of a block. */
@@ -27,7 +27,7 @@ static uint64_t matrix_parameters(const struct gwtf_scenario *scenario) {
 
 static uint64_t kept_floats(const struct gwtf_scenario *scenario) {
     uint64_t width = scenario->model.width, inner = scenario->model.ffn_width;
-    return tokens_of(scenario) * (is_llama(scenario) ? 6 * width + 3 * inner : 10 * width);
+    return tokens_of(scenario) * (is_llama(scenario) ? 6 * width + 2 * inner : 10 * width);
 }
 
 static uint64_t data_parameters(const struct gwtf_scenario *scenario) {

@@ -21,7 +21,7 @@
  *
  * Memory, as worker/runtime asks for it: 36 bytes a parameter (weights, gradients, two moments,
  * reduced gradients, the others' parts, a snapshot's copy), and for each microbatch four boundary
- * tensors and what a block keeps, 4 T (10 W) bytes for gpt2, 4 T (6 W + 3 F) for llama. A node's
+ * tensors and what a block keeps, 4 T (10 W) bytes for gpt2, 4 T (6 W + 2 F) for llama. A node's
  * capacity is how many of those fit.
  */
 #ifndef GWTF_WORKER_SIMULATION_COSTS_H
