@@ -19,6 +19,7 @@ static const struct command {
     {"inspect", gwtf_command_inspect, "what a snapshot holds: stages and tensors"},
     {"eval", gwtf_command_eval, "how well a snapshot knows a token file: loss, perplexity"},
     {"generate", gwtf_command_generate, "let a snapshot go on after a prompt"},
+    {"export", gwtf_command_export, "write a snapshot as other programs load it: safetensors"},
     {"simulate", gwtf_command_simulate, "train in virtual time: what would these nodes give"},
 };
 #define COMMANDS_COUNT (sizeof commands / sizeof commands[0])

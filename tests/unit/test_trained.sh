@@ -177,4 +177,48 @@ good 'x' generate words --prompt x --tokens 1 --tokenizer bytes
 bad 2 "the tokenizer is 'word'" generate run --prompt x --tokenizer word
 good 'tokenizer   bytes' inspect run
 
-finish 49
+# export
+good 'example:' export --help
+holds '-o, --output DIR'
+good 'hf: gpt2 of step 30, 40 tensors' export run -o hf
+holds 'AutoTokenizer'
+[ "$(ls hf | tr '\n' ' ')" = 'config.json generation_config.json model.safetensors tokenizer.json tokenizer_config.json ' ] ||
+    fail "the export is $(ls hf)"
+# Every number of the file is one of the model's: 256 x 32 and 32 x 32 embeddings, a norm, blocks.
+good '"has_tokenizer": true' export run/snapshots/step-000010 --output older --json
+[ "$(value parameters)" -eq $((256 * 32 + 32 * 32 + 2 * 32 + 3 * (12 * 32 * 32 + 13 * 32))) ] ||
+    fail "$(value parameters) parameters"
+[ "$(value bytes)" -eq "$(wc -c <older/model.safetensors)" ] || fail 'the bytes are not those of the file'
+cmp -s hf/model.safetensors older/model.safetensors && fail 'two steps have the same weights'
+cp hf/config.json out
+json 'j["model_type"] == "gpt2" and j["architectures"] == ["GPT2LMHeadModel"] and j["tie_word_embeddings"]'
+json '[j[k] for k in ("n_layer", "n_embd", "n_head", "n_inner", "n_positions", "vocab_size")] == [3, 32, 2, 128, 32, 256]'
+json 'j["activation_function"] == "gelu_new" and j["layer_norm_epsilon"] == 1e-5 and j["eos_token_id"] is None'
+cp hf/tokenizer.json out
+json 'sorted(j["model"]["vocab"].values()) == list(range(256)) and j["model"]["merges"] == []'
+json 'all(chr(b) not in j["model"]["vocab"] or j["model"]["vocab"][chr(b)] == b for b in range(256))'
+json 'j["model"]["vocab"]["\u0120"] == 32 and j["model"]["vocab"]["\u010a"] == 10 and j["model"]["vocab"]["\u0143"] == 173'
+cp hf/generation_config.json out
+json 'j["max_length"] == 32 and j["eos_token_id"] is None'
+must "$gwtf" train config.cfg --local --set run.directory=untied --set model.tied_head=false \
+    --set run.iterations=1
+good '41 tensors' export untied -o untied-hf
+grep -q '"lm_head.weight":{"dtype":"F32","shape":\[256,32\]' untied-hf/model.safetensors || fail 'the head is not there'
+cp untied-hf/config.json out
+json 'not j["tie_word_embeddings"]'
+good 'it has no tokenizer' export words -o words-hf
+[ ! -e words-hf/tokenizer.json ] || fail 'words have a tokenizer of bytes'
+good 'it has no tokenizer' export narrow -o narrow-hf
+bad 2 "'hf' is there already" export run -o hf
+good '"step": 30' export run -o older --force --json
+cmp -s hf/model.safetensors older/model.safetensors || fail '--force replaces nothing'
+bad 2 'which is of no export' export run -o . --force
+bad 2 'is not a directory' export run -o text --force
+bad 2 '-o is missing' export run
+bad 2 "option '-o' needs a value" export run -o
+bad 2 "cannot make 'none/hf'" export run -o none/hf
+bad 2 "cannot open 'none'" export none -o new
+[ ! -e new ] || fail 'something is made of nothing'
+[ -z "$(find . -name '*.tmp-*')" ] || fail 'something half-written is left'
+
+finish 63

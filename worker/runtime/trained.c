@@ -53,9 +53,8 @@ static gwtf_status make_stage(const struct gwtf_trained *trained, const char *pa
     return status;
 }
 
-/* What the snapshot's own configuration says: the model, and the backend into OPTIONS. */
-static gwtf_status read_setup(const char *path, struct gwtf_trained *trained,
-                              struct gwtf_stage_options *options, struct gwtf_error *error) {
+gwtf_status gwtf_trained_shape(const char *path, struct gwtf_model_shape *model,
+                               enum gwtf_backend_kind *backend, struct gwtf_error *error) {
     char *text = NULL;
     gwtf_status status = gwtf_snapshot_config(path, &text, error);
     if (status != GWTF_OK)
@@ -73,8 +72,9 @@ static gwtf_status read_setup(const char *path, struct gwtf_trained *trained,
                            "that wrote it",
                            path, reason.text);
     else {
-        trained->model = setup->model;
-        options->backend = gwtf_setup_backend(setup);
+        *model = gwtf_model_shape_resolve(&setup->model);
+        if (backend != NULL)
+            *backend = gwtf_setup_backend(setup);
     }
     free(setup);
     free(config);
@@ -86,7 +86,7 @@ static gwtf_status open_trained(const char *path, uint32_t threads, struct gwtf_
                                 struct gwtf_error *error) {
     struct gwtf_stage_options options = {.slots = 1,
                                          .threads = threads != 0 ? threads : gwtf_machine_cores()};
-    gwtf_status status = read_setup(path, trained, &options, error);
+    gwtf_status status = gwtf_trained_shape(path, &trained->model, &options.backend, error);
     if (status != GWTF_OK)
         return status;
     options.microbatch = 1;

@@ -14,6 +14,14 @@
 struct gwtf_trained;
 
 /*
+ * The model of the snapshot at PATH as its run's configuration describes it, resolved; and, unless
+ * NULL, the backend that it names. Errors: as of gwtf_snapshot_config, GWTF_ERROR_MEMORY, and
+ * GWTF_ERROR_CORRUPT when the configuration cannot be used.
+ */
+gwtf_status gwtf_trained_shape(const char *path, struct gwtf_model_shape *model,
+                               enum gwtf_backend_kind *backend, struct gwtf_error *error);
+
+/*
  * Loads the snapshot that INFO is of (as gwtf_snapshot_verify found it) with the backend of its
  * run's configuration. SEQUENCES go through the model at one time at most, at least 1; THREADS 0:
  * all cores. Errors: as of gwtf_snapshot_load and gwtf_stage_create, GWTF_ERROR_CORRUPT when the
