@@ -221,4 +221,66 @@ bad 2 "cannot open 'none'" export none -o new
 [ ! -e new ] || fail 'something is made of nothing'
 [ -z "$(find . -name '*.tmp-*')" ] || fail 'something half-written is left'
 
-finish 63
+# import
+good 'example:' import --help
+good 'im/snapshots/step-000000: 40 tensors' import hf -o im
+holds 'model = { family = "gpt2"; layers = 3; width = 32; heads = 2; key_value_heads = 2;'
+good 'gpt2 of step 0, 40 tensors' export im -o again
+cmp -s hf/model.safetensors again/model.safetensors || fail 'weights that went out and came in are others'
+good '"step": 0' eval im --data validation.h5 --sequences 16 --json
+near "$(value loss)" "$loss_16" 1e-9 || fail 'an imported model has another loss'
+bad 2 'does not say which tokens it was trained on: add --tokenizer bytes' generate im --prompt x
+bad 2 "'im' is a run already" import hf -o im
+# Training goes on from it with iteration 1, in as many stages as it likes.
+must "$gwtf" train config.cfg --local --set run.directory=im --set run.iterations=2 --resume
+cp im/metrics.jsonl out
+holds '"iteration":1,'
+begun=$(sed -n 's/.*"iteration":1,.*"loss":\([0-9.]*\).*/\1/p' im/metrics.jsonl)
+near "$begun" "$loss_16" 0.3 || fail "training from imported weights begins with a loss of $begun"
+# A LLaMA with shared keys comes back as it was.
+must "$gwtf" train config.cfg --local --set run.directory=llama --set run.iterations=2 \
+    --set model.family=llama --set model.heads=4 --set model.key_value_heads=2 \
+    --set model.hidden=48 --set model.rope_theta=5000 --set model.norm_epsilon=1e-6
+good '30 tensors' export llama -o llama-hf
+cp llama-hf/config.json out
+json '[j[k] for k in ("num_attention_heads", "num_key_value_heads", "intermediate_size")] == [4, 2, 48]'
+json 'j["rope_theta"] == 5000 and j["rms_norm_eps"] == 1e-6 and j["architectures"] == ["LlamaForCausalLM"]'
+good '"key_value_heads": 2' import llama-hf -o llama-im --json
+json 'j["model"]["rope_theta"] == 5000 and j["model"]["norm_epsilon"] == 1e-6 and not j["model"]["tied_head"]'
+good '30 tensors' export llama-im -o llama-again
+cmp -s llama-hf/model.safetensors llama-again/model.safetensors || fail 'the LLaMA is another one'
+cmp -s llama-hf/config.json llama-again/config.json || fail 'the LLaMA has another configuration'
+# As the part without a head is kept, names have no prefix.
+mkdir bare
+cp hf/config.json bare
+sed 's/"transformer\./            "/g' hf/model.safetensors >bare/model.safetensors
+good '40 tensors' import bare -o bare-im
+good '40 tensors' export bare-im -o bare-again
+cmp -s hf/model.safetensors bare-again/model.safetensors || fail 'without prefix the weights are others'
+# refuse NAME EDIT CODE TEXT: an import of hf with an edited config.json.
+refuse() {
+    rm -rf edited
+    cp -r hf edited
+    sed "$1" hf/config.json >edited/config.json
+    bad "$2" "$3" import edited -o edited-im
+    [ ! -e edited-im/snapshots/step-000000/manifest.cfg ] || fail 'a refused model is imported'
+}
+refuse 's/"n_layer": 3/"n_layer": 4/' 1 "'edited' has no tensor transformer.h.3.ln_1.weight"
+refuse 's/"n_layer": 3/"n_layer": 2/' 1 'has the tensor transformer.h.2.ln_1.weight, for which'
+refuse 's/"n_inner": 128/"n_inner": 64/' 1 'mlp.c_fc.weight in '
+refuse 's/"n_head": 2/"n_head": 5/' 2 'model.heads is 5'
+refuse 's/"n_head": 2/"n_head": 0/' 1 'has no good n_head'
+refuse 's/gelu_new/relu/' 1 'has another activation_function'
+refuse 's/"model_type": "gpt2"/"model_type": "bert"/' 1 "is of a 'bert'"
+refuse 's/"model_type"/"type"/' 1 'does not say which model'
+rm -rf edited
+cp -r llama-hf edited
+sed 's/"attention_bias": false/"attention_bias": true/' llama-hf/config.json >edited/config.json
+bad 1 'has another attention_bias' import edited -o edited-im
+: >edited/model.safetensors.index.json
+cp llama-hf/config.json edited
+bad 1 'are in several files' import edited -o edited-im
+bad 2 "cannot open 'folder/config.json'" import folder -o edited-im
+bad 2 '-o is missing' import hf
+
+finish 86

@@ -1,0 +1,91 @@
+/* gwtf import: weights of elsewhere, to train on from. */
+#include "worker/runtime/import.h"
+#include "io/json.h"
+#include "launcher/commands.h"
+#include "launcher/options.h"
+
+#include <inttypes.h>
+
+static const struct gwtf_usage usage = {
+    .command = "import",
+    .arguments = "DIR -o RUN [--json]",
+    .summary =
+        "Makes the first snapshot of a run, that of step 0, from a model as Hugging Face's\n"
+        "transformers keep it: config.json and model.safetensors (float32, float16 or bfloat16)\n"
+        "of a GPT-2 or LLaMA. gwtf train --resume goes on from it; the model is printed as my.cfg "
+        "has to have it.\n",
+    .example = "  gwtf import gpt2 -o runs/mine\n"
+               "  gwtf train my.cfg --set run.directory=runs/mine --resume\n",
+    .arguments_least = 1,
+    .arguments_most = 1,
+};
+
+static void print_json(const char *run, const struct gwtf_import *made) {
+    const struct gwtf_model_config *model = &made->model;
+    struct gwtf_json json;
+    gwtf_json_start(&json, stdout);
+    gwtf_json_open(&json, NULL, '{');
+    gwtf_json_text(&json, "run", run);
+    gwtf_json_text(&json, "snapshot", made->snapshot);
+    gwtf_json_count(&json, "tensors", made->tensors);
+    gwtf_json_count(&json, "parameters", made->parameters);
+    gwtf_json_open(&json, "model", '{');
+    gwtf_json_text(&json, "family", model->family);
+    gwtf_json_count(&json, "layers", model->layers);
+    gwtf_json_count(&json, "width", model->width);
+    gwtf_json_count(&json, "heads", model->heads);
+    gwtf_json_count(&json, "key_value_heads", model->key_value_heads);
+    gwtf_json_count(&json, "hidden", model->hidden);
+    gwtf_json_count(&json, "context", model->context);
+    gwtf_json_count(&json, "vocabulary", model->vocabulary);
+    gwtf_json_flag(&json, "tied_head", model->tied_head);
+    gwtf_json_real(&json, "rope_theta", model->rope_theta);
+    gwtf_json_real(&json, "norm_epsilon", model->norm_epsilon);
+    gwtf_json_close(&json);
+    gwtf_json_close(&json);
+    gwtf_json_end(&json);
+}
+
+static void print_plain(const char *run, const struct gwtf_import *made) {
+    const struct gwtf_model_config *model = &made->model;
+    printf("%s: %" PRIu64 " tensors, %" PRIu64 " parameters\n", made->snapshot, made->tensors,
+           made->parameters);
+    printf("to train on: gwtf train my.cfg --set run.directory=%s --resume, where my.cfg says\n"
+           "    model = { family = \"%s\"; layers = %" PRIu32 "; width = %" PRIu32
+           "; heads = %" PRIu32 "; key_value_heads = %" PRIu32 ";\n"
+           "              hidden = %" PRIu32 "; context = %" PRIu32 "; vocabulary = %" PRIu32
+           "; tied_head = %s;\n"
+           "              rope_theta = %.9g; norm_epsilon = %.9g; };\n",
+           run, model->family, model->layers, model->width, model->heads, model->key_value_heads,
+           model->hidden, model->context, model->vocabulary, model->tied_head ? "true" : "false",
+           model->rope_theta, model->norm_epsilon);
+}
+
+int gwtf_command_import(int argc, char **argv) {
+    const char *run = NULL;
+    bool json = false;
+    int code;
+    const struct gwtf_option options[] = {
+        {.name = "output",
+         .letter = 'o',
+         .argument = "RUN",
+         .help = "the new run's directory",
+         .value = &run},
+        {.name = "json", .help = "print what was made as JSON", .flag = &json},
+        {0}};
+    if (!gwtf_options_parse(&usage, options, argc, argv, &code))
+        return code;
+    if (run == NULL || *run == '\0')
+        return gwtf_fail(GWTF_ERROR_USAGE,
+                         "import: -o is missing: add -o RUN, the new run's directory");
+    struct gwtf_import made;
+    struct gwtf_error error;
+    gwtf_status status = gwtf_import_model(argv[optind], run, &made, &error);
+    if (status != GWTF_OK)
+        return gwtf_fail(status, "%s", error.text);
+    if (json)
+        print_json(run, &made);
+    else
+        print_plain(run, &made);
+    return 0;
+}
