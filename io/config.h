@@ -20,6 +20,7 @@
 #define GWTF_CONFIG_WORD_MAX 64
 #define GWTF_CONFIG_NODES_MAX 256      /* entries of `nodes`, each with a count */
 #define GWTF_CONFIG_LINK_FAULTS_MAX 64 /* entries of `link_faults` */
+#define GWTF_CONFIG_DRAW_MAX 64        /* links that one of them draws */
 #define GWTF_CONFIG_CRASHES_MAX 64     /* entries of `crashes` */
 #define GWTF_CONFIG_ANY_NODE UINT32_MAX
 
@@ -77,7 +78,8 @@ struct gwtf_config_node {
 
 /*
  * What becomes of emulated links from a moment on. They are those between a node that NODE and
- * REGION allow and one that PEER and PEER_REGION allow, in both directions.
+ * REGION allow and one that PEER and PEER_REGION allow, in both directions; or DRAW of them, drawn
+ * from SEED. With EVERY it happens again and again, each time to others that are drawn.
  */
 struct gwtf_config_link_fault {
     uint32_t iteration;                /* when it begins; 0: at once */
@@ -93,6 +95,10 @@ struct gwtf_config_link_fault {
     double loss;           /* LOSSY: probability that a message or piece has to be sent again */
     double latency_ms;     /* in place of the topology's, by factor; below 0: that one */
     double bandwidth_mbit; /* in place of the topology's, by factor; 0: that one */
+    uint32_t draw;         /* links; 0: all */
+    double every;          /* seconds; 0: once */
+    bool random;           /* as of crashes */
+    uint64_t seed;
 };
 
 /*
@@ -107,6 +113,7 @@ struct gwtf_config_crash {
     double seconds;                   /* since training began: not before either */
     enum gwtf_config_phase phase;
     double every; /* seconds; 0: once */
+    bool random;  /* moments are drawn, EVERY seconds being the mean of the pauses */
     double stopped_seconds;
     uint64_t seed;
 };

@@ -176,6 +176,31 @@ static gwtf_status check_node(const struct gwtf_config_reader *reader, const cha
                                 section, entry, key, node, nodes - 1);
 }
 
+/* Moments of entry ENTRY that are drawn have a mean, and links that fail again have healed before.
+ */
+static gwtf_status check_moments(const struct gwtf_config_reader *reader, const char *section,
+                                 size_t entry, double every, bool random) {
+    if (!random || every > 0)
+        return GWTF_OK;
+    return gwtf_config_complain(
+        reader, gwtf_config_entry_origin(reader, section, entry, "random"),
+        "%s.%zu.random is true, but every is 0: give the mean of the pauses, "
+        "like every = 10.0",
+        section, entry);
+}
+
+static gwtf_status check_healing(const struct gwtf_config_reader *reader, size_t entry) {
+    const struct gwtf_config_link_fault *fault =
+        &((const struct gwtf_config *)reader->base)->link_faults[entry];
+    if (fault->every <= 0 || fault->heal_seconds > 0)
+        return GWTF_OK;
+    return gwtf_config_complain(
+        reader, gwtf_config_entry_origin(reader, "link_faults", entry, "every"),
+        "link_faults.%zu happens every %g s, but never ends: give how long it lasts, like "
+        "heal_seconds = %g",
+        entry, fault->every, fault->every / 2);
+}
+
 /* Regions are held against the topology when that is read. */
 static gwtf_status check_link_faults(const struct gwtf_config_reader *reader) {
     const struct gwtf_config *config = reader->base;
@@ -184,6 +209,10 @@ static gwtf_status check_link_faults(const struct gwtf_config_reader *reader) {
         gwtf_status status = check_node(reader, "link_faults", i, "node", fault->node);
         if (status == GWTF_OK)
             status = check_node(reader, "link_faults", i, "peer", fault->peer);
+        if (status == GWTF_OK)
+            status = check_moments(reader, "link_faults", i, fault->every, fault->random);
+        if (status == GWTF_OK)
+            status = check_healing(reader, i);
         if (status != GWTF_OK)
             return status;
         if (config->network.emulate[0] == '\0' &&
@@ -200,8 +229,12 @@ static gwtf_status check_link_faults(const struct gwtf_config_reader *reader) {
 static gwtf_status check_crashes(const struct gwtf_config_reader *reader) {
     const struct gwtf_config *config = reader->base;
     gwtf_status status = GWTF_OK;
-    for (size_t i = 0; i < config->crashes_count && status == GWTF_OK; i++)
-        status = check_node(reader, "crashes", i, "node", config->crashes[i].node);
+    for (size_t i = 0; i < config->crashes_count && status == GWTF_OK; i++) {
+        const struct gwtf_config_crash *crash = &config->crashes[i];
+        status = check_node(reader, "crashes", i, "node", crash->node);
+        if (status == GWTF_OK)
+            status = check_moments(reader, "crashes", i, crash->every, crash->random);
+    }
     return status;
 }
 

@@ -175,6 +175,14 @@ const struct gwtf_config_key gwtf_config_keys[] = {
      .fallback = "-1", .help = "in place of factor times the topology's; -1: that"},
     {"link_faults", "bandwidth_mbit", GWTF_CONFIG_REAL, IN_FAULT(bandwidth_mbit), .least = 0,
      .most = 1e9, .fallback = "0", .help = "in place of the topology's over factor; 0: that"},
+    {"link_faults", "draw", GWTF_CONFIG_COUNT, IN_FAULT(draw), .least = 0,
+     .most = GWTF_CONFIG_DRAW_MAX, .fallback = "0", .help = "so many of them at random; 0: all"},
+    {"link_faults", "every", GWTF_CONFIG_REAL, IN_FAULT(every), .least = 0, .most = 1e9,
+     .fallback = "0", .help = "seconds, after which it happens again; 0: once"},
+    {"link_faults", "random", GWTF_CONFIG_FLAG, IN_FAULT(random), .fallback = "false",
+     .help = "moments are random: every is the mean"},
+    {"link_faults", "seed", GWTF_CONFIG_SEED, IN_FAULT(seed), .least = 0, .most = SEED_MAX,
+     .fallback = "1", .help = "of what is drawn"},
 
     {"crashes", "kind", GWTF_CONFIG_WORD, IN_CRASH(kind), .words = crash_words, .fallback = "kill",
      .help = "kill -9, or SIGSTOP and later SIGCONT"},
@@ -188,10 +196,12 @@ const struct gwtf_config_key gwtf_config_keys[] = {
      .help = "what the node is at"},
     {"crashes", "every", GWTF_CONFIG_REAL, IN_CRASH(every), .least = 0, .most = 1e9,
      .fallback = "0", .help = "seconds, after which it happens again; 0: once"},
+    {"crashes", "random", GWTF_CONFIG_FLAG, IN_CRASH(random), .fallback = "false",
+     .help = "moments are random: every is the mean"},
     {"crashes", "stopped_seconds", GWTF_CONFIG_REAL, IN_CRASH(stopped_seconds), .least = 0,
      .above = true, .most = 1e6, .fallback = "5", .help = "how long a stop lasts"},
     {"crashes", "seed", GWTF_CONFIG_SEED, IN_CRASH(seed), .least = 0, .most = SEED_MAX,
-     .fallback = "1", .help = "of the nodes that are drawn"},
+     .fallback = "1", .help = "of what is drawn"},
 };
 /* clang-format on */
 

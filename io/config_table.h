@@ -68,7 +68,7 @@ extern const char *const gwtf_config_sections[];
 /* The keys of a section stand together, in the order of a written file. */
 extern const struct gwtf_config_key gwtf_config_keys[];
 extern const size_t gwtf_config_keys_count;
-#define GWTF_CONFIG_KEYS_MAX 96
+#define GWTF_CONFIG_KEYS_MAX 128
 
 /* Of enum gwtf_config_role, in its order, NULL at the end. */
 extern const char *const gwtf_config_roles[];

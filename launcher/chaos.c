@@ -72,7 +72,9 @@ static gwtf_status add_pair(const struct word *word, const char *pair, size_t le
         key = "seconds";
     else if (strcmp(key, "for") == 0 && word->lasts != NULL)
         key = word->lasts;
-    const char *quote = isdigit((unsigned char)value[0]) || value[0] == '-' ? "" : "\"";
+    bool is_plain = isdigit((unsigned char)value[0]) || value[0] == '-' ||
+                    strcmp(value, "true") == 0 || strcmp(value, "false") == 0;
+    const char *quote = is_plain ? "" : "\"";
     snprintf(entry, sizeof entry, " %s = %s%s%s;", key, quote, value, quote);
     if (!append_text(text, entry))
         return gwtf_error_set(error, GWTF_ERROR_USAGE, "--chaos is too long: give less");

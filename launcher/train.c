@@ -108,8 +108,9 @@ static bool parse_options(int argc, char **argv, struct train *train, int *code)
             "and for= seconds.\n"
             "A kill or stop of no node takes a relay at random whose stage keeps another, "
             "each time\n"
-            "another with every=SECONDS, the same ones with the same seed=N. events.jsonl "
-            "tells all.\n",
+            "another with every=SECONDS, the same ones with the same seed=N; links are drawn with "
+            "draw=N,\n"
+            "and moments with random=true. events.jsonl tells all.\n",
         .example = "  gwtf train my.cfg --chaos 'kill every=5,seed=3; stop node=4,at=20,for=6'\n"
                    "  gwtf train my.cfg --chaos 'kill node=3,iteration=10,phase=backward; cut "
                    "node=2,at=8,for=4'\n"

@@ -102,6 +102,19 @@ static void faults_need_known_nodes_and_regions_a_network(void) {
     CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "crashes.1.node is 7"));
 }
 
+static void faults_at_random_moments_have_a_mean_and_those_that_recur_an_end(void) {
+    CU_ASSERT_EQUAL(parse(small, "crashes=( { random = true; every = 3.0; } )"), GWTF_OK);
+    CU_ASSERT_EQUAL(parse(small, "crashes=( { random = true; } )"), GWTF_ERROR_USAGE);
+    CU_ASSERT_STRING_EQUAL(error.text, "--set crashes=( { random = true; } ): crashes.0.random is "
+                                       "true, but every is 0: give the mean of the pauses, like "
+                                       "every = 10.0");
+    CU_ASSERT_EQUAL(parse(small, "link_faults=( { random = true; } )"), GWTF_ERROR_USAGE);
+    CU_ASSERT_EQUAL(parse(small, "link_faults=( { every = 3.0; heal_seconds = 1.0; } )"), GWTF_OK);
+    CU_ASSERT_EQUAL(parse(small, "link_faults=( { draw = 2; every = 3.0; } )"), GWTF_ERROR_USAGE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "link_faults.0 happens every 3 s, but never ends: "
+                                              "give how long it lasts, like heal_seconds = 1.5"));
+}
+
 static void crashes_survive_being_written(void) {
     char *text = NULL;
     CU_ASSERT_EQUAL_FATAL(parse(small, "crashes=( { every = 2.5; seed = 9; }, { node = 4; kind = "
@@ -544,6 +557,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(words_about_faults_survive_being_written),
         GWTF_TEST(left_out_keys_get_their_defaults),
         GWTF_TEST(link_faults_survive_being_written),
+        GWTF_TEST(faults_at_random_moments_have_a_mean_and_those_that_recur_an_end),
         GWTF_TEST(crashes_survive_being_written),
         GWTF_TEST(faults_need_known_nodes_and_regions_a_network),
         GWTF_TEST(every_wrong_key_gets_one_line_with_its_place),

@@ -112,6 +112,26 @@ static void who_is_to_die_by_name_is_nobodys_spare(void) {
     unmake();
 }
 
+static void random_moments_keep_their_mean(void) {
+    config.crashes[0] = (struct gwtf_config_crash){.kind = GWTF_CONFIG_CRASH_STOP,
+                                                   .node = 2,
+                                                   .every = 2,
+                                                   .random = true,
+                                                   .stopped_seconds = 0.001,
+                                                   .seed = 5};
+    make(1);
+    uint32_t stops = 0, pauses = 0, last = 0;
+    for (uint32_t at = 0; at < 40000; at++)
+        while (next(2, 1, GWTF_CONFIG_PHASE_ANY, at * 0.05)) {
+            pauses += at - last > 40; /* longer than the mean */
+            last = at;
+            stops++;
+        }
+    CU_ASSERT(stops > 900 && stops < 1100);
+    CU_ASSERT(pauses > stops / 4 && pauses < stops / 2); /* exp(-1) of them */
+    unmake();
+}
+
 /* Stops of 3 s every 2 s, kills every second: a relay that stands still, or has just gone on, is no
  * one's spare, and nobody whose stage has no other is stopped. */
 static void who_is_stopped_is_nobodys_spare(void) {
@@ -152,6 +172,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(random_kills_leave_a_relay_in_each_stage),
         GWTF_TEST(who_is_to_die_by_name_is_nobodys_spare),
         GWTF_TEST(who_is_stopped_is_nobodys_spare),
+        GWTF_TEST(random_moments_keep_their_mean),
     };
     return gwtf_suite_main(argc, argv, "crashes", tests, sizeof tests / sizeof tests[0], NULL,
                            NULL);

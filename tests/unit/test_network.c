@@ -2,6 +2,7 @@
 #include "tests/support/suite.h"
 #include "worker/runtime/network.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -189,6 +190,86 @@ static void faults_that_overlap_multiply_and_figures_replace(void) {
     gwtf_network_destroy(network);
 }
 
+static uint32_t count_cut(gwtf_network *const networks[6]) {
+    uint32_t cut = 0;
+    for (gwtf_node_id a = 0; a < 6; a++)
+        for (gwtf_node_id b = 0; b < 6; b++) {
+            bool there = gwtf_network_links(networks[a])[b].cut;
+            CU_ASSERT_EQUAL(there, gwtf_network_links(networks[b])[a].cut);
+            cut += there && a < b;
+        }
+    return cut;
+}
+
+/* Both ends know of it, though each asks at moments of its own and node 5 misses some; it is over
+ * when it should be, and other links are drawn the next time. */
+static void links_are_drawn_alike_by_all_nodes(void) {
+    char text[GWTF_NETWORK_TEXT_MAX], texts[20][GWTF_NETWORK_TEXT_MAX];
+    gwtf_network *networks[6];
+    uint32_t differ = 0;
+    for (gwtf_node_id i = 0; i < 6; i++)
+        networks[i] = make(SPREAD,
+                           "link_faults=( { kind = \"cut\"; draw = 2; every = 10.0; seconds = 5.0; "
+                           "heal_seconds = 4.0; seed = 7; } )",
+                           i);
+    for (uint32_t turn = 0; turn < 20; turn++) {
+        for (gwtf_node_id i = 0; i < 6; i++) {
+            int64_t at_us = (5 + 10 * (int64_t)turn) * 1000000 + i * 1000;
+            CU_ASSERT(!gwtf_network_change(networks[i], 1, at_us - 100000, text));
+            if (i == 5 && turn % 4 == 1)
+                continue;
+            CU_ASSERT(gwtf_network_change(networks[i], 1, at_us, texts[turn]));
+            CU_ASSERT(!gwtf_network_change(networks[i], 1, at_us + 3900000, text));
+        }
+        if (turn % 4 != 1) {
+            CU_ASSERT_EQUAL(count_cut(networks), 2);
+        }
+        for (gwtf_node_id i = 0; i < 6; i++)
+            while (gwtf_network_change(networks[i], 1, (5 + 10 * (int64_t)turn) * 1000000 + 4100000,
+                                       text))
+                CU_ASSERT(i == 5 || strstr(text, "healed") != NULL);
+        CU_ASSERT_EQUAL(count_cut(networks), 0);
+        differ += turn > 0 && strcmp(texts[turn], texts[turn - 1]) != 0;
+    }
+    CU_ASSERT(differ > 15);
+    CU_ASSERT_NSTRING_EQUAL(texts[0], "links between nodes ", 20);
+    for (gwtf_node_id i = 0; i < 6; i++)
+        gwtf_network_destroy(networks[i]);
+}
+
+static void only_links_between_the_ends_are_drawn(void) {
+    char text[GWTF_NETWORK_TEXT_MAX];
+    for (int seed = 1; seed < 20; seed++) {
+        char fault[128];
+        snprintf(fault, sizeof fault,
+                 "link_faults=( { draw = 3; node = 4; kind = \"cut\"; seed = %d; } )", seed);
+        gwtf_network *network = make(SPREAD, fault, 4);
+        uint32_t cut = 0;
+        CU_ASSERT(gwtf_network_change(network, 1, 0, text));
+        for (gwtf_node_id peer = 0; peer < 6; peer++)
+            cut += gwtf_network_links(network)[peer].cut;
+        CU_ASSERT_EQUAL(cut, 3);
+        gwtf_network_destroy(network);
+    }
+}
+
+static void random_moments_keep_their_mean(void) {
+    char text[GWTF_NETWORK_TEXT_MAX];
+    gwtf_network *network =
+        make(SPREAD, "link_faults=( { random = true; every = 2.0; heal_seconds = 0.000001; } )", 1);
+    uint32_t begun = 0, pauses = 0, last = 0;
+    for (uint32_t at = 0; at < 40000; at++)
+        while (gwtf_network_change(network, 1, (int64_t)at * 50000, text))
+            if (strstr(text, "healed") == NULL) {
+                pauses += at - last > 40; /* longer than the mean */
+                last = at;
+                begun++;
+            }
+    CU_ASSERT(begun > 900 && begun < 1050);
+    CU_ASSERT(pauses > begun / 4 && pauses < begun / 2); /* exp(-1) of them */
+    gwtf_network_destroy(network);
+}
+
 static void an_unknown_region_is_named_with_the_nearest(void) {
     gwtf_network *network = NULL;
     open_run("nodes=( { role = \"data\"; region = \"Ther\"; }, { role = \"relay\"; count = 2; } )",
@@ -226,6 +307,9 @@ int main(int argc, char **argv) {
         GWTF_TEST(links_have_faults_where_no_network_is_emulated),
         GWTF_TEST(a_fault_concerns_the_links_between_its_two_ends),
         GWTF_TEST(faults_that_overlap_multiply_and_figures_replace),
+        GWTF_TEST(links_are_drawn_alike_by_all_nodes),
+        GWTF_TEST(only_links_between_the_ends_are_drawn),
+        GWTF_TEST(random_moments_keep_their_mean),
         GWTF_TEST(an_unknown_region_is_named_with_the_nearest),
         GWTF_TEST(without_a_topology_nothing_is_emulated),
     };

@@ -1,6 +1,7 @@
 #include "worker/runtime/crashes.h"
 
 #include "share/base/random.h"
+#include "worker/runtime/moments.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -48,6 +49,8 @@ gwtf_status gwtf_crashes_create(const struct gwtf_config *config, const uint32_t
     for (size_t i = 0; i < made->entries_count; i++) {
         const struct gwtf_config_crash *crash = &config->crashes[i];
         made->entries[i] = (struct entry){.config = crash, .at_us = crash->seconds * 1e6};
+        if (crash->random)
+            made->entries[i].at_us += gwtf_moment_pause_us(crash->every, true, crash->seed, i, 0);
         /* Who is to die by name is no one's spare. */
         if (crash->kind == GWTF_CONFIG_CRASH_KILL && crash->node != GWTF_CONFIG_ANY_NODE)
             made->killed[crash->node] = true;
@@ -110,10 +113,14 @@ static struct entry *first_due(gwtf_crashes *crashes, int64_t trained_us) {
 static void draw_all(gwtf_crashes *crashes, int64_t trained_us) {
     struct entry *entry;
     while ((entry = first_due(crashes, trained_us)) != NULL) {
-        gwtf_node_id victim = draw(crashes, entry, (size_t)(entry - crashes->entries));
+        size_t place = (size_t)(entry - crashes->entries);
+        gwtf_node_id victim = draw(crashes, entry, place);
         double at_us = entry->at_us;
         entry->drawn++;
-        entry->at_us = entry->config->every > 0 ? entry->at_us + entry->config->every * 1e6 : -1;
+        entry->at_us = -1;
+        if (entry->config->every > 0)
+            entry->at_us = at_us + gwtf_moment_pause_us(entry->config->every, entry->config->random,
+                                                        entry->config->seed, place, entry->drawn);
         if (victim == GWTF_NODE_NONE)
             continue;
         if (entry->config->kind == GWTF_CONFIG_CRASH_KILL)

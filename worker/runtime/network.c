@@ -2,6 +2,8 @@
 
 #include "io/file.h"
 #include "io/topology.h"
+#include "share/base/random.h"
+#include "worker/runtime/moments.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,12 +16,18 @@ static const char plain_topology[] =
     "topology = { regions = [ \"Here\" ]; links = ();"
     " within_region = { latency_ms = 0; bandwidth_mbit = 1e9; }; };";
 
+/* A draw that finds no two nodes that the fault may concern is tried again so often. */
+#define DRAW_TRIES 1000
+
 struct fault {
     const struct gwtf_config_link_fault *config;
-    bool begun;
-    bool healed;
+    bool active;
+    uint64_t number;       /* how often it has begun */
+    double at_us;          /* of training, when it begins next; below 0: never */
     uint32_t heals_before; /* this iteration; 0: never */
     double heals_us;       /* of training; 0: never */
+    gwtf_node_id drawn[GWTF_CONFIG_DRAW_MAX][2];
+    uint32_t drawn_count;
 };
 
 struct gwtf_network {
@@ -83,6 +91,36 @@ static bool concerns(const gwtf_network *network, const struct gwtf_config_link_
             is_at(network, a, fault->peer, fault->peer_region));
 }
 
+/* All nodes draw the same links. */
+static void draw(const gwtf_network *network, struct fault *fault, uint64_t place) {
+    uint64_t key = gwtf_random_key(gwtf_random_key(fault->config->seed, place), fault->number);
+    struct gwtf_random random;
+    gwtf_random_init(&random, key);
+    fault->drawn_count = 0;
+    for (uint32_t tries = 0; fault->drawn_count < fault->config->draw && tries < DRAW_TRIES;
+         tries++) {
+        gwtf_node_id a = (gwtf_node_id)gwtf_random_below(&random, network->nodes_count);
+        gwtf_node_id b = (gwtf_node_id)gwtf_random_below(&random, network->nodes_count);
+        bool is_new = a != b && concerns(network, fault->config, a, b);
+        for (uint32_t i = 0; i < fault->drawn_count; i++)
+            is_new = is_new && !(fault->drawn[i][0] == a && fault->drawn[i][1] == b) &&
+                     !(fault->drawn[i][0] == b && fault->drawn[i][1] == a);
+        if (!is_new)
+            continue;
+        fault->drawn[fault->drawn_count][0] = a;
+        fault->drawn[fault->drawn_count++][1] = b;
+    }
+}
+
+static bool concerns_now(const gwtf_network *network, const struct fault *fault, gwtf_node_id a,
+                         gwtf_node_id b) {
+    bool is_drawn = fault->config->draw == 0 && concerns(network, fault->config, a, b);
+    for (uint32_t i = 0; i < fault->drawn_count; i++)
+        is_drawn = is_drawn || (fault->drawn[i][0] == a && fault->drawn[i][1] == b) ||
+                   (fault->drawn[i][0] == b && fault->drawn[i][1] == a);
+    return fault->active && is_drawn;
+}
+
 /* Factors of faults that overlap multiply. */
 static struct gwtf_shaper_link worsen(struct gwtf_shaper_link link,
                                       const struct gwtf_config_link_fault *fault) {
@@ -106,8 +144,7 @@ static void set_links(gwtf_network *network) {
         struct gwtf_shaper_link link = {.latency_us = plain.latency_us,
                                         .bytes_per_second = plain.bytes_per_second};
         for (size_t i = 0; i < network->faults_count; i++)
-            if (network->faults[i].begun && !network->faults[i].healed &&
-                concerns(network, network->faults[i].config, network->self, peer))
+            if (concerns_now(network, &network->faults[i], network->self, peer))
                 link = worsen(link, network->faults[i].config);
         network->links[peer] = link;
     }
@@ -123,8 +160,12 @@ gwtf_status gwtf_network_create(const struct gwtf_setup *setup, const char *text
     made->regions = calloc(made->nodes_count, sizeof *made->regions);
     made->links = calloc(made->nodes_count, sizeof *made->links);
     made->faults_count = setup->config.link_faults_count;
-    for (size_t i = 0; i < made->faults_count; i++)
-        made->faults[i].config = &setup->config.link_faults[i];
+    for (size_t i = 0; i < made->faults_count; i++) {
+        const struct gwtf_config_link_fault *fault = &setup->config.link_faults[i];
+        made->faults[i] = (struct fault){.config = fault, .at_us = fault->seconds * 1e6};
+        if (fault->random)
+            made->faults[i].at_us += gwtf_moment_pause_us(fault->every, true, fault->seed, i, 0);
+    }
     gwtf_status status = GWTF_OK;
     if (made->regions == NULL || made->links == NULL)
         status = gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
@@ -191,12 +232,29 @@ static void describe_end(uint32_t node, const char *region, char *text, size_t s
         snprintf(text, size, "any node");
 }
 
-static void describe(const struct fault *fault, char text[GWTF_NETWORK_TEXT_MAX]) {
+/* "any node and any node", or "1 and 4, 2 and 3". */
+static void describe_links(const struct fault *fault, char *text, size_t size) {
     const struct gwtf_config_link_fault *config = fault->config;
-    char a[64], b[64], how[64];
+    char a[64], b[64];
     describe_end(config->node, config->region, a, sizeof a);
     describe_end(config->peer, config->peer_region, b, sizeof b);
-    if (fault->healed)
+    if (config->draw == 0) {
+        snprintf(text, size, "%s and %s", a, b);
+        return;
+    }
+    size_t length = (size_t)snprintf(text, size, "nodes");
+    for (uint32_t i = 0; i < fault->drawn_count && length + 40 < size; i++)
+        length += (size_t)snprintf(text + length, size - length, "%s %u and %u", i > 0 ? "," : "",
+                                   fault->drawn[i][0], fault->drawn[i][1]);
+    if (fault->drawn_count == 0)
+        snprintf(text + length, size - length, " of which there are none");
+}
+
+static void describe(const struct fault *fault, char text[GWTF_NETWORK_TEXT_MAX]) {
+    const struct gwtf_config_link_fault *config = fault->config;
+    char links[160], how[64];
+    describe_links(fault, links, sizeof links);
+    if (!fault->active)
         snprintf(how, sizeof how, "healed");
     else if (config->kind == GWTF_CONFIG_LINK_CUT)
         snprintf(how, sizeof how, "cut");
@@ -206,29 +264,51 @@ static void describe(const struct fault *fault, char text[GWTF_NETWORK_TEXT_MAX]
         snprintf(how, sizeof how, "changed");
     else
         snprintf(how, sizeof how, "%g times slower", config->factor);
-    snprintf(text, GWTF_NETWORK_TEXT_MAX, "links between %s and %s: %s", a, b, how);
+    snprintf(text, GWTF_NETWORK_TEXT_MAX, "links between %s: %s", links, how);
+}
+
+/* Which time it is follows from the clock alone: one that was missed is over for all. */
+static void begin(const gwtf_network *network, struct fault *fault, uint32_t iteration,
+                  int64_t trained_us) {
+    const struct gwtf_config_link_fault *config = fault->config;
+    uint64_t place = (uint64_t)(fault - network->faults);
+    double at_us, next_us = fault->at_us;
+    do {
+        at_us = next_us;
+        next_us = -1;
+        fault->number++;
+        if (config->every > 0)
+            next_us = at_us + gwtf_moment_pause_us(config->every, config->random, config->seed,
+                                                   place, fault->number);
+    } while (next_us >= 0 && next_us <= (double)trained_us);
+    fault->at_us = next_us;
+    if (config->every <= 0)
+        at_us = (double)trained_us;
+    if (config->heal_after != 0)
+        fault->heals_before =
+            (config->iteration != 0 ? config->iteration : iteration) + config->heal_after;
+    if (config->heal_seconds > 0)
+        fault->heals_us = at_us + config->heal_seconds * 1e6;
+    fault->active = true;
+    draw(network, fault, place);
 }
 
 bool gwtf_network_change(gwtf_network *network, uint32_t iteration, int64_t trained_us,
                          char text[GWTF_NETWORK_TEXT_MAX]) {
     for (size_t i = 0; i < network->faults_count; i++) {
         struct fault *fault = &network->faults[i];
-        const struct gwtf_config_link_fault *config = fault->config;
-        bool begins = !fault->begun && iteration >= config->iteration &&
-                      (double)trained_us >= config->seconds * 1e6;
-        bool heals = fault->begun && !fault->healed &&
-                     ((fault->heals_before != 0 && iteration >= fault->heals_before) ||
-                      (fault->heals_us > 0 && (double)trained_us >= fault->heals_us));
+        bool begins = !fault->active && iteration >= fault->config->iteration &&
+                      fault->at_us >= 0 && (double)trained_us >= fault->at_us;
+        bool heals =
+            fault->active && ((fault->heals_before != 0 && iteration >= fault->heals_before) ||
+                              (fault->heals_us > 0 && (double)trained_us >= fault->heals_us));
         if (!begins && !heals)
             continue;
         /* One that the run's start finds over begins and heals at once. */
-        if (begins && config->heal_after != 0)
-            fault->heals_before =
-                (config->iteration != 0 ? config->iteration : iteration) + config->heal_after;
-        if (begins && config->heal_seconds > 0)
-            fault->heals_us = (double)trained_us + config->heal_seconds * 1e6;
-        fault->begun = true;
-        fault->healed = heals;
+        if (begins)
+            begin(network, fault, iteration, trained_us);
+        else
+            fault->active = false;
         describe(fault, text);
         set_links(network);
         return true;
