@@ -295,6 +295,82 @@ bool fences_the_suspected(uint64_t seed, const struct mix *mix) {
     return good;
 }
 
+static bool says(uint64_t seed, const char *what, uint32_t stage) {
+    fprintf(stderr, "seed %llu: stage %u: %s\n", (unsigned long long)seed, stage, what);
+    return false;
+}
+
+static void add_notice(gwtf_simulation *simulation, enum gwtf_simulation_fault_kind kind,
+                       gwtf_time_us at_us, size_t node, size_t by) {
+    struct gwtf_simulation_fault fault = {.kind = kind,
+                                          .at_us = at_us,
+                                          .node = cluster->nodes[node].node,
+                                          .by = cluster->nodes[by].node};
+    CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &fault), GWTF_OK);
+}
+
+/* Both ends hear nothing of each other, up to 3 s apart, and hear it again some time later. */
+static void break_link(gwtf_simulation *simulation, struct gwtf_random *random,
+                       gwtf_time_us duration_us) {
+    uint32_t nodes = (uint32_t)cluster->config.nodes_count;
+    size_t ends[2] = {pick(random, 0, nodes - 1), pick(random, 0, nodes - 1)};
+    gwtf_time_us at_us = 1 + (gwtf_time_us)gwtf_random_below(random, (uint64_t)duration_us);
+    for (int end = 0; end < 2 && ends[0] != ends[1]; end++) {
+        add_notice(simulation, GWTF_SIMULATION_SUSPECT, at_us, ends[end], ends[1 - end]);
+        add_notice(simulation, GWTF_SIMULATION_HEAR, at_us + pick(random, 1, 20000000), ends[end],
+                   ends[1 - end]);
+        at_us += pick(random, 0, 3000000);
+    }
+}
+
+/* One end alone, and for good: it leaves when nobody misses it. */
+static void break_one_way(gwtf_simulation *simulation, struct gwtf_random *random,
+                          gwtf_time_us duration_us) {
+    static const bool none_gone[CLUSTER_NODES_MAX];
+    uint32_t nodes = (uint32_t)cluster->config.nodes_count;
+    size_t node = pick(random, 0, nodes - 1), by = pick(random, 0, nodes - 1);
+    gwtf_time_us at_us = 1 + (gwtf_time_us)gwtf_random_below(random, (uint64_t)duration_us);
+    if (node != by && may_go(none_gone, by))
+        add_notice(simulation, GWTF_SIMULATION_SUSPECT, at_us, node, by);
+}
+
+/* Every stage has a node that has trained to the end, and who has not was fenced. */
+static bool has_all_stages(const gwtf_simulation *simulation, uint64_t seed) {
+    bool whole[GWTF_STAGES_MAX + 1] = {false};
+    for (size_t i = 0; i < cluster->config.nodes_count; i++) {
+        gwtf_status ended = GWTF_OK;
+        if (!gwtf_simulation_finished(simulation, cluster->nodes[i].node, &ended, NULL) ||
+            (ended != GWTF_OK && ended != GWTF_ERROR_FENCED))
+            return says(seed, gwtf_status_name(ended), cluster->nodes[i].stage);
+        whole[cluster->nodes[i].stage] |= ended == GWTF_OK;
+    }
+    for (uint32_t stage = 0; stage <= cluster->config.stages; stage++)
+        if (!whole[stage])
+            return says(seed, "nobody has trained to the end", stage);
+    return true;
+}
+
+bool breaks_links(uint64_t seed, const struct mix *mix) {
+    struct gwtf_random random;
+    bool anybody[CLUSTER_NODES_MAX];
+    (void)mix;
+    memset(anybody, true, sizeof anybody);
+    draw_cluster(seed);
+    cluster->config.stall_us = STALL_US;
+    gwtf_time_us duration_us = undisturbed_us(seed);
+    gwtf_random_init(&random, gwtf_random_key(seed, 10));
+    gwtf_simulation *simulation = cluster_start(cluster);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    uint32_t links = pick(&random, 0, 3);
+    if (links == 0)
+        break_one_way(simulation, &random, duration_us);
+    while (links-- > 0)
+        break_link(simulation, &random, duration_us);
+    bool good = run_to_end(simulation, anybody, seed) && has_all_stages(simulation, seed);
+    gwtf_simulation_destroy(simulation);
+    return good;
+}
+
 /* From the last loss on: slow disks, queues on slow links, and works under way. */
 #define REST_SECONDS_MOST 120
 
@@ -334,11 +410,6 @@ static gwtf_time_us lose_a_stage(gwtf_simulation *simulation, struct gwtf_random
         last_us = when_us > last_us ? when_us : last_us;
     }
     return last_us;
-}
-
-static bool says(uint64_t seed, const char *what, uint32_t stage) {
-    fprintf(stderr, "seed %llu: stage %u: %s\n", (unsigned long long)seed, stage, what);
-    return false;
 }
 
 /* Every stage that has a node has its file, of the same iteration or one apart, and the recorder's

@@ -36,11 +36,15 @@ extern uint32_t schedules_returned; /* nodes */
 bool survives(uint64_t seed, const struct mix *mix);
 
 /* A cut through the middle, at any moment: one side goes on at most. MIX is not looked at in this
- * one and the next two. */
+ * one and the next three. */
 bool one_side_goes_on(uint64_t seed, const struct mix *mix);
 
 /* Nobody but those that are suspected ends, and they know why. */
 bool fences_the_suspected(uint64_t seed, const struct mix *mix);
+
+/* A few links break for a while, so that each end hears nothing of the other; or one end of one for
+ * good. Whoever is lost by that, each stage keeps a node that trains to the end. */
+bool breaks_links(uint64_t seed, const struct mix *mix);
 
 /* A stage is lost with all its nodes: the others leave a file of every other stage. */
 bool leaves_a_rest(uint64_t seed, const struct mix *mix);

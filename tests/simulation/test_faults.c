@@ -100,6 +100,10 @@ static void a_random_suspicion_costs_the_suspected_node_alone(void) {
     expect(fences_the_suspected, NULL);
 }
 
+static void broken_links_cost_no_stage(void) {
+    expect(breaks_links, NULL);
+}
+
 static void a_random_lost_stage_leaves_a_file_of_every_other_one(void) {
     expect(leaves_a_rest, NULL);
 }
@@ -116,6 +120,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_repeated_pipeline_adds_every_microbatch_once),
         GWTF_TEST(at_most_one_side_of_a_random_cut_goes_on),
         GWTF_TEST(a_random_suspicion_costs_the_suspected_node_alone),
+        GWTF_TEST(broken_links_cost_no_stage),
         GWTF_TEST(a_random_lost_stage_leaves_a_file_of_every_other_one),
     };
     return gwtf_suite_main(argc, argv, "faults", tests, sizeof tests / sizeof tests[0],

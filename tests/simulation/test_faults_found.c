@@ -215,6 +215,38 @@ static void who_validates_begins_the_next_iteration_anew_too(void) {
     }
 }
 
+/* One data node; a relay hears nothing of it from second 1 on, and from HEARD_US on again, 0:
+ * never. Returns how many nodes are lost in two minutes. */
+static uint32_t lost_by_silence(gwtf_time_us heard_us) {
+    cluster_init(cluster, 1, 2, 2, 2);
+    cluster->config.last_iteration = 2000;
+    gwtf_simulation *simulation = cluster_start(cluster);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    struct gwtf_simulation_fault fault = {.kind = GWTF_SIMULATION_SUSPECT,
+                                          .at_us = 1000000,
+                                          .node = cluster->nodes[0].node,
+                                          .by = cluster->nodes[1].node};
+    CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &fault), GWTF_OK);
+    fault.kind = GWTF_SIMULATION_HEAR;
+    fault.at_us = heard_us;
+    if (heard_us > 0)
+        CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &fault), GWTF_OK);
+    CU_ASSERT_EQUAL(gwtf_simulation_run(simulation, 120000000), GWTF_OK);
+    gwtf_status ended = GWTF_OK;
+    bool left = gwtf_simulation_finished(simulation, cluster->nodes[1].node, &ended, NULL);
+    uint32_t lost = gwtf_simulation_get_totals(simulation).lost;
+    CU_ASSERT_EQUAL(left, lost == 1);
+    CU_ASSERT_EQUAL(ended, lost == 1 ? GWTF_ERROR_FENCED : GWTF_OK);
+    CU_ASSERT(gwtf_simulation_get_totals(simulation).now_us > 60000000);
+    gwtf_simulation_destroy(simulation);
+    return lost;
+}
+
+static void who_alone_misses_the_last_node_of_a_stage_leaves_unless_it_hears_it_again(void) {
+    CU_ASSERT_EQUAL(lost_by_silence(0), 1);
+    CU_ASSERT_EQUAL(lost_by_silence(25000000), 0);
+}
+
 /* Drawn with lost messages and clocks that differ. */
 static bool survives_disorder(uint64_t seed, const struct mix *mix) {
     schedules_disorderly = true;
@@ -228,6 +260,14 @@ static bool survives_disorder(uint64_t seed, const struct mix *mix) {
 static void who_comes_back_is_asked_what_it_holds(void) {
     CU_ASSERT_TRUE(survives_disorder(
         1810000000594, &(struct mix){.suspicions = true, .returns = true, .longer = true}));
+}
+
+/* Seed 96: of three data nodes that were lost at once each of the others missed another one last,
+ * and waited for all to miss that one, too. */
+static void who_misses_another_one_last_says_so(void) {
+    schedules_disorderly = true;
+    CU_ASSERT_TRUE(leaves_a_rest(96, NULL));
+    schedules_disorderly = false;
 }
 
 int main(int argc, char **argv) {
@@ -250,7 +290,9 @@ int main(int argc, char **argv) {
         GWTF_TEST(who_has_taken_the_last_step_still_hears_of_losses),
         GWTF_TEST(a_stage_that_is_lost_when_all_is_done_keeps_nobody),
         GWTF_TEST(who_validates_begins_the_next_iteration_anew_too),
+        GWTF_TEST(who_alone_misses_the_last_node_of_a_stage_leaves_unless_it_hears_it_again),
         GWTF_TEST(who_comes_back_is_asked_what_it_holds),
+        GWTF_TEST(who_misses_another_one_last_says_so),
     };
     return gwtf_suite_main(argc, argv, "faults_found", tests, sizeof tests / sizeof tests[0],
                            make_cluster, free_cluster);

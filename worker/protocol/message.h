@@ -76,6 +76,8 @@ enum gwtf_message_kind {
     GWTF_MESSAGE_DOWN,
     /* down.number: of a DOWN that the recorder has sent, which is known here; the answer to it */
     GWTF_MESSAGE_DOWN_KNOWN,
+    /* doubt: whether the sender hears nothing of the last node of a stage; to all */
+    GWTF_MESSAGE_DOUBT,
     /* you have been declared down: nothing of you is taken any more */
     GWTF_MESSAGE_FENCED,
     /* close: the run is over, leave */
@@ -204,6 +206,10 @@ struct gwtf_message {
             uint32_t number;      /* the recorder's, growing; 0: wants no answer */
             uint32_t confirmed;   /* all living nodes know */
         } down;
+        struct {
+            gwtf_node_id node;
+            uint32_t doubted; /* 0: it is heard again; 2: in answer to a 1 */
+        } doubt;
         struct {
             uint32_t stage;
             uint32_t replicas;

@@ -51,12 +51,12 @@ static uint32_t transfers_max(const gwtf_protocol *p) {
 size_t gwtf_protocol_actions_max(const struct gwtf_protocol_config *config) {
     struct gwtf_flow_config flow = flow_config(config);
     size_t flow_sends = flow_sends_max(&flow);
-    /* To all: HELLO or FIGURES, DONE, NORM twice, RESTART, DOWN, CLOSE, RECORDED; to the recorder,
-     * all that is down; to the replicas: contribution, share, COMPLETE, VIEW twice; to a stage:
-     * ASK, IRREPARABLE, FETCH twice; to those who come back WELCOME. The flow algorithm steps for
-     * the event, twice for a HELLO, for its timer and for a few costs. Each slot passes on, asks,
-     * sends back or is refused, and gets work. */
-    return 22 * config->members_count + PROTOCOL_FLOW_STEPS_MAX * flow_sends +
+    /* To all: HELLO or FIGURES, DOUBT twice, DONE, NORM twice, RESTART, DOWN, CLOSE, RECORDED; to
+     * the recorder, all that is down; to the replicas: contribution, share, COMPLETE, VIEW twice;
+     * to a stage: ASK, IRREPARABLE, FETCH twice; to those who come back WELCOME. The flow algorithm
+     * steps for the event, twice for a HELLO, for its timer and for a few costs. Each slot passes
+     * on, asks, sends back or is refused, and gets work. */
+    return 24 * config->members_count + PROTOCOL_FLOW_STEPS_MAX * flow_sends +
            6 * (size_t)(config->capacity + config->retained) + 64 + PROTOCOL_ASKING_MAX;
 }
 
@@ -97,6 +97,8 @@ static gwtf_status create_tables(gwtf_protocol *p) {
         status = protocol_snapshot_create(p);
     if (status == GWTF_OK)
         status = protocol_rest_create(p);
+    if (status == GWTF_OK)
+        status = protocol_doubt_create(p);
     if (status == GWTF_OK)
         status = protocol_entry_create(p);
     if (status != GWTF_OK)
@@ -158,6 +160,7 @@ void gwtf_protocol_destroy(gwtf_protocol *p) {
         return;
     gwtf_flow_destroy(p->flow);
     protocol_rest_destroy(p);
+    protocol_doubt_destroy(p);
     protocol_snapshot_destroy(p);
     protocol_iteration_destroy(p);
     protocol_entry_destroy(p);
@@ -318,6 +321,7 @@ static void (*const message_handlers[])(gwtf_protocol *, gwtf_node_id,
     [GWTF_MESSAGE_RECORDED] = protocol_snapshot_message,
     [GWTF_MESSAGE_DOWN] = protocol_view_message,
     [GWTF_MESSAGE_DOWN_KNOWN] = protocol_view_message,
+    [GWTF_MESSAGE_DOUBT] = protocol_doubt_message,
     [GWTF_MESSAGE_FENCED] = protocol_view_message,
     [GWTF_MESSAGE_CLOSE] = handle_close,
     [GWTF_MESSAGE_PROBE] = protocol_links_probe,
@@ -412,10 +416,12 @@ static void handle_sent(gwtf_protocol *p, const struct gwtf_event *event) {
         protocol_aggregation_sent(p, &transfer);
 }
 
-static void peer_down(gwtf_protocol *p, gwtf_node_id peer) {
+static void peer_down(gwtf_protocol *p, gwtf_node_id peer, bool is_silent) {
     uint32_t member = protocol_member_find(p, peer);
     if (p->entry.waits)
         protocol_entry_down(p, peer);
+    else if (is_silent)
+        protocol_doubt_silent(p, peer);
     else if (member != PROTOCOL_NONE)
         protocol_view_down(p, peer, p->members[member].incarnation, true);
 }
@@ -455,7 +461,11 @@ static void dispatch(gwtf_protocol *p, const struct gwtf_event *event) {
         protocol_snapshot_manifest(p, event);
         break;
     case GWTF_EVENT_PEER_DOWN:
-        peer_down(p, event->peer);
+    case GWTF_EVENT_PEER_SILENT:
+        peer_down(p, event->peer, event->kind == GWTF_EVENT_PEER_SILENT);
+        break;
+    case GWTF_EVENT_PEER_HEARD:
+        protocol_doubt_heard(p, event->peer);
         break;
     case GWTF_EVENT_STOP:
         p->stop_wanted = p->stage == 0;
@@ -466,6 +476,9 @@ static void dispatch(gwtf_protocol *p, const struct gwtf_event *event) {
 }
 
 static void advance(gwtf_protocol *p) {
+    protocol_doubt_advance(p);
+    if (p->finished)
+        return;
     if (p->rest.began) {
         protocol_view_advance(p);
         close_advance(p);
@@ -509,7 +522,10 @@ static gwtf_time_us next_deadline(const gwtf_protocol *p) {
     gwtf_time_us membership_us = protocol_membership_deadline(p);
     if (routing_us < entry_us)
         entry_us = routing_us;
-    return membership_us < entry_us ? membership_us : entry_us;
+    if (membership_us < entry_us)
+        entry_us = membership_us;
+    gwtf_time_us doubt_us = protocol_doubt_deadline(p);
+    return doubt_us < entry_us ? doubt_us : entry_us;
 }
 
 gwtf_status gwtf_protocol_step(gwtf_protocol *p, const struct gwtf_event *event,

@@ -198,9 +198,14 @@ enum gwtf_event_kind {
     GWTF_EVENT_WRITTEN,
     /* iteration, status */
     GWTF_EVENT_MANIFEST_WRITTEN,
-    /* peer: dead or cut off, whatever found it. Not for a peer that has left in order, after its
-     * own FINISH: the transport tells the two apart */
+    /* peer: its process has ended, or its connection, whatever found it. Not for a peer that has
+     * left in order, after its own FINISH: the transport tells the two apart */
     GWTF_EVENT_PEER_DOWN,
+    /* peer: nothing was heard of it for long. It may be dead, stand still, or be cut off: the last
+     * node of a stage is then doubted (INCIDENT_DOUBTED), any other is down */
+    GWTF_EVENT_PEER_SILENT,
+    /* peer: it was silent, and is heard again */
+    GWTF_EVENT_PEER_HEARD,
     /* the user wants the run to end after this iteration; relays take no notice, so that it may be
      * given to all nodes */
     GWTF_EVENT_STOP,
@@ -260,6 +265,7 @@ enum gwtf_incident_kind {
     GWTF_INCIDENT_SNAPSHOT,  /* the iteration's snapshot was given up: its writer is lost */
     GWTF_INCIDENT_STAGE,     /* node was the last one of `stage`: the others write their weights,
                               * and all leave; told by one node */
+    GWTF_INCIDENT_DOUBTED, /* nothing is heard of node, the last one of `stage`: others are asked */
     /* node: a member from now on, in `incarnation`. What it sent before is taken no more, and what
      * was to go to it is void: between it and this node a new channel begins, named by `channel`,
      * the same number on both sides. ENTER and WELCOME, and CLOSE to a node that is down, go by the

@@ -289,6 +289,14 @@ struct protocol_rest {
     bool *settled; /* by stage: its file is there, or will not be */
 };
 
+/* The last node of a stage, of which somebody hears nothing: see doubt.c. */
+struct protocol_doubt {
+    gwtf_node_id node; /* GWTF_NODE_NONE: nobody */
+    bool own;          /* this node hears nothing of it, since since_us */
+    gwtf_time_us since_us;
+    uint8_t *sayers; /* bit by member: it says the same */
+};
+
 struct gwtf_protocol {
     /* The run, fixed at create. */
     struct gwtf_protocol_config config;
@@ -414,6 +422,7 @@ struct gwtf_protocol {
     struct gwtf_stage_file snapshot_file;
 
     struct protocol_rest rest;
+    struct protocol_doubt *doubts; /* by stage */
 };
 
 /* view.c: who is lost. */
@@ -430,6 +439,18 @@ bool protocol_is_down(const gwtf_protocol *p, gwtf_node_id node);
 /* Among the nodes of a stage, or of this one. */
 bool protocol_rank_is_down(const gwtf_protocol *p, uint32_t stage, uint32_t rank);
 bool protocol_replica_is_down(const gwtf_protocol *p, uint32_t rank);
+
+/* doubt.c: the last node of a stage, of which nothing is heard. */
+gwtf_status protocol_doubt_create(gwtf_protocol *p);
+void protocol_doubt_destroy(gwtf_protocol *p);
+/* Nothing is heard of NODE: it is down, unless it is the last of its stage. */
+void protocol_doubt_silent(gwtf_protocol *p, gwtf_node_id node);
+void protocol_doubt_heard(gwtf_protocol *p, gwtf_node_id node);
+void protocol_doubt_message(gwtf_protocol *p, gwtf_node_id peer,
+                            const struct gwtf_message *message);
+void protocol_doubt_lost(gwtf_protocol *p, gwtf_node_id node); /* it is down */
+void protocol_doubt_advance(gwtf_protocol *p);
+gwtf_time_us protocol_doubt_deadline(const gwtf_protocol *p);
 
 /* entry.c: nodes that come back. */
 gwtf_status protocol_entry_create(gwtf_protocol *p);

@@ -4,8 +4,9 @@
  * A node that finds a peer to be down tells the recorder, the recorder tells all, and everybody
  * takes it as found by itself: so views converge. Whoever learns of it tells the peer that it is
  * fenced, and takes nothing of it any more: a peer that lives after all ends, and may come back as
- * a new member (entry.c). When the recorder is lost, the next data node is the recorder, and is
- * told all that each node knows.
+ * a new member (entry.c). The last node of a stage is not taken for lost by one alone (doubt.c).
+ * When the recorder is lost, the next data node is the recorder, and is told all that each node
+ * knows.
  *
  * A cut through the middle: on both sides all of the others are down. The larger side goes on; of
  * two equal ones, the one with the recorder. A node ends when so many were lost that they could go
@@ -131,6 +132,7 @@ void protocol_view_down(gwtf_protocol *p, gwtf_node_id node, uint32_t incarnatio
     p->lost_unreported += is_news;
     gwtf_node_id before = p->recorder;
     p->recorder = first_living_data_node(p);
+    protocol_doubt_lost(p, node);
     protocol_incident(p, GWTF_INCIDENT_DOWN, node)->incarnation = member->incarnation;
     protocol_send(p, node, GWTF_MESSAGE_FENCED, GWTF_PHASE_TRAIN, p->iteration);
     if (p->living[member->stage] == 0 && !p->rest.began)

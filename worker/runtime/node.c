@@ -193,6 +193,7 @@ static void forget_peer(struct node *node, gwtf_node_id peer, const char *found_
         return;
     node->lost_us = gwtf_clock_now_us();
     node->lost[peer].is_forgotten = true;
+    node->lost[peer].is_doubted = false;
     node->lost[peer].ended_us = 0;
     gwtf_log(GWTF_LOG_WARNING, "node %u is down (%s)", peer, found_by);
     gwtf_heartbeat_forget(node->heartbeat, peer);
@@ -227,6 +228,13 @@ static void note_incident(struct node *node, const struct gwtf_incident *inciden
     case GWTF_INCIDENT_SNAPSHOT:
         write_event(node, "snapshot", incident->iteration, incident->node,
                     "given up: a stage's file was lost with its node");
+        break;
+    case GWTF_INCIDENT_DOUBTED:
+        node->lost[incident->node].is_doubted = true;
+        snprintf(text, sizeof text, "%s: do the others hear it? It is the last one of stage %u",
+                 node->found_by, incident->stage);
+        gwtf_log(GWTF_LOG_WARNING, "node %u: %s", incident->node, text);
+        write_event(node, "doubted", (uint32_t)node->state.iteration, incident->node, text);
         break;
     case GWTF_INCIDENT_STAGE:
         snprintf(text, sizeof text,
@@ -346,6 +354,31 @@ static void peer_down(struct node *node, gwtf_node_id peer, const char *found_by
     forget_peer(node, peer, found_by);
 }
 
+/* The last node of a stage may be heard again: it is listened to. */
+static void peer_silent(struct node *node, gwtf_node_id peer, gwtf_time_us now_us) {
+    char found_by[64];
+    snprintf(found_by, sizeof found_by, "it is silent for %.1f s",
+             (double)gwtf_heartbeat_limit_us(node->heartbeat, peer) * 1e-6);
+    node->found_by = found_by;
+    struct gwtf_event event = {.kind = GWTF_EVENT_PEER_SILENT, .peer = peer};
+    feed(node, &event);
+    node->found_by = "others say so";
+    if (node->lost[peer].is_doubted)
+        gwtf_heartbeat_watch(node->heartbeat, peer, now_us);
+    else
+        forget_peer(node, peer, found_by);
+}
+
+static void peer_heard(struct node *node, gwtf_node_id peer) {
+    gwtf_heartbeat_heard(node->heartbeat, peer, gwtf_clock_now_us());
+    if (!node->lost[peer].is_doubted)
+        return;
+    node->lost[peer].is_doubted = false;
+    gwtf_log(GWTF_LOG_WARNING, "node %u is heard again", peer);
+    struct gwtf_event event = {.kind = GWTF_EVENT_PEER_HEARD, .peer = peer};
+    feed(node, &event);
+}
+
 /* True when something has happened. */
 static bool handle_arrivals(struct node *node) {
     struct gwtf_arrival arrival;
@@ -365,7 +398,7 @@ static bool handle_arrivals(struct node *node) {
             continue;
         }
         if (arrival.kind != GWTF_ARRIVAL_SENT && !arrival.by_door)
-            gwtf_heartbeat_heard(node->heartbeat, arrival.peer, gwtf_clock_now_us());
+            peer_heard(node, arrival.peer);
         if (arrival.kind == GWTF_ARRIVAL_HEARD) {
             if (arrival.round_trip_us >= 0)
                 gwtf_heartbeat_round_trip(node->heartbeat, arrival.peer, arrival.round_trip_us);
@@ -521,10 +554,7 @@ static void handle_time(struct node *node) {
     remove_strays(node, now_us);
     size_t silent;
     while (!node->finished && gwtf_heartbeat_next_silent(node->heartbeat, now_us, &silent)) {
-        char found_by[64];
-        snprintf(found_by, sizeof found_by, "it is silent for %.1f s",
-                 (double)gwtf_heartbeat_limit_us(node->heartbeat, silent) * 1e-6);
-        peer_down(node, (gwtf_node_id)silent, found_by);
+        peer_silent(node, (gwtf_node_id)silent, now_us);
     }
     if (now_us - node->state_written_us >= STATE_INTERVAL_US)
         write_state(node, now_us);

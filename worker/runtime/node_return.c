@@ -29,6 +29,7 @@ void node_open(struct node *node, const struct gwtf_incident *incident) {
     gwtf_transport_open(node->transport, peer, incident->channel);
     gwtf_heartbeat_watch(node->heartbeat, peer, now_us);
     lost->is_forgotten = false;
+    lost->is_doubted = false;
     /* The process has ended since it asked. */
     if (lost->has_ended)
         lost->ended_us = now_us;

@@ -16,6 +16,7 @@ struct lost_peer {
     bool is_forgotten;     /* by transport and heartbeat, once it has been told */
     gwtf_time_us ended_us; /* its process; 0: not known to have, or told */
     bool has_ended;        /* its process */
+    bool is_doubted;       /* silent, but others may hear it */
 };
 
 struct node {

@@ -40,6 +40,11 @@ static void cut(gwtf_simulation *simulation, const struct simulation_event *even
     }
 }
 
+bool simulation_notices_death(const gwtf_simulation *simulation, uint32_t node) {
+    uint64_t key = simulation_mix(simulation->config.seed, (uint64_t)node << 1 | 1);
+    return simulation->nodes[node].dead && key % 2 == 0;
+}
+
 bool simulation_is_cut(const gwtf_simulation *simulation, uint32_t peer, uint32_t index) {
     return simulation->nodes[peer].apart != simulation->nodes[index].apart;
 }
@@ -74,7 +79,10 @@ static void crash(gwtf_simulation *simulation, const struct simulation_event *ev
 
 static void suspect(gwtf_simulation *simulation, const struct simulation_event *event) {
     uint32_t by = simulation_find(simulation, event->fault.by);
-    struct gwtf_event down = {.kind = GWTF_EVENT_PEER_DOWN, .peer = event->fault.node};
+    struct gwtf_event down = {.kind = event->fault.kind == GWTF_SIMULATION_HEAR
+                                          ? GWTF_EVENT_PEER_HEARD
+                                          : GWTF_EVENT_PEER_SILENT,
+                              .peer = event->fault.node};
     if (by != SIMULATION_NONE && by != event->node && !simulation->nodes[event->node].finished)
         simulation_step(simulation, by, &down, SIMULATION_NONE);
 }
@@ -89,6 +97,7 @@ void simulation_bring_fault(gwtf_simulation *simulation, const struct simulation
         crash(simulation, event);
         break;
     case GWTF_SIMULATION_SUSPECT:
+    case GWTF_SIMULATION_HEAR:
         suspect(simulation, event);
         break;
     case GWTF_SIMULATION_CUT:

@@ -380,7 +380,9 @@ static void bring_peer_down(gwtf_simulation *simulation, const struct simulation
     if (event->fault.kind == GWTF_SIMULATION_CUT &&
         !simulation_is_cut(simulation, event->peer, event->node))
         return; /* both are on the same side by now */
-    struct gwtf_event down = {.kind = GWTF_EVENT_PEER_DOWN,
+    struct gwtf_event down = {.kind = simulation_notices_death(simulation, event->peer)
+                                          ? GWTF_EVENT_PEER_DOWN
+                                          : GWTF_EVENT_PEER_SILENT,
                               .peer = simulation->nodes[event->peer].config.node};
     if (event->life != simulation->nodes[event->node].life ||
         event->channel != simulation_channel(simulation, event->node, event->peer))

@@ -122,7 +122,8 @@ enum gwtf_simulation_fault_kind {
     GWTF_SIMULATION_STOP,    /* the user's wish, given to NODE */
     GWTF_SIMULATION_CRASH,   /* NODE is gone; the others notice after notice_us. What it has sent is
                               * lost from some moment on, another one for each receiver */
-    GWTF_SIMULATION_SUSPECT, /* NODE lives, but BY takes it for gone */
+    GWTF_SIMULATION_SUSPECT, /* NODE lives, but BY hears nothing of it */
+    GWTF_SIMULATION_HEAR,    /* after SUSPECT: BY hears NODE again */
     GWTF_SIMULATION_CUT,     /* nothing passes any more between NODE, with all that were cut off
                               * before it, and the others; each side notices after notice_us */
     GWTF_SIMULATION_RETURN,  /* a new process comes in the place of NODE, if that is gone */

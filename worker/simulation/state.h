@@ -236,6 +236,8 @@ void simulation_bring_fault(gwtf_simulation *simulation, const struct simulation
 void simulation_leave(gwtf_simulation *simulation, uint32_t node, int64_t notice_us,
                       int64_t spread_us);
 /* Nothing passes between the two. */
+/* Others are told that NODE's process has ended; else they hear nothing of it any more. */
+bool simulation_notices_death(const gwtf_simulation *simulation, uint32_t node);
 bool simulation_is_cut(const gwtf_simulation *simulation, uint32_t peer, uint32_t node);
 /* Whether what PEER has sent still reaches NODE. */
 bool simulation_reaches(const gwtf_simulation *simulation, uint32_t peer, uint32_t node);
