@@ -91,6 +91,20 @@ static gwtf_time_us undisturbed_us(uint64_t seed) {
     return now_us;
 }
 
+/* The cluster of SEED, with so many iterations more, and how long it takes undisturbed; RANDOM is
+ * what the kind KIND of schedules draws its faults from. */
+static gwtf_simulation *start(uint64_t seed, uint64_t kind, uint32_t more,
+                              struct gwtf_random *random, gwtf_time_us *duration_us) {
+    draw_cluster(seed);
+    cluster->config.last_iteration += more;
+    cluster->config.stall_us = STALL_US;
+    *duration_us = undisturbed_us(seed);
+    gwtf_random_init(random, gwtf_random_key(seed, kind));
+    gwtf_simulation *simulation = cluster_start(cluster);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    return simulation;
+}
+
 /* Whether another node of VICTIM's stage is left. */
 static bool may_go(const bool *gone, size_t victim) {
     for (size_t i = 0; i < cluster->config.nodes_count; i++)
@@ -246,13 +260,8 @@ bool one_side_goes_on(uint64_t seed, const struct mix *mix) {
     struct gwtf_random random;
     bool apart[CLUSTER_NODES_MAX] = {false};
     (void)mix;
-    draw_cluster(seed);
-    cluster->config.last_iteration += 2;
-    cluster->config.stall_us = STALL_US;
-    gwtf_time_us duration_us = undisturbed_us(seed);
-    gwtf_random_init(&random, gwtf_random_key(seed, 7));
-    gwtf_simulation *simulation = cluster_start(cluster);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    gwtf_time_us duration_us;
+    gwtf_simulation *simulation = start(seed, 7, 2, &random, &duration_us);
     uint32_t share = pick(&random, 1, 3);
     struct gwtf_simulation_fault cut = {
         .kind = GWTF_SIMULATION_CUT,
@@ -278,12 +287,8 @@ bool fences_the_suspected(uint64_t seed, const struct mix *mix) {
     struct gwtf_random random;
     bool gone[CLUSTER_NODES_MAX] = {false};
     (void)mix;
-    draw_cluster(seed);
-    cluster->config.stall_us = STALL_US;
-    gwtf_time_us duration_us = undisturbed_us(seed);
-    gwtf_random_init(&random, gwtf_random_key(seed, 6));
-    gwtf_simulation *simulation = cluster_start(cluster);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    gwtf_time_us duration_us;
+    gwtf_simulation *simulation = start(seed, 6, 0, &random, &duration_us);
     add_suspicions(simulation, &random, gone, duration_us);
     bool good = run_to_end(simulation, gone, seed);
     for (size_t i = 0; i < cluster->config.nodes_count && good; i++) {
@@ -355,12 +360,8 @@ bool breaks_links(uint64_t seed, const struct mix *mix) {
     bool anybody[CLUSTER_NODES_MAX];
     (void)mix;
     memset(anybody, true, sizeof anybody);
-    draw_cluster(seed);
-    cluster->config.stall_us = STALL_US;
-    gwtf_time_us duration_us = undisturbed_us(seed);
-    gwtf_random_init(&random, gwtf_random_key(seed, 10));
-    gwtf_simulation *simulation = cluster_start(cluster);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    gwtf_time_us duration_us;
+    gwtf_simulation *simulation = start(seed, 10, 0, &random, &duration_us);
     /* So few that somebody hears each node: else it is as lost as a dead one. */
     uint32_t links = pick(&random, 0, 3), most = (uint32_t)cluster->config.nodes_count - 2;
     if (links > most)
@@ -442,13 +443,8 @@ bool leaves_a_rest(uint64_t seed, const struct mix *mix) {
     struct gwtf_random random;
     bool gone[CLUSTER_NODES_MAX] = {false};
     (void)mix;
-    draw_cluster(seed);
-    cluster->config.last_iteration += 2;
-    cluster->config.stall_us = STALL_US;
-    gwtf_time_us duration_us = undisturbed_us(seed);
-    gwtf_random_init(&random, gwtf_random_key(seed, 8));
-    gwtf_simulation *simulation = cluster_start(cluster);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    gwtf_time_us duration_us;
+    gwtf_simulation *simulation = start(seed, 8, 2, &random, &duration_us);
     gwtf_time_us lost_us = lose_a_stage(simulation, &random, gone, duration_us);
     bool good = gwtf_simulation_run(simulation, GWTF_TIME_NEVER) == GWTF_OK;
     if (!good)
