@@ -262,6 +262,14 @@ static void who_comes_back_is_asked_what_it_holds(void) {
         1810000000594, &(struct mix){.suspicions = true, .returns = true, .longer = true}));
 }
 
+/* Seed 1830000000212: the recorder was cut off when it had all that the last manifest needs, and so
+ * had the other side. */
+static void both_sides_of_a_cut_may_write_the_last_manifest(void) {
+    schedules_disorderly = true;
+    CU_ASSERT_TRUE(one_side_goes_on(1830000000212, NULL));
+    schedules_disorderly = false;
+}
+
 /* Seed 96: of three data nodes that were lost at once each of the others missed another one last,
  * and waited for all to miss that one, too. */
 static void who_misses_another_one_last_says_so(void) {
@@ -292,6 +300,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(who_validates_begins_the_next_iteration_anew_too),
         GWTF_TEST(who_alone_misses_the_last_node_of_a_stage_leaves_unless_it_hears_it_again),
         GWTF_TEST(who_comes_back_is_asked_what_it_holds),
+        GWTF_TEST(both_sides_of_a_cut_may_write_the_last_manifest),
         GWTF_TEST(who_misses_another_one_last_says_so),
     };
     return gwtf_suite_main(argc, argv, "faults_found", tests, sizeof tests / sizeof tests[0],
