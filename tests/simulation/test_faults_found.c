@@ -275,6 +275,7 @@ static void both_sides_of_a_cut_may_write_the_last_manifest(void) {
 static void who_misses_another_one_last_says_so(void) {
     schedules_disorderly = true;
     CU_ASSERT_TRUE(leaves_a_rest(96, NULL));
+    CU_ASSERT_TRUE(leaves_a_rest(1830000000461, NULL));
     schedules_disorderly = false;
 }
 

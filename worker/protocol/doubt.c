@@ -74,6 +74,10 @@ static bool is_last(const gwtf_protocol *p, const struct protocol_member *member
     return !member->down && p->living[member->stage] == 1;
 }
 
+static bool is_doubted_here(const gwtf_protocol *p, const struct protocol_member *member) {
+    return p->doubts[member->stage].own && p->doubts[member->stage].node == member->node;
+}
+
 void protocol_doubt_silent(gwtf_protocol *p, gwtf_node_id node) {
     uint32_t index = protocol_member_find(p, node);
     if (index == PROTOCOL_NONE || index == p->self)
@@ -108,43 +112,33 @@ void protocol_doubt_message(gwtf_protocol *p, gwtf_node_id peer,
     uint32_t index = protocol_member_find(p, message->body.doubt.node);
     if (index == PROTOCOL_NONE || index == p->self)
         return;
-    if (p->members[index].down && message->body.doubt.doubted == 1) {
-        /* It was not the last one here. */
+    struct protocol_doubt *doubt = &p->doubts[p->members[index].stage];
+    bool is_down = p->members[index].down; /* it was not the last one here */
+    if (message->body.doubt.doubted == 1 && (is_down || is_doubted_here(p, &p->members[index]))) {
         struct gwtf_message *answer =
             protocol_send(p, peer, GWTF_MESSAGE_DOUBT, GWTF_PHASE_TRAIN, p->iteration);
         answer->body.doubt = message->body.doubt;
         answer->body.doubt.doubted = ANSWERED;
-        return;
     }
-    struct protocol_doubt *doubt = &p->doubts[p->members[index].stage];
+    if (is_down)
+        return;
     if (doubt->node != message->body.doubt.node && (doubt->own || !message->body.doubt.doubted))
         return;
     begin(p, doubt, message->body.doubt.node);
     set_says_so(doubt, protocol_member_find(p, peer), message->body.doubt.doubted != 0);
 }
 
-static bool anybody_says_so(const gwtf_protocol *p, const struct protocol_doubt *doubt) {
-    for (size_t i = 0; i < bytes_of(p); i++)
-        if (doubt->sayers[i] != 0)
-            return true;
-    return false;
-}
-
 void protocol_doubt_lost(gwtf_protocol *p, gwtf_node_id node) {
     uint32_t index = protocol_member_find(p, node);
     for (uint32_t stage = 0; stage <= p->config.stages; stage++) {
-        if (p->doubts[stage].node == node) {
-            /* To those it may be the last one. */
-            if (!p->doubts[stage].own && anybody_says_so(p, &p->doubts[stage]))
-                tell(p, node, true);
+        /* Of several that are lost at once another one may be the last to others. */
+        if (stage == p->members[index].stage && p->doubts[stage].node != GWTF_NODE_NONE &&
+            !is_doubted_here(p, &p->members[index]))
+            tell(p, node, true);
+        if (p->doubts[stage].node == node)
             begin(p, &p->doubts[stage], GWTF_NODE_NONE);
-        }
         set_says_so(&p->doubts[stage], index, false);
     }
-}
-
-static bool is_doubted_here(const gwtf_protocol *p, const struct protocol_member *member) {
-    return p->doubts[member->stage].own && p->doubts[member->stage].node == member->node;
 }
 
 /* Of at least one other: who hears nobody knows nothing of the others. */

@@ -208,7 +208,7 @@ struct gwtf_message {
         } down;
         struct {
             gwtf_node_id node;
-            uint32_t doubted; /* 0: it is heard again; 2: in answer to a 1 */
+            uint32_t doubted; /* 0: it is heard again; 2: so, in answer to a 1 */
         } doubt;
         struct {
             uint32_t stage;
