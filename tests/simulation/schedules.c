@@ -339,13 +339,13 @@ static void break_one_way(gwtf_simulation *simulation, struct gwtf_random *rando
         add_notice(simulation, GWTF_SIMULATION_SUSPECT, at_us, node, by);
 }
 
-/* Every stage has a node that has trained to the end, and who has not was fenced. */
+/* Every stage has a node that has trained to the end; who has not was fenced, or heard nobody. */
 static bool has_all_stages(const gwtf_simulation *simulation, uint64_t seed) {
     bool whole[GWTF_STAGES_MAX + 1] = {false};
     for (size_t i = 0; i < cluster->config.nodes_count; i++) {
         gwtf_status ended = GWTF_OK;
         if (!gwtf_simulation_finished(simulation, cluster->nodes[i].node, &ended, NULL) ||
-            (ended != GWTF_OK && ended != GWTF_ERROR_FENCED))
+            (ended != GWTF_OK && ended != GWTF_ERROR_FENCED && ended != GWTF_ERROR_LINK))
             return says(seed, gwtf_status_name(ended), cluster->nodes[i].stage);
         whole[cluster->nodes[i].stage] |= ended == GWTF_OK;
     }
@@ -362,8 +362,8 @@ bool breaks_links(uint64_t seed, const struct mix *mix) {
     memset(anybody, true, sizeof anybody);
     gwtf_time_us duration_us;
     gwtf_simulation *simulation = start(seed, 10, 0, &random, &duration_us);
-    /* So few that somebody hears each node: else it is as lost as a dead one. */
-    uint32_t links = pick(&random, 0, 3), most = (uint32_t)cluster->config.nodes_count - 2;
+    /* So few that more nodes are left than lost: else it is a cut. */
+    uint32_t links = pick(&random, 0, 3), most = (uint32_t)(cluster->config.nodes_count - 1) / 2;
     if (links > most)
         links = most;
     if (links == 0)

@@ -101,6 +101,7 @@ static void forget_attempt(gwtf_protocol *p) {
     p->aggregation = AGGREGATION_TRAINING;
     p->attempt = p->view;
     p->work_issued = false;
+    p->replica[p->rank].complete_iteration = 0; /* the sum is no more */
 }
 
 void protocol_aggregation_begin(gwtf_protocol *p) {

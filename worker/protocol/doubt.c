@@ -74,7 +74,7 @@ static bool is_last(const gwtf_protocol *p, const struct protocol_member *member
     return !member->down && p->living[member->stage] == 1;
 }
 
-static bool is_doubted_here(const gwtf_protocol *p, const struct protocol_member *member) {
+bool protocol_doubt_is_own(const gwtf_protocol *p, const struct protocol_member *member) {
     return p->doubts[member->stage].own && p->doubts[member->stage].node == member->node;
 }
 
@@ -93,6 +93,10 @@ void protocol_doubt_silent(gwtf_protocol *p, gwtf_node_id node) {
         return;
     doubt->own = true;
     doubt->since_us = p->now_us;
+    if (protocol_view_is_cut_off(p)) {
+        protocol_finish(p, GWTF_ERROR_LINK, node);
+        return;
+    }
     protocol_incident(p, GWTF_INCIDENT_DOUBTED, node)->stage = member->stage;
     tell(p, node, true);
 }
@@ -114,7 +118,8 @@ void protocol_doubt_message(gwtf_protocol *p, gwtf_node_id peer,
         return;
     struct protocol_doubt *doubt = &p->doubts[p->members[index].stage];
     bool is_down = p->members[index].down; /* it was not the last one here */
-    if (message->body.doubt.doubted == 1 && (is_down || is_doubted_here(p, &p->members[index]))) {
+    if (message->body.doubt.doubted == 1 &&
+        (is_down || protocol_doubt_is_own(p, &p->members[index]))) {
         struct gwtf_message *answer =
             protocol_send(p, peer, GWTF_MESSAGE_DOUBT, GWTF_PHASE_TRAIN, p->iteration);
         answer->body.doubt = message->body.doubt;
@@ -133,7 +138,7 @@ void protocol_doubt_lost(gwtf_protocol *p, gwtf_node_id node) {
     for (uint32_t stage = 0; stage <= p->config.stages; stage++) {
         /* Of several that are lost at once another one may be the last to others. */
         if (stage == p->members[index].stage && p->doubts[stage].node != GWTF_NODE_NONE &&
-            !is_doubted_here(p, &p->members[index]))
+            !protocol_doubt_is_own(p, &p->members[index]))
             tell(p, node, true);
         if (p->doubts[stage].node == node)
             begin(p, &p->doubts[stage], GWTF_NODE_NONE);
@@ -145,7 +150,7 @@ void protocol_doubt_lost(gwtf_protocol *p, gwtf_node_id node) {
 static bool all_say_so(const gwtf_protocol *p, const struct protocol_doubt *doubt) {
     bool any = false;
     for (uint32_t i = 0; i < p->config.members_count; i++) {
-        if (i == p->self || p->members[i].down || is_doubted_here(p, &p->members[i]))
+        if (i == p->self || p->members[i].down || protocol_doubt_is_own(p, &p->members[i]))
             continue;
         if (!says_so(doubt, i))
             return false;

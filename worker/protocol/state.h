@@ -440,6 +440,9 @@ bool protocol_is_down(const gwtf_protocol *p, gwtf_node_id node);
 bool protocol_rank_is_down(const gwtf_protocol *p, uint32_t stage, uint32_t rank);
 bool protocol_replica_is_down(const gwtf_protocol *p, uint32_t rank);
 
+/* This node is on the side of a cut that must end. */
+bool protocol_view_is_cut_off(const gwtf_protocol *p);
+
 /* doubt.c: the last node of a stage, of which nothing is heard. */
 gwtf_status protocol_doubt_create(gwtf_protocol *p);
 void protocol_doubt_destroy(gwtf_protocol *p);
@@ -450,6 +453,7 @@ void protocol_doubt_message(gwtf_protocol *p, gwtf_node_id peer,
                             const struct gwtf_message *message);
 void protocol_doubt_lost(gwtf_protocol *p, gwtf_node_id node); /* it is down */
 void protocol_doubt_advance(gwtf_protocol *p);
+bool protocol_doubt_is_own(const gwtf_protocol *p, const struct protocol_member *member);
 gwtf_time_us protocol_doubt_deadline(const gwtf_protocol *p);
 
 /* entry.c: nodes that come back. */

@@ -69,26 +69,28 @@ static gwtf_node_id first_living_data_node(const gwtf_protocol *p) {
     return first ? first->node : GWTF_NODE_NONE;
 }
 
-/* The nodes lost since the last step, or not confirmed at it, could go on without this one, and
- * have the better right to. */
-static bool is_cut_off(const gwtf_protocol *p) {
-    uint32_t lost = 0, stages = 0;
+/* The nodes lost since the last step, or not confirmed at it, and those that this one hears nothing
+ * of, could go on without it, and have the better right to. */
+bool protocol_view_is_cut_off(const gwtf_protocol *p) {
+    uint32_t lost = 0, stages = 0, living = p->living_count;
     bool covered[GWTF_STAGES_MAX + 1] = {false};
     const struct protocol_member *recorder = NULL;
     for (uint32_t i = 0; i < p->config.members_count; i++) {
         const struct protocol_member *member = &p->members[i];
+        bool is_doubted = !member->down && protocol_doubt_is_own(p, member);
         bool was_there = !member->down || member->down_since_commit;
         if (was_there && member->stage == 0 && (!recorder || is_before(member, recorder)))
             recorder = member;
-        if (!member->down || !member->down_since_commit)
+        if (!is_doubted && (!member->down || !member->down_since_commit))
             continue;
+        living -= is_doubted;
         lost++;
         stages += !covered[member->stage];
         covered[member->stage] = true;
     }
-    if (stages <= p->config.stages || lost < p->living_count)
+    if (stages <= p->config.stages || lost < living)
         return false;
-    return lost > p->living_count || (recorder && recorder->down);
+    return lost > living || (recorder && (recorder->down || protocol_doubt_is_own(p, recorder)));
 }
 
 void protocol_view_tell_recorder(gwtf_protocol *p) {
@@ -137,7 +139,7 @@ void protocol_view_down(gwtf_protocol *p, gwtf_node_id node, uint32_t incarnatio
     protocol_send(p, node, GWTF_MESSAGE_FENCED, GWTF_PHASE_TRAIN, p->iteration);
     if (p->living[member->stage] == 0 && !p->rest.began)
         protocol_rest_begin(p, node);
-    if (!p->rest.began && is_cut_off(p)) {
+    if (!p->rest.began && protocol_view_is_cut_off(p)) {
         protocol_finish(p, GWTF_ERROR_LINK, node);
         return;
     }
