@@ -262,6 +262,14 @@ static void who_comes_back_is_asked_what_it_holds(void) {
         1810000000594, &(struct mix){.suspicions = true, .returns = true, .longer = true}));
 }
 
+/* Seed 1860001000196: stage 5 needed a gradient again, for which stages 6 and 7, which had their
+ * sums, asked stage 8, and that had forgotten it. */
+static void what_two_stages_on_is_forgotten_is_irreparable(void) {
+    schedules_disorderly = true;
+    CU_ASSERT_TRUE(survives(1860001000196, &little_memory));
+    schedules_disorderly = false;
+}
+
 /* Seed 1840001000417: two of three replicas had given up a sum, as a fourth did not have it; when
  * that one was lost, they said that they had had it, and the third stepped with it alone. */
 static void who_has_given_up_a_sum_does_not_say_that_it_has_it(void) {
@@ -309,6 +317,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(who_validates_begins_the_next_iteration_anew_too),
         GWTF_TEST(who_alone_misses_the_last_node_of_a_stage_leaves_unless_it_hears_it_again),
         GWTF_TEST(who_comes_back_is_asked_what_it_holds),
+        GWTF_TEST(what_two_stages_on_is_forgotten_is_irreparable),
         GWTF_TEST(who_has_given_up_a_sum_does_not_say_that_it_has_it),
         GWTF_TEST(both_sides_of_a_cut_may_write_the_last_manifest),
         GWTF_TEST(who_misses_another_one_last_says_so),

@@ -386,13 +386,26 @@ void protocol_repair_irreparable(gwtf_protocol *p, uint32_t stage) {
     }
 }
 
-/* This stage has its sum, but cannot make again what the next one had from a lost node of it. */
+/* Something is done again here for the stage before alone. */
+static bool has_shadow(const gwtf_protocol *p) {
+    for (uint32_t i = 0; i < p->config.capacity; i++)
+        if (p->slots[i].state != SLOT_FREE && p->slots[i].shadow)
+            return true;
+    return false;
+}
+
+/* This stage has its sum, but cannot make again what the next one had from a lost node of it, or
+ * get again what the one before needs. */
 static void pass_on_irreparable(gwtf_protocol *p, struct protocol_round *round) {
-    if (!round->irreparable || round->irreparable_passed || p->stage == p->config.stages ||
-        !protocol_is_output_wanted(p))
+    bool next = p->stage < p->config.stages && protocol_is_output_wanted(p);
+    bool previous = p->stage > 0 && has_shadow(p);
+    if (!round->irreparable || round->irreparable_passed || (!next && !previous))
         return;
     round->irreparable_passed = true;
-    protocol_repair_irreparable(p, p->stage + 1);
+    if (next)
+        protocol_repair_irreparable(p, p->stage + 1);
+    if (previous)
+        protocol_repair_irreparable(p, p->stage - 1);
 }
 
 /* A replica that has not got the sum together says so, and never says COMPLETE in this generation:
