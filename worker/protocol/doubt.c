@@ -102,13 +102,11 @@ void protocol_doubt_silent(gwtf_protocol *p, gwtf_node_id node) {
 }
 
 void protocol_doubt_heard(gwtf_protocol *p, gwtf_node_id node) {
-    for (uint32_t stage = 0; stage <= p->config.stages; stage++) {
-        struct protocol_doubt *doubt = &p->doubts[stage];
-        if (doubt->node != node || !doubt->own)
-            continue;
-        doubt->own = false;
-        tell(p, node, false);
-    }
+    uint32_t index = protocol_member_find(p, node);
+    if (index == PROTOCOL_NONE || !protocol_doubt_is_own(p, &p->members[index]))
+        return;
+    p->doubts[p->members[index].stage].own = false;
+    tell(p, node, false);
 }
 
 void protocol_doubt_message(gwtf_protocol *p, gwtf_node_id peer,
@@ -135,15 +133,15 @@ void protocol_doubt_message(gwtf_protocol *p, gwtf_node_id peer,
 
 void protocol_doubt_lost(gwtf_protocol *p, gwtf_node_id node) {
     uint32_t index = protocol_member_find(p, node);
-    for (uint32_t stage = 0; stage <= p->config.stages; stage++) {
-        /* Of several that are lost at once another one may be the last to others. */
-        if (stage == p->members[index].stage && p->doubts[stage].node != GWTF_NODE_NONE &&
-            !protocol_doubt_is_own(p, &p->members[index]))
-            tell(p, node, true);
-        if (p->doubts[stage].node == node)
-            begin(p, &p->doubts[stage], GWTF_NODE_NONE);
+    const struct protocol_member *member = &p->members[index];
+    struct protocol_doubt *doubt = &p->doubts[member->stage];
+    /* Of several that are lost at once another one may be the last to others. */
+    if (doubt->node != GWTF_NODE_NONE && !protocol_doubt_is_own(p, member))
+        tell(p, node, true);
+    if (doubt->node == node)
+        begin(p, doubt, GWTF_NODE_NONE);
+    for (uint32_t stage = 0; stage <= p->config.stages; stage++)
         set_says_so(&p->doubts[stage], index, false);
-    }
 }
 
 /* Of at least one other: who hears nobody knows nothing of the others. */

@@ -91,6 +91,14 @@ static bool concerns(const gwtf_network *network, const struct gwtf_config_link_
             is_at(network, a, fault->peer, fault->peer_region));
 }
 
+static bool is_drawn(const struct fault *fault, gwtf_node_id a, gwtf_node_id b) {
+    for (uint32_t i = 0; i < fault->drawn_count; i++)
+        if ((fault->drawn[i][0] == a && fault->drawn[i][1] == b) ||
+            (fault->drawn[i][0] == b && fault->drawn[i][1] == a))
+            return true;
+    return false;
+}
+
 /* All nodes draw the same links. */
 static void draw(const gwtf_network *network, struct fault *fault, uint64_t place) {
     uint64_t key = gwtf_random_key(gwtf_random_key(fault->config->seed, place), fault->number);
@@ -101,11 +109,7 @@ static void draw(const gwtf_network *network, struct fault *fault, uint64_t plac
          tries++) {
         gwtf_node_id a = (gwtf_node_id)gwtf_random_below(&random, network->nodes_count);
         gwtf_node_id b = (gwtf_node_id)gwtf_random_below(&random, network->nodes_count);
-        bool is_new = a != b && concerns(network, fault->config, a, b);
-        for (uint32_t i = 0; i < fault->drawn_count; i++)
-            is_new = is_new && !(fault->drawn[i][0] == a && fault->drawn[i][1] == b) &&
-                     !(fault->drawn[i][0] == b && fault->drawn[i][1] == a);
-        if (!is_new)
+        if (a == b || !concerns(network, fault->config, a, b) || is_drawn(fault, a, b))
             continue;
         fault->drawn[fault->drawn_count][0] = a;
         fault->drawn[fault->drawn_count++][1] = b;
@@ -114,11 +118,8 @@ static void draw(const gwtf_network *network, struct fault *fault, uint64_t plac
 
 static bool concerns_now(const gwtf_network *network, const struct fault *fault, gwtf_node_id a,
                          gwtf_node_id b) {
-    bool is_drawn = fault->config->draw == 0 && concerns(network, fault->config, a, b);
-    for (uint32_t i = 0; i < fault->drawn_count; i++)
-        is_drawn = is_drawn || (fault->drawn[i][0] == a && fault->drawn[i][1] == b) ||
-                   (fault->drawn[i][0] == b && fault->drawn[i][1] == a);
-    return fault->active && is_drawn;
+    return fault->active && (fault->config->draw == 0 ? concerns(network, fault->config, a, b)
+                                                      : is_drawn(fault, a, b));
 }
 
 /* Factors of faults that overlap multiply. */
