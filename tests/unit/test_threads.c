@@ -3,6 +3,8 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 #define ITEMS 20000
 
@@ -112,6 +114,33 @@ static void a_bell_that_rang_before_the_wait_is_heard(void) {
     gwtf_bell_destroy(bell);
 }
 
+static void what_comes_into_a_set_of_descriptors_ends_listening(void) {
+    gwtf_bell *bell = NULL;
+    CU_ASSERT_EQUAL_FATAL(gwtf_bell_create(&bell), GWTF_OK);
+    CU_ASSERT_FALSE(gwtf_bell_find_sets(bell));
+    int set = epoll_create1(EPOLL_CLOEXEC), ends[2];
+    CU_ASSERT_EQUAL_FATAL(pipe(ends), 0);
+    struct epoll_event readable = {.events = EPOLLIN};
+    CU_ASSERT_EQUAL_FATAL(epoll_ctl(set, EPOLL_CTL_ADD, ends[0], &readable), 0);
+    CU_ASSERT_TRUE(gwtf_bell_find_sets(bell));
+
+    CU_ASSERT_EQUAL(gwtf_bell_listen(bell, 1000), GWTF_WAKE_TIME);
+    CU_ASSERT_EQUAL_FATAL(write(ends[1], "x", 1), 1);
+    CU_ASSERT_EQUAL(gwtf_bell_listen(bell, 60000000), GWTF_WAKE_SOCKET);
+    CU_ASSERT_EQUAL(gwtf_bell_listen(bell, 60000000), GWTF_WAKE_SOCKET);
+    CU_ASSERT_FALSE(gwtf_bell_wait(bell, 1000));
+    gwtf_bell_ring(bell);
+    CU_ASSERT_EQUAL(gwtf_bell_listen(bell, 60000000), GWTF_WAKE_RUNG);
+
+    close(set);
+    CU_ASSERT_EQUAL(gwtf_bell_listen(bell, 1000), GWTF_WAKE_TIME);
+    gwtf_bell_ring(bell);
+    CU_ASSERT_EQUAL(gwtf_bell_listen(bell, 60000000), GWTF_WAKE_RUNG);
+    close(ends[0]);
+    close(ends[1]);
+    gwtf_bell_destroy(bell);
+}
+
 static void a_push_rings_the_queues_bell(void) {
     gwtf_bell *bell = NULL;
     gwtf_queue *queue = NULL;
@@ -130,6 +159,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(one_pusher_and_one_popper_keep_the_order),
         GWTF_TEST(a_full_queue_refuses_and_an_empty_one_gives_nothing),
         GWTF_TEST(a_bell_that_rang_before_the_wait_is_heard),
+        GWTF_TEST(what_comes_into_a_set_of_descriptors_ends_listening),
         GWTF_TEST(a_push_rings_the_queues_bell),
     };
     return gwtf_suite_main(argc, argv, "threads", tests, sizeof tests / sizeof tests[0], NULL,

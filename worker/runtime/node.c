@@ -14,11 +14,13 @@
 #include <unistd.h>
 
 /* How long the thread that owns MPI sleeps when nothing happens: from the first to the last,
- * doubling. A bell wakes it for results of its own threads; messages are seen at the next look. */
+ * doubling. A bell wakes it for results of its own threads and for what comes in; where that does
+ * not tell of MPI's sockets, messages are seen at the next look. */
 #define SLEEP_MIN_US 20
 #define SLEEP_MAX_US 1000
+#define SLEEP_MAX_HEARING_US 5000
 
-/* The loop turns at least every SLEEP_MAX_US, unless the system or MPI holds it. */
+/* The loop turns at least every SLEEP_MAX_HEARING_US, unless the system or MPI holds it. */
 #define STOOD_STILL_US 2000000
 /* Messages that a turn of the loop takes before it looks at work, files and the clock again. */
 #define ARRIVALS_A_TURN 64
@@ -576,8 +578,19 @@ static int64_t sleep_us(const struct node *node, int64_t wish_us) {
     return wish_us;
 }
 
+static int64_t twice(int64_t wait_us, int64_t most_us) {
+    return wait_us < most_us / 2 ? wait_us * 2 : most_us;
+}
+
+/*
+ * What wakes the thread may be of no use to it: a part of a message, or a socket that MPI leaves
+ * alone. It does not listen for a while then, and for twice as long each time until something
+ * comes of it, so that it can neither spin nor sleep through a message in parts.
+ */
 static void drive(struct node *node) {
-    int64_t wait_us = SLEEP_MIN_US;
+    int64_t longest_us = gwtf_bell_find_sets(node->bell) ? SLEEP_MAX_HEARING_US : SLEEP_MAX_US;
+    int64_t wait_us = SLEEP_MIN_US, deaf_us = SLEEP_MIN_US;
+    bool deaf = false;
     while (!node->finished) {
         bool any = handle_arrivals(node);
         any = handle_compute(node) || any;
@@ -586,12 +599,17 @@ static void drive(struct node *node) {
             handle_time(node);
         if (any) {
             wait_us = SLEEP_MIN_US;
-            continue;
+            deaf_us = SLEEP_MIN_US;
+            deaf = false;
+        } else if (deaf) {
+            gwtf_bell_wait(node->bell, sleep_us(node, deaf_us));
+            deaf_us = twice(deaf_us, SLEEP_MAX_US);
+            deaf = false;
+        } else {
+            enum gwtf_wake wake = gwtf_bell_listen(node->bell, sleep_us(node, wait_us));
+            deaf = wake == GWTF_WAKE_SOCKET;
+            wait_us = wake == GWTF_WAKE_TIME ? twice(wait_us, longest_us) : SLEEP_MIN_US;
         }
-        if (gwtf_bell_wait(node->bell, sleep_us(node, wait_us)))
-            wait_us = SLEEP_MIN_US;
-        else if (wait_us < SLEEP_MAX_US)
-            wait_us *= 2;
     }
 }
 

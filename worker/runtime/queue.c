@@ -5,13 +5,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-struct gwtf_bell {
-    pthread_mutex_t lock;
-    pthread_cond_t rung_changed;
-    bool rung;
-};
 
 struct gwtf_queue {
     pthread_mutex_t lock;
@@ -25,52 +18,6 @@ struct gwtf_queue {
     bool closed;
     unsigned char *items;
 };
-
-gwtf_status gwtf_bell_create(gwtf_bell **bell) {
-    struct gwtf_bell *made = calloc(1, sizeof *made);
-    if (made == NULL)
-        return GWTF_ERROR_MEMORY;
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_mutex_init(&made->lock, NULL);
-    pthread_cond_init(&made->rung_changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    *bell = made;
-    return GWTF_OK;
-}
-
-void gwtf_bell_destroy(gwtf_bell *bell) {
-    if (bell == NULL)
-        return;
-    pthread_cond_destroy(&bell->rung_changed);
-    pthread_mutex_destroy(&bell->lock);
-    free(bell);
-}
-
-void gwtf_bell_ring(gwtf_bell *bell) {
-    pthread_mutex_lock(&bell->lock);
-    bell->rung = true;
-    pthread_cond_signal(&bell->rung_changed);
-    pthread_mutex_unlock(&bell->lock);
-}
-
-bool gwtf_bell_wait(gwtf_bell *bell, int64_t timeout_us) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    int64_t nanoseconds = until.tv_nsec + timeout_us % 1000000 * 1000;
-    until.tv_sec += (time_t)(timeout_us / 1000000 + nanoseconds / 1000000000);
-    until.tv_nsec = (long)(nanoseconds % 1000000000);
-
-    pthread_mutex_lock(&bell->lock);
-    int timed_out = 0;
-    while (!bell->rung && timed_out == 0)
-        timed_out = pthread_cond_timedwait(&bell->rung_changed, &bell->lock, &until);
-    bool rung = bell->rung;
-    bell->rung = false;
-    pthread_mutex_unlock(&bell->lock);
-    return rung;
-}
 
 gwtf_status gwtf_queue_create(size_t item_bytes, size_t capacity, gwtf_bell *bell,
                               gwtf_queue **queue) {

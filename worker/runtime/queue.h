@@ -1,5 +1,5 @@
 /*
- * Bounded queues between the threads of a worker, and the bell that wakes the thread that owns MPI.
+ * Bounded queues between the threads of a worker.
  *
  * Items are copied in and out. Any number of threads may push and pop.
  */
@@ -7,19 +7,11 @@
 #define GWTF_WORKER_RUNTIME_QUEUE_H
 
 #include "share/base/status.h"
+#include "worker/runtime/bell.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* A bell: rung by any thread, waited for by one. A ring that comes before the wait ends the wait at
- * once. */
-typedef struct gwtf_bell gwtf_bell;
-gwtf_status gwtf_bell_create(gwtf_bell **bell);
-void gwtf_bell_destroy(gwtf_bell *bell); /* NULL is allowed */
-void gwtf_bell_ring(gwtf_bell *bell);
-/* Waits for a ring, at most TIMEOUT_US microseconds. True when it rang. */
-bool gwtf_bell_wait(gwtf_bell *bell, int64_t timeout_us);
 
 typedef struct gwtf_queue gwtf_queue;
 
