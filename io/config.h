@@ -40,6 +40,7 @@ enum gwtf_config_decay {
     GWTF_CONFIG_DECAY_COSINE
 };
 enum gwtf_config_device { GWTF_CONFIG_DEVICE_AUTO, GWTF_CONFIG_DEVICE_CPU };
+enum gwtf_config_precision { GWTF_CONFIG_PRECISION_FLOAT32, GWTF_CONFIG_PRECISION_BFLOAT16 };
 enum gwtf_config_kernels { GWTF_CONFIG_KERNELS_ONEDNN, GWTF_CONFIG_KERNELS_REFERENCE };
 enum gwtf_config_detector {
     GWTF_CONFIG_DETECTOR_AUTO,
@@ -181,10 +182,11 @@ struct gwtf_config {
         uint32_t keep;  /* newest ones; 0: all. Default 3 */
     } snapshot;
     struct {
-        enum gwtf_config_device device;   /* default "auto" */
-        enum gwtf_config_kernels kernels; /* "onednn" (default) or "reference" */
+        enum gwtf_config_device device;       /* default "auto" */
+        enum gwtf_config_kernels kernels;     /* "onednn" (default) or "reference" */
+        enum gwtf_config_precision precision; /* "float32" (default) or "bfloat16" */
         uint32_t threads; /* per worker; 0: cores of the host / its workers. Default 0 */
-    } backend;            /* precision "float32", the only one */
+    } backend;
     struct {
         char emulate[GWTF_CONFIG_PATH_MAX]; /* a topology file; "": the network as it is */
     } network;

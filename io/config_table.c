@@ -18,7 +18,7 @@ static const char *const link_fault_words[] = {"slow", "cut", "lossy", NULL};
 static const char *const crash_words[] = {"kill", "stop", NULL};
 static const char *const phase_words[] = {"any",      "forward", "backward", "aggregation",
                                           "snapshot", "repair",  NULL};
-static const char *const precision_words[] = {"float32", NULL};
+static const char *const precision_words[] = {"float32", "bfloat16", NULL};
 
 const char *const gwtf_config_sections[] = {
     "run",       "model",    "data",    "batch",   "pipeline",    "nodes",   "flow", "faults",
@@ -141,8 +141,8 @@ const struct gwtf_config_key gwtf_config_keys[] = {
      .fallback = "auto", .help = "what computes"},
     {"backend", "kernels", GWTF_CONFIG_WORD, IN(backend.kernels), .words = kernels_words,
      .fallback = "onednn", .help = "the fast ones, or the readable ones"},
-    {"backend", "precision", GWTF_CONFIG_WORD, GWTF_CONFIG_NOT_KEPT, .words = precision_words,
-     .fallback = "float32", .help = "of weights and activations"},
+    {"backend", "precision", GWTF_CONFIG_WORD, IN(backend.precision), .words = precision_words,
+     .fallback = "float32", .help = "of the operands of matrix products"},
     {"backend", "threads", GWTF_CONFIG_COUNT, IN(backend.threads), .least = 0, .most = 4096,
      .fallback = "0", .help = "per worker; 0: cores of the host / its workers"},
 

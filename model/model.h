@@ -109,9 +109,13 @@ const struct gwtf_tensor *gwtf_stage_plan_find(const struct gwtf_stage_plan *pla
 
 enum gwtf_backend_kind { GWTF_BACKEND_REFERENCE, GWTF_BACKEND_ONEDNN };
 
+/* Of the operands of matrix products. Their sums, and all else, are float32. */
+enum gwtf_precision { GWTF_PRECISION_FLOAT32, GWTF_PRECISION_BFLOAT16 };
+
 struct gwtf_stage_options {
     struct gwtf_stage_shape shape;
     enum gwtf_backend_kind backend;
+    enum gwtf_precision precision;
     uint32_t microbatch; /* B: sequences of one microbatch */
     uint32_t slots;      /* microbatches whose activations are kept at one time, at least 1 */
     uint32_t threads;    /* for the backend's library, at least 1 */
@@ -122,8 +126,8 @@ typedef struct gwtf_stage gwtf_stage;
 /*
  * Allocates everything that the stage will ever need; weights, gradients and moments are zero.
  * Nothing is allocated later. Errors: GWTF_ERROR_USAGE (shape), GWTF_ERROR_MEMORY,
- * GWTF_ERROR_UNSUPPORTED (backend not in this build, or its library fails); STAGE is untouched
- * then.
+ * GWTF_ERROR_UNSUPPORTED (backend not in this build, its library fails, or it has no such precision
+ * on this processor); STAGE is untouched then.
  */
 gwtf_status gwtf_stage_create(const struct gwtf_stage_options *options, gwtf_stage **stage,
                               struct gwtf_error *error);

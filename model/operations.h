@@ -8,6 +8,7 @@
 #ifndef GWTF_MODEL_OPERATIONS_H
 #define GWTF_MODEL_OPERATIONS_H
 
+#include "model/model.h"
 #include "share/base/status.h"
 
 #include <stdbool.h>
@@ -16,11 +17,14 @@
 
 struct gwtf_operations;
 struct gwtf_kernels;
+struct gwtf_tiling;
 
 /* Where operations run. Owned by the stage. */
 struct gwtf_compute {
     const struct gwtf_operations *operations;
     const struct gwtf_kernels *kernels; /* the fast backend's loops for this processor, or NULL */
+    const struct gwtf_tiling *tiling;   /* of its own matrix products; NULL: the library's */
+    enum gwtf_precision precision;
     int threads;
     float *scratch; /* operations->scratch_floats(...) floats, free between operations */
 };
@@ -70,8 +74,9 @@ struct gwtf_compute_limits {
 };
 
 struct gwtf_operations {
-    /* Fills what the backend keeps in COMPUTE, whose threads are set. Errors:
-     * GWTF_ERROR_UNSUPPORTED when the backend's library does not work here. */
+    /* Fills what the backend keeps in COMPUTE, whose threads and precision are set. Errors:
+     * GWTF_ERROR_UNSUPPORTED when the backend's library does not work here, or the precision is
+     * not to be had. */
     gwtf_status (*prepare)(struct gwtf_compute *compute, struct gwtf_error *error);
 
     /* Floats that every operation within LIMITS can do with. */

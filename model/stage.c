@@ -266,6 +266,7 @@ gwtf_status gwtf_stage_create(const struct gwtf_stage_options *options, gwtf_sta
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "no memory for a stage: free some");
     made->options = *options;
     made->compute.threads = (int)options->threads;
+    made->compute.precision = options->precision;
     made->compute.operations = operations_of(options->backend);
     status = gwtf_stage_plan_init(&made->plan, &options->shape, error);
     if (status == GWTF_OK && made->compute.operations == NULL)

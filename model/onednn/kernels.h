@@ -56,31 +56,7 @@ struct gwtf_kernels {
      */
     void (*softmax_backward)(float *dp, const float *p, const float *dy, const float *y,
                              size_t size, size_t stride, float scale, size_t rows, size_t keys);
-
-    /*
-     * A matrix product's inner part; NULL where oneDNN's products are to be used.
-     * C (tile_rows, tile_columns; row stride STRIDE) = A B + AROUND (same stride) + BIAS; the last
-     * two may be NULL. A and B are panels: for each of DEPTH steps tile_rows and tile_columns
-     * floats; B is aligned to 64 bytes.
-     */
-    void (*tile)(float *c, size_t stride, const float *a, const float *b, size_t depth,
-                 const float *around, const float *bias);
-    size_t tile_rows, tile_columns;
-
-    /*
-     * COLUMNS lanes of DEPTH floats each become panels of LANES (tile_rows or tile_columns) lanes:
-     * LANES floats for each of DEPTH steps, zero past the last lane. Up to 64 floats after the last
-     * panel are overwritten. Along: the floats of step p lie side by side from VALUES + p * STRIDE.
-     * Across: those of lane i lie side by side from VALUES + i * STRIDE.
-     */
-    void (*pack_along)(float *packed, const float *values, size_t stride, size_t columns,
-                       size_t lanes, size_t depth);
-    void (*pack_across)(float *packed, const float *values, size_t stride, size_t columns,
-                        size_t lanes, size_t depth);
 };
-
-/* No tile is higher or wider. */
-#define GWTF_TILE_SIDE_MAX 32u
 
 extern const struct gwtf_kernels gwtf_kernels_plain;
 #ifdef __x86_64__

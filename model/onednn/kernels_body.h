@@ -309,11 +309,4 @@ const struct gwtf_kernels KERNELS = {
     .softmax = softmax,
     .softmax_again = softmax_again,
     .softmax_backward = softmax_backward,
-#ifdef TILE_ROWS
-    .tile = tile,
-    .tile_rows = TILE_ROWS,
-    .tile_columns = TILE_COLUMNS,
-    .pack_along = pack_along,
-    .pack_across = pack_across,
-#endif
 };

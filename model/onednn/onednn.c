@@ -5,6 +5,7 @@
 #include "model/onednn/kernels.h"
 #include "model/onednn/product.h"
 #include "model/onednn/share.h"
+#include "model/onednn/tiling.h"
 
 #include <omp.h>
 #include <string.h>
@@ -18,6 +19,11 @@ static gwtf_status prepare(struct gwtf_compute *compute, struct gwtf_error *erro
                               "oneDNN computes no matrix products here: reinstall it, or use the "
                               "reference backend");
     compute->kernels = gwtf_kernels_best();
+    compute->tiling = gwtf_tiling_at(compute->precision, 0);
+    if (compute->tiling == NULL && compute->precision != GWTF_PRECISION_FLOAT32)
+        return gwtf_error_set(error, GWTF_ERROR_UNSUPPORTED,
+                              "this processor has neither AVX2 nor better, which bfloat16 needs "
+                              "here: make backend.precision \"float32\"");
     return GWTF_OK;
 }
 

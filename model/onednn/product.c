@@ -9,99 +9,96 @@
 
 #include "model/onednn/kernels.h"
 #include "model/onednn/share.h"
+#include "model/onednn/tiling.h"
 #include "share/base/assert.h"
 
 #include <dnnl.h>
 #include <omp.h>
 #include <string.h>
 
-/* Rows of B that are packed at a time, columns of B when all threads share them and when one thread
- * is alone, and rows of A. Multiples of every tile's sizes where they are bounds of a buffer. */
-#define DEPTH 256u
+/* Columns of B that are packed at a time, when all threads share them and when one thread is alone,
+ * and rows of A. Multiples of every tile's sizes where they are bounds of a buffer. */
 #define COLUMNS_SHARED 1024u
 #define COLUMNS_ALONE 256u
-#define ROWS 56u
-/* Packing A writes up to a vector past a panel's end. */
-#define SLACK 64u
+#define ROWS 64u
+/* The most that any tiling has of a lane at a time: 256 steps of 6 bytes. */
+#define LANE_BYTES_MAX ((size_t)1536)
+/* Packing writes up to so much past a panel's end. */
+#define SLACK_BYTES ((size_t)256)
 
 static size_t smaller(size_t a, size_t b) {
     return a < b ? a : b;
 }
 
-static size_t shared_floats(void) {
-    return DEPTH * COLUMNS_SHARED + SLACK;
-}
-
-static size_t alone_floats(void) {
-    return DEPTH * (COLUMNS_ALONE + ROWS + GWTF_TILE_SIDE_MAX) + 2 * SLACK;
-}
+#define B_BYTES(columns) (LANE_BYTES_MAX * ((columns) + GWTF_TILE_SIDE_MAX) + SLACK_BYTES)
+#define A_BYTES (LANE_BYTES_MAX * (ROWS + GWTF_TILE_SIDE_MAX) + SLACK_BYTES)
+#define SHARED_BYTES B_BYTES(COLUMNS_SHARED)
+#define ALONE_BYTES (B_BYTES(COLUMNS_ALONE) + A_BYTES)
 
 uint64_t gwtf_product_scratch_floats(const struct gwtf_compute_limits *limits) {
-    return shared_floats() + (uint64_t)limits->threads * alone_floats();
+    return (SHARED_BYTES + (uint64_t)limits->threads * ALONE_BYTES) / sizeof(float);
 }
 
 /* Where one thread packs. */
 struct packing {
-    float *b; /* its own, for products that it runs alone */
-    float *a;
+    char *b; /* its own, for products that it runs alone */
+    char *a;
 };
 
 static struct packing packing_of(const struct gwtf_compute *compute, size_t thread) {
-    float *start = compute->scratch + shared_floats() + thread * alone_floats();
-    return (struct packing){.b = start, .a = start + DEPTH * COLUMNS_ALONE + SLACK};
+    char *start = (char *)compute->scratch + SHARED_BYTES + thread * ALONE_BYTES;
+    return (struct packing){.b = start, .a = start + B_BYTES(COLUMNS_ALONE)};
 }
 
 /* One step: DEPTH columns of A and rows of B from K0, columns of B and C from N0. */
 struct step {
-    const struct gwtf_kernels *kernels;
+    const struct gwtf_tiling *tiling;
     const struct gwtf_product *product;
     size_t k0, depth;
     size_t n0, columns;
+    size_t lane_bytes; /* of DEPTH numbers in a panel */
 };
 
 /* PANELS panels of the step's part of B, from the one with number FIRST. */
-static void pack_b(const struct step *step, float *packed, size_t first, size_t panels) {
+static void pack_b(const struct step *step, char *packed, size_t first, size_t panels) {
     const struct gwtf_matrix *b = &step->product->b;
-    size_t wide = step->kernels->tile_columns, start = first * wide;
+    size_t wide = step->tiling->columns, start = first * wide;
     size_t columns = smaller(panels * wide, step->columns - start), column = step->n0 + start;
-    packed += start * step->depth;
-    if (b->transposed)
-        step->kernels->pack_across(packed, b->values + column * b->stride + step->k0, b->stride,
-                                   columns, wide, step->depth);
-    else
-        step->kernels->pack_along(packed, b->values + step->k0 * b->stride + column, b->stride,
-                                  columns, wide, step->depth);
+    struct gwtf_lanes lanes = {.values =
+                                   b->values + (b->transposed ? column * b->stride + step->k0
+                                                              : step->k0 * b->stride + column),
+                               .stride = b->stride,
+                               .side_by_side = !b->transposed};
+    step->tiling->pack_b(packed + start * step->lane_bytes, &lanes, columns, step->depth);
 }
 
-static void pack_a(const struct step *step, float *packed, size_t row, size_t rows) {
+static void pack_a(const struct step *step, char *packed, size_t row, size_t rows) {
     const struct gwtf_matrix *a = &step->product->a;
-    size_t high = step->kernels->tile_rows;
-    if (a->transposed)
-        step->kernels->pack_along(packed, a->values + step->k0 * a->stride + row, a->stride, rows,
-                                  high, step->depth);
-    else
-        step->kernels->pack_across(packed, a->values + row * a->stride + step->k0, a->stride, rows,
-                                   high, step->depth);
+    struct gwtf_lanes lanes = {.values = a->values + (a->transposed ? step->k0 * a->stride + row
+                                                                    : row * a->stride + step->k0),
+                               .stride = a->stride,
+                               .side_by_side = a->transposed};
+    step->tiling->pack_a(packed, &lanes, rows, step->depth);
 }
 
 /* The tile of C at (ROW, COLUMN), of which USED_ROWS and USED_COLUMNS exist. */
-static void run_tile(const struct step *step, const float *a, const float *b, size_t row,
+static void run_tile(const struct step *step, const char *a, const char *b, size_t row,
                      size_t column, size_t used_rows, size_t used_columns) {
-    const struct gwtf_kernels *kernels = step->kernels;
+    const struct gwtf_tiling *tiling = step->tiling;
     const struct gwtf_product *p = step->product;
     size_t at = row * p->c_stride + column, stride = p->c_stride;
     bool first = step->k0 == 0;
     float *c = p->c + at;
     const float *around = !first ? c : p->around != NULL ? p->around + at : NULL;
     const float *bias = first && p->bias != NULL ? p->bias + column : NULL;
-    if (used_rows == kernels->tile_rows && used_columns == kernels->tile_columns) {
-        kernels->tile(c, stride, a, b, step->depth, around, bias);
+    if (used_rows == tiling->rows && used_columns == tiling->columns) {
+        tiling->tile(c, stride, a, b, step->depth, around, bias);
         return;
     }
     /* At the edge a whole tile is computed aside, and what exists of it is copied. */
     float aside[GWTF_TILE_SIDE_MAX * GWTF_TILE_SIDE_MAX];
-    size_t wide = kernels->tile_columns;
-    kernels->tile(aside, wide, a, b, step->depth, NULL, NULL);
+    size_t wide = tiling->columns;
+    tiling->tile(aside, wide, a, b, step->depth, NULL, NULL);
     for (size_t i = 0; i < used_rows; i++) {
         for (size_t j = 0; j < used_columns; j++) {
             float sum = aside[i * wide + j];
@@ -118,11 +115,13 @@ struct part {
     size_t first_panel, panels;
 };
 
-static void run_part(const struct step *step, const struct part *part, float *packed_a,
-                     const float *packed_b) {
-    size_t high = step->kernels->tile_rows, wide = step->kernels->tile_columns;
+static void run_part(const struct step *step, const struct part *part, char *packed_a,
+                     const char *packed_b) {
+    size_t high = step->tiling->rows, wide = step->tiling->columns;
     size_t end_row = smaller((part->first_tile + part->tiles) * high, step->product->m);
     size_t block = ROWS / high * high;
+    if (step->tiling->enter != NULL)
+        step->tiling->enter();
     for (size_t row = part->first_tile * high; row < end_row; row += block) {
         size_t rows = smaller(block, end_row - row);
         pack_a(step, packed_a, row, rows);
@@ -130,10 +129,13 @@ static void run_part(const struct step *step, const struct part *part, float *pa
             size_t panel = part->first_panel + i;
             size_t used = smaller(wide, step->columns - panel * wide);
             for (size_t r = 0; r < rows; r += high)
-                run_tile(step, packed_a + r * step->depth, packed_b + panel * wide * step->depth,
-                         row + r, step->n0 + panel * wide, smaller(high, rows - r), used);
+                run_tile(step, packed_a + r * step->lane_bytes,
+                         packed_b + panel * wide * step->lane_bytes, row + r,
+                         step->n0 + panel * wide, smaller(high, rows - r), used);
         }
     }
+    if (step->tiling->leave != NULL)
+        step->tiling->leave();
 }
 
 static size_t parts_of(size_t whole, size_t part) {
@@ -141,14 +143,15 @@ static size_t parts_of(size_t whole, size_t part) {
 }
 
 /* Equal steps through the depth: 400 is 200 + 200, not 384 + 16. */
-static size_t depth_of(const struct gwtf_product *product) {
-    return parts_of(product->k, parts_of(product->k, DEPTH));
+static size_t depth_of(const struct gwtf_tiling *tiling, const struct gwtf_product *product) {
+    return gwtf_tiling_depth(tiling,
+                             parts_of(product->k, parts_of(product->k, tiling->depth_most)));
 }
 
 static void run_step(const struct gwtf_compute *compute, const struct step *step) {
-    float *packed_b = compute->scratch;
-    size_t panels = parts_of(step->columns, step->kernels->tile_columns);
-    size_t tiles = parts_of(step->product->m, step->kernels->tile_rows);
+    char *packed_b = (char *)compute->scratch;
+    size_t panels = parts_of(step->columns, step->tiling->columns);
+    size_t tiles = parts_of(step->product->m, step->tiling->rows);
     int threads = compute->threads;
     /* Where rows are few, columns are shared out instead. */
     bool by_columns = tiles < 4 * (size_t)threads && panels > tiles;
@@ -178,8 +181,8 @@ static void run_step(const struct gwtf_compute *compute, const struct step *step
 
 static void run_step_alone(const struct gwtf_compute *compute, const struct step *step) {
     struct packing packing = packing_of(compute, (size_t)omp_get_thread_num());
-    struct part all = {.tiles = parts_of(step->product->m, step->kernels->tile_rows),
-                       .panels = parts_of(step->columns, step->kernels->tile_columns)};
+    struct part all = {.tiles = parts_of(step->product->m, step->tiling->rows),
+                       .panels = parts_of(step->columns, step->tiling->columns)};
     pack_b(step, packing.b, 0, all.panels);
     run_part(step, &all, packing.a, packing.b);
 }
@@ -187,12 +190,14 @@ static void run_step_alone(const struct gwtf_compute *compute, const struct step
 static void run_own(const struct gwtf_compute *compute, const struct gwtf_product *product,
                     size_t columns_max,
                     void (*run)(const struct gwtf_compute *, const struct step *)) {
-    struct step step = {.kernels = compute->kernels, .product = product};
-    size_t depth = depth_of(product);
+    struct step step = {.tiling = compute->tiling, .product = product};
+    size_t depth = depth_of(compute->tiling, product);
     for (step.n0 = 0; step.n0 < product->n; step.n0 += columns_max) {
         step.columns = smaller(columns_max, product->n - step.n0);
         for (step.k0 = 0; step.k0 < product->k; step.k0 += depth) {
             step.depth = smaller(depth, product->k - step.k0);
+            step.lane_bytes =
+                gwtf_tiling_depth(step.tiling, step.depth) * step.tiling->number_bytes;
             run(compute, &step);
         }
     }
@@ -217,7 +222,7 @@ static void start(const struct gwtf_compute *compute, const struct gwtf_product 
 }
 
 void gwtf_product_run(const struct gwtf_compute *compute, const struct gwtf_product *product) {
-    if (compute->kernels->tile != NULL) {
+    if (compute->tiling != NULL) {
         run_own(compute, product, COLUMNS_SHARED, run_step);
         return;
     }
@@ -228,7 +233,7 @@ void gwtf_product_run(const struct gwtf_compute *compute, const struct gwtf_prod
 
 void gwtf_product_run_alone(const struct gwtf_compute *compute,
                             const struct gwtf_product *product) {
-    if (compute->kernels->tile != NULL) {
+    if (compute->tiling != NULL) {
         run_own(compute, product, COLUMNS_ALONE, run_step_alone);
         return;
     }

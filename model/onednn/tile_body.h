@@ -1,13 +1,16 @@
 /*
- * The inner part of matrix products, for kernels_body.h. The including file defines VECTOR_BYTES,
- * the size of a vector register, and TILE_ROWS and TILE_VECTORS, so that TILE_ROWS * TILE_VECTORS
- * sums, TILE_VECTORS vectors of B and one of A fill the registers.
+ * Tiles of vector registers, for kernels_body.h. The including file defines VECTOR_BYTES, the size
+ * of a register, TILE_ROWS and TILE_VECTORS, so that TILE_ROWS * TILE_VECTORS sums, TILE_VECTORS
+ * vectors of B and one of A fill the registers, and TILING and TILING_ROUNDED, the tables' names.
  */
+#include "model/onednn/tiling.h"
 
 #define LANES (VECTOR_BYTES / sizeof(float))
 #define TILE_COLUMNS (TILE_VECTORS * LANES)
 /* Steps of B that are fetched ahead: it streams from the second cache. */
 #define AHEAD 16
+/* Steps of a panel. */
+#define TILE_DEPTH 256
 
 typedef float vector __attribute__((vector_size(VECTOR_BYTES)));
 typedef float loose_vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(float))));
@@ -21,8 +24,9 @@ static inline void store(float *values, vector v) {
     *(loose_vector *)(void *)values = v;
 }
 
-static void tile(float *c, size_t stride, const float *a, const float *b, size_t depth,
+static void tile(float *c, size_t stride, const void *packed_a, const void *packed_b, size_t depth,
                  const float *around, const float *bias) {
+    const float *a = packed_a, *b = packed_b;
     vector sums[TILE_ROWS][TILE_VECTORS];
     /* What the sums will meet at the end comes from far: ask for it now. */
     const float *meets = around != NULL ? around : c;
@@ -149,3 +153,66 @@ static void pack_across(float *packed, const float *values, size_t stride, size_
         pack_panel_across(packed + first * depth, values + first * stride, stride,
                           columns - first < lanes ? columns - first : lanes, lanes, depth);
 }
+
+static inline void pack(float *packed, const struct gwtf_lanes *lanes, size_t count, size_t width,
+                        size_t depth) {
+    (lanes->side_by_side ? pack_along : pack_across)(packed, lanes->values, lanes->stride, count,
+                                                     width, depth);
+}
+
+static void pack_a(void *packed, const struct gwtf_lanes *lanes, size_t count, size_t depth) {
+    pack(packed, lanes, count, TILE_ROWS, depth);
+}
+
+static void pack_b(void *packed, const struct gwtf_lanes *lanes, size_t count, size_t depth) {
+    pack(packed, lanes, count, TILE_COLUMNS, depth);
+}
+
+/* Each number to the nearest that bfloat16 has, ties to even. */
+static void round_panels(float *packed, size_t count, size_t width, size_t depth) {
+    size_t numbers = (count + width - 1) / width * width * depth;
+#pragma omp simd
+    for (size_t i = 0; i < numbers; i++) {
+        uint32_t bits;
+        memcpy(&bits, &packed[i], sizeof bits);
+        bits = (bits + 0x7fffu + (bits >> 16 & 1u)) & 0xffff0000u;
+        memcpy(&packed[i], &bits, sizeof bits);
+    }
+}
+
+static void pack_a_rounded(void *packed, const struct gwtf_lanes *lanes, size_t count,
+                           size_t depth) {
+    pack_a(packed, lanes, count, depth);
+    round_panels(packed, count, TILE_ROWS, depth);
+}
+
+static void pack_b_rounded(void *packed, const struct gwtf_lanes *lanes, size_t count,
+                           size_t depth) {
+    pack_b(packed, lanes, count, depth);
+    round_panels(packed, count, TILE_COLUMNS, depth);
+}
+
+const struct gwtf_tiling TILING = {
+    .name = KERNELS_NAME,
+    .rows = TILE_ROWS,
+    .columns = TILE_COLUMNS,
+    .depth_most = TILE_DEPTH,
+    .depth_step = 1,
+    .number_bytes = sizeof(float),
+    .pack_a = pack_a,
+    .pack_b = pack_b,
+    .tile = tile,
+};
+
+/* Where no unit multiplies bfloat16: the same products, no faster than in float32. */
+const struct gwtf_tiling TILING_ROUNDED = {
+    .name = KERNELS_NAME ", rounded",
+    .rows = TILE_ROWS,
+    .columns = TILE_COLUMNS,
+    .depth_most = TILE_DEPTH,
+    .depth_step = 1,
+    .number_bytes = sizeof(float),
+    .pack_a = pack_a_rounded,
+    .pack_b = pack_b_rounded,
+    .tile = tile,
+};

@@ -9,8 +9,10 @@
 #include <string.h>
 
 static gwtf_status prepare(struct gwtf_compute *compute, struct gwtf_error *error) {
-    (void)error;
-    compute->kernels = NULL;
+    if (compute->precision != GWTF_PRECISION_FLOAT32)
+        return gwtf_error_set(error, GWTF_ERROR_UNSUPPORTED,
+                              "backend.kernels \"reference\" computes in float32 only: make "
+                              "backend.precision \"float32\", or backend.kernels \"onednn\"");
     return GWTF_OK;
 }
 

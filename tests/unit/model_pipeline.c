@@ -55,6 +55,7 @@ void pipeline_create(struct pipeline *pipeline, const struct pipeline_options *o
     for (uint32_t i = 0; i <= o->stages; i++) {
         struct gwtf_stage_options stage = {.shape = gwtf_stage_shape_of(&o->model, i, o->stages),
                                            .backend = o->backend,
+                                           .precision = o->precision,
                                            .microbatch = o->microbatch,
                                            .slots = o->slots,
                                            .threads = o->threads};

@@ -17,6 +17,7 @@ struct pipeline_options {
     uint32_t slots;   /* 0: 1 */
     uint32_t threads; /* 0: 1 */
     enum gwtf_backend_kind backend;
+    enum gwtf_precision precision;
 };
 
 struct pipeline {

@@ -4,6 +4,7 @@
  */
 #include "model/onednn/kernels.h"
 #include "model/onednn/product.h"
+#include "model/onednn/tiling.h"
 #include "share/base/random.h"
 #include "tests/support/suite.h"
 
@@ -222,25 +223,47 @@ static double product_error(const struct gwtf_compute *compute, size_t m, size_t
     return worst / sqrt((double)k);
 }
 
-static void products_of_any_shape_and_layout_are_right(void) {
-    static const size_t shapes[][3] = {{1, 1, 1},    {14, 32, 16},  {15, 33, 17},  {6, 16, 8},
-                                       {5, 70, 3},   {120, 40, 50}, {29, 31, 400}, {3, 1100, 5},
-                                       {200, 7, 16}, {64, 256, 64}};
-    for (size_t v = 0; gwtf_kernels_at(v) != NULL; v++) {
-        for (int threads = 1; threads <= 3; threads += 2) {
-            struct gwtf_compute compute = {.kernels = gwtf_kernels_at(v), .threads = threads};
-            struct gwtf_compute_limits limits = {.threads = threads};
-            compute.scratch = aligned_alloc(64, gwtf_product_scratch_floats(&limits) * 4);
-            for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-                for (int variant = 0; variant < 16; variant++) {
-                    double error = product_error(&compute, shapes[i][0], shapes[i][1], shapes[i][2],
-                                                 variant & 7, variant >= 8);
-                    /* Each of k terms is rounded once: of order 6e-8 * sqrt(k), times a few. */
-                    CU_ASSERT(error < 2e-6);
-                }
-            }
-            free(compute.scratch);
+static const size_t product_shapes[][3] = {{1, 1, 1},    {14, 32, 16},  {15, 33, 17},  {6, 16, 8},
+                                           {5, 70, 3},   {120, 40, 50}, {29, 31, 400}, {3, 1100, 5},
+                                           {200, 7, 16}, {64, 256, 64}, {70, 33, 550}};
+
+/* The worst error over shapes, layouts and numbers of threads, with TILING. */
+static double worst_product_error(const struct gwtf_tiling *tiling) {
+    double worst = 0;
+    for (int threads = 1; threads <= 3; threads += 2) {
+        struct gwtf_compute compute = {
+            .kernels = gwtf_kernels_best(), .tiling = tiling, .threads = threads};
+        struct gwtf_compute_limits limits = {.threads = threads};
+        compute.scratch = aligned_alloc(64, gwtf_product_scratch_floats(&limits) * 4);
+        for (size_t i = 0; i < sizeof product_shapes / sizeof product_shapes[0]; i++) {
+            const size_t *shape = product_shapes[i];
+            for (int variant = 0; variant < 16; variant++)
+                worst = fmax(worst, product_error(&compute, shape[0], shape[1], shape[2],
+                                                  variant & 7, variant >= 8));
         }
+        free(compute.scratch);
+    }
+    return worst;
+}
+
+static void products_of_any_shape_and_layout_are_right(void) {
+    /* Each of k terms is rounded once: of order 6e-8 * sqrt(k), times a few. */
+    CU_ASSERT(worst_product_error(NULL) < 2e-6);
+    for (size_t i = 0; gwtf_tiling_at(GWTF_PRECISION_FLOAT32, i) != NULL; i++) {
+        double error = worst_product_error(gwtf_tiling_at(GWTF_PRECISION_FLOAT32, i));
+        printf(" %s %.1e", gwtf_tiling_at(GWTF_PRECISION_FLOAT32, i)->name, error);
+        CU_ASSERT(error < 2e-6);
+    }
+}
+
+static void products_in_bfloat16_are_right_to_its_rounding(void) {
+    for (size_t i = 0; gwtf_tiling_at(GWTF_PRECISION_BFLOAT16, i) != NULL; i++) {
+        double error = worst_product_error(gwtf_tiling_at(GWTF_PRECISION_BFLOAT16, i));
+        printf(" %s %.1e", gwtf_tiling_at(GWTF_PRECISION_BFLOAT16, i)->name, error);
+        /* Both operands of each term are rounded to 8 bits, by up to 2^-8 of them together; the
+         * worst of 10^5 sums is some 5 deviations off. And some rounding there must be. */
+        CU_ASSERT(error < 5 * 0.0039);
+        CU_ASSERT(error > 1e-4);
     }
 }
 
@@ -254,6 +277,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(causal_softmax_sums_to_one_and_sees_no_future),
         GWTF_TEST(cross_entropy_is_the_logarithm_of_the_labels_probability),
         GWTF_TEST(products_of_any_shape_and_layout_are_right),
+        GWTF_TEST(products_in_bfloat16_are_right_to_its_rounding),
     };
     return gwtf_suite_main(argc, argv, "model_kernels", tests, sizeof tests / sizeof tests[0], NULL,
                            NULL);

@@ -41,13 +41,9 @@ static void local_deinit(struct local *local) {
 static gwtf_status make_stage(struct local *local, uint32_t index, const char *snapshot,
                               struct gwtf_error *error) {
     const struct gwtf_setup *setup = local->setup;
-    struct gwtf_stage_options options = {
-        .shape = gwtf_setup_stage_shape(setup, index),
-        .backend = gwtf_setup_backend(setup),
-        .microbatch = setup->config.batch.microbatch,
-        .slots = 1,
-        .threads = thread_count(setup),
-    };
+    struct gwtf_stage_options options =
+        gwtf_setup_stage_options(setup, gwtf_setup_stage_shape(setup, index));
+    options.threads = thread_count(setup);
     gwtf_status status = gwtf_stage_create(&options, &local->stage[index], error);
     if (status == GWTF_OK)
         status = gwtf_setup_restore(setup, snapshot, local->stage[index], error);

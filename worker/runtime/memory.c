@@ -57,13 +57,11 @@ uint64_t gwtf_memory_gradient_floats(const gwtf_memory *memory) {
 }
 
 static struct gwtf_stage_options stage_options(const struct gwtf_memory_options *options) {
-    return (struct gwtf_stage_options){
-        .shape = gwtf_setup_stage_shape(options->setup, options->stage),
-        .backend = gwtf_setup_backend(options->setup),
-        .microbatch = options->setup->config.batch.microbatch,
-        .slots = options->slots,
-        .threads = options->threads,
-    };
+    struct gwtf_stage_options made = gwtf_setup_stage_options(
+        options->setup, gwtf_setup_stage_shape(options->setup, options->stage));
+    made.slots = options->slots;
+    made.threads = options->threads;
+    return made;
 }
 
 /* For every number of living replicas: a share of each, at most a line longer than the average. */

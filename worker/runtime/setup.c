@@ -211,6 +211,19 @@ enum gwtf_backend_kind gwtf_setup_backend(const struct gwtf_setup *setup) {
                                                                           : GWTF_BACKEND_ONEDNN;
 }
 
+struct gwtf_stage_options gwtf_setup_stage_options(const struct gwtf_setup *setup,
+                                                   struct gwtf_stage_shape shape) {
+    bool rounds = setup->config.backend.precision == GWTF_CONFIG_PRECISION_BFLOAT16;
+    return (struct gwtf_stage_options){
+        .shape = shape,
+        .backend = gwtf_setup_backend(setup),
+        .precision = rounds ? GWTF_PRECISION_BFLOAT16 : GWTF_PRECISION_FLOAT32,
+        .microbatch = setup->config.batch.microbatch,
+        .slots = 1,
+        .threads = 1,
+    };
+}
+
 struct gwtf_optimizer_step gwtf_setup_step(const struct gwtf_setup *setup, uint32_t iteration,
                                            double gradient_norm) {
     const struct gwtf_config *config = &setup->config;

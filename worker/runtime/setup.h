@@ -66,6 +66,9 @@ float gwtf_setup_loss_scale(const struct gwtf_setup *setup);
 /* The shape and optimizer settings of a stage. */
 struct gwtf_stage_shape gwtf_setup_stage_shape(const struct gwtf_setup *setup, uint32_t stage);
 enum gwtf_backend_kind gwtf_setup_backend(const struct gwtf_setup *setup);
+/* Options of a stage of SHAPE as the configuration has them, with one slot and one thread. */
+struct gwtf_stage_options gwtf_setup_stage_options(const struct gwtf_setup *setup,
+                                                   struct gwtf_stage_shape shape);
 struct gwtf_optimizer_step gwtf_setup_step(const struct gwtf_setup *setup, uint32_t iteration,
                                            double gradient_norm);
 

@@ -54,7 +54,7 @@ static gwtf_status make_stage(const struct gwtf_trained *trained, const char *pa
 }
 
 gwtf_status gwtf_trained_shape(const char *path, struct gwtf_model_shape *model,
-                               enum gwtf_backend_kind *backend, struct gwtf_error *error) {
+                               struct gwtf_stage_options *options, struct gwtf_error *error) {
     char *text = NULL;
     gwtf_status status = gwtf_snapshot_config(path, &text, error);
     if (status != GWTF_OK)
@@ -73,8 +73,8 @@ gwtf_status gwtf_trained_shape(const char *path, struct gwtf_model_shape *model,
                            path, reason.text);
     else {
         *model = gwtf_model_shape_resolve(&setup->model);
-        if (backend != NULL)
-            *backend = gwtf_setup_backend(setup);
+        if (options != NULL)
+            *options = gwtf_setup_stage_options(setup, (struct gwtf_stage_shape){0});
     }
     free(setup);
     free(config);
@@ -84,11 +84,11 @@ gwtf_status gwtf_trained_shape(const char *path, struct gwtf_model_shape *model,
 
 static gwtf_status open_trained(const char *path, uint32_t threads, struct gwtf_trained *trained,
                                 struct gwtf_error *error) {
-    struct gwtf_stage_options options = {.slots = 1,
-                                         .threads = threads != 0 ? threads : gwtf_machine_cores()};
-    gwtf_status status = gwtf_trained_shape(path, &trained->model, &options.backend, error);
+    struct gwtf_stage_options options;
+    gwtf_status status = gwtf_trained_shape(path, &trained->model, &options, error);
     if (status != GWTF_OK)
         return status;
+    options.threads = threads != 0 ? threads : gwtf_machine_cores();
     options.microbatch = 1;
     status = make_stage(trained, path, options, 0, &trained->ends, error);
     options.microbatch = trained->sequences;

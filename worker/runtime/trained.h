@@ -15,11 +15,12 @@ struct gwtf_trained;
 
 /*
  * The model of the snapshot at PATH as its run's configuration describes it, resolved; and, unless
- * NULL, the backend that it names. Errors: as of gwtf_snapshot_config, GWTF_ERROR_MEMORY, and
- * GWTF_ERROR_CORRUPT when the configuration cannot be used.
+ * NULL, the options of a stage of it as that has them, without the stage's shape. Errors: as of
+ * gwtf_snapshot_config, GWTF_ERROR_MEMORY, and GWTF_ERROR_CORRUPT when the configuration cannot be
+ * used.
  */
 gwtf_status gwtf_trained_shape(const char *path, struct gwtf_model_shape *model,
-                               enum gwtf_backend_kind *backend, struct gwtf_error *error);
+                               struct gwtf_stage_options *options, struct gwtf_error *error);
 
 /*
  * Loads the snapshot that INFO is of (as gwtf_snapshot_verify found it) with the backend of its
