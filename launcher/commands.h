@@ -16,6 +16,7 @@ int gwtf_command_generate(int argc, char **argv);
 int gwtf_command_export(int argc, char **argv);
 int gwtf_command_import(int argc, char **argv);
 int gwtf_command_route(int argc, char **argv);
+int gwtf_command_bench(int argc, char **argv);
 int gwtf_command_simulate(int argc, char **argv);
 
 #endif

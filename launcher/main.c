@@ -21,6 +21,7 @@ static const struct command {
     {"generate", gwtf_command_generate, "let a snapshot go on after a prompt"},
     {"export", gwtf_command_export, "write a snapshot as other programs load it: safetensors"},
     {"import", gwtf_command_import, "make a run of such a model, to train on from it"},
+    {"bench", gwtf_command_bench, "how fast this machine trains a model"},
     {"simulate", gwtf_command_simulate, "train in virtual time: what would these nodes give"},
 };
 #define COMMANDS_COUNT (sizeof commands / sizeof commands[0])

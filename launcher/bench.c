@@ -1,0 +1,186 @@
+/* gwtf bench: what this machine can do for a configuration. */
+#include "io/config.h"
+#include "io/json.h"
+#include "launcher/commands.h"
+#include "launcher/options.h"
+#include "worker/runtime/benchmark.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct gwtf_usage usage = {
+    .command = "bench",
+    .arguments = "compute CONFIG [--rounds N] [--threads N] [--set PATH=VALUE] [--json]",
+    .summary =
+        "compute: trains the whole model in this process on made-up tokens, a microbatch and an\n"
+        "optimizer step a round, and prints medians: tokens and matrix operations per second of\n"
+        "the forward pass, of head and backward pass, of the optimizer and of all. The share of\n"
+        "the peak is that of the best product of the library here, measured in the same process.\n"
+        "No data is needed where model.vocabulary is given.\n",
+    .example = "  gwtf bench compute my.cfg\n"
+               "  gwtf bench compute my.cfg --set backend.precision=bfloat16 --rounds 5 --json\n",
+    .arguments_least = 2,
+    .arguments_most = 2,
+};
+
+#define ROUNDS_DEFAULT 7
+
+static const char *const part_names[GWTF_BENCHMARK_PARTS] = {
+    [GWTF_BENCHMARK_FORWARD] = "forward",
+    [GWTF_BENCHMARK_BACKWARD] = "backward",
+    [GWTF_BENCHMARK_OPTIMIZER] = "optimizer",
+    [GWTF_BENCHMARK_ALL] = "all",
+};
+
+static const char *precision_word(const struct gwtf_setup *setup) {
+    return setup->config.backend.precision == GWTF_CONFIG_PRECISION_BFLOAT16 ? "bfloat16"
+                                                                             : "float32";
+}
+
+static double gflops(const struct gwtf_benchmark *found, size_t part) {
+    return 1e-9 * found->operations[part] / found->seconds[part];
+}
+
+static void print_part(struct gwtf_json *json, const struct gwtf_benchmark *found, size_t part) {
+    gwtf_json_real(json, "seconds", found->seconds[part]);
+    gwtf_json_real(json, "tokens_per_second", (double)found->tokens / found->seconds[part]);
+    gwtf_json_real(json, "gflops", gflops(found, part));
+}
+
+static void print_json(const struct gwtf_setup *setup, const struct gwtf_benchmark *found) {
+    struct gwtf_json json;
+    gwtf_json_start(&json, stdout);
+    gwtf_json_open(&json, NULL, '{');
+    gwtf_json_text(&json, "precision", precision_word(setup));
+    gwtf_json_count(&json, "threads", found->threads);
+    gwtf_json_count(&json, "parameters", found->parameters);
+    gwtf_json_count(&json, "tokens", found->tokens);
+    gwtf_json_real(&json, "tokens_per_second",
+                   (double)found->tokens / found->seconds[GWTF_BENCHMARK_ALL]);
+    gwtf_json_real(&json, "step_seconds", found->seconds[GWTF_BENCHMARK_ALL]);
+    gwtf_json_real(&json, "gflops", gflops(found, GWTF_BENCHMARK_ALL));
+    if (found->peak > 0) {
+        gwtf_json_real(&json, "peak_gflops", 1e-9 * found->peak);
+        gwtf_json_real(&json, "share_of_peak",
+                       1e9 * gflops(found, GWTF_BENCHMARK_ALL) / found->peak);
+    } else {
+        gwtf_json_null(&json, "peak_gflops");
+        gwtf_json_null(&json, "share_of_peak");
+    }
+    for (size_t part = 0; part < GWTF_BENCHMARK_ALL; part++) {
+        gwtf_json_open(&json, part_names[part], '{');
+        print_part(&json, found, part);
+        gwtf_json_close(&json);
+    }
+    gwtf_json_close(&json);
+    gwtf_json_end(&json);
+}
+
+static void print_plain(const struct gwtf_setup *setup, const struct gwtf_benchmark *found) {
+    static const char *const headers[] = {"", "ms", "tokens/s", "GFLOP/s", "share of peak"};
+    printf("%s, %.2f million parameters, %s, %" PRIu32 " thread(s), a microbatch of %" PRIu64
+           " tokens\n",
+           gwtf_family_word(setup->model.family), 1e-6 * (double)found->parameters,
+           precision_word(setup), found->threads, found->tokens);
+    struct gwtf_table table;
+    gwtf_table_init(&table, "lrrrr", headers);
+    for (size_t part = 0; part < GWTF_BENCHMARK_PARTS; part++) {
+        gwtf_table_cell(&table, "%s", part_names[part]);
+        gwtf_table_cell(&table, "%.1f", 1e3 * found->seconds[part]);
+        gwtf_table_cell(&table, "%.0f", (double)found->tokens / found->seconds[part]);
+        if (found->operations[part] > 0)
+            gwtf_table_cell(&table, "%.1f", gflops(found, part));
+        else
+            gwtf_table_cell(&table, "-");
+        if (found->operations[part] > 0 && found->peak > 0)
+            gwtf_table_cell(&table, "%.0f %%", 1e11 * gflops(found, part) / found->peak);
+        else
+            gwtf_table_cell(&table, "-");
+    }
+    gwtf_table_print(&table, stdout);
+    gwtf_table_deinit(&table);
+    if (found->peak > 0)
+        printf("peak: %.1f GFLOP/s, the library's best %s product\n", 1e-9 * found->peak,
+               precision_word(setup));
+    else
+        printf("peak: not known, the library has no %s product here\n", precision_word(setup));
+}
+
+static void show_progress(void *context, uint32_t done, uint32_t rounds) {
+    (void)context;
+    fprintf(stderr, "\rbench: round %" PRIu32 " of %" PRIu32 "\033[K", done, rounds);
+}
+
+static int bench_compute(const struct gwtf_setup *setup, uint32_t rounds, uint32_t threads,
+                         bool json) {
+    bool terminal = isatty(STDERR_FILENO) != 0;
+    struct gwtf_benchmark_options options = {
+        .rounds = rounds, .threads = threads, .progress = terminal ? show_progress : NULL};
+    struct gwtf_benchmark found;
+    struct gwtf_error error;
+    gwtf_status status = gwtf_benchmark_run(setup, &options, &found, &error);
+    if (terminal)
+        fputs("\r\033[K", stderr);
+    if (status != GWTF_OK)
+        return gwtf_fail(status, "%s", error.text);
+    (json ? print_json : print_plain)(setup, &found);
+    return 0;
+}
+
+/* Data is asked for only where the vocabulary is to come from it. */
+static gwtf_status open_setup(const char *path, const struct gwtf_option_list *overrides,
+                              struct gwtf_setup *setup, struct gwtf_error *error) {
+    struct gwtf_config *config = calloc(1, sizeof *config);
+    if (config == NULL)
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
+    gwtf_status status = gwtf_config_load(path, overrides->items, overrides->count, config, error);
+    if (status == GWTF_OK)
+        status = config->model.vocabulary == 0 ? gwtf_setup_open(config, setup, error)
+                                               : gwtf_setup_open_relay(config, setup, error);
+    free(config);
+    return status;
+}
+
+int gwtf_command_bench(int argc, char **argv) {
+    const char *rounds = NULL, *threads = NULL;
+    struct gwtf_option_list overrides = {0};
+    bool json = false;
+    int code;
+    const struct gwtf_option options[] = {
+        {.name = "rounds", .argument = "N", .help = "default 7", .value = &rounds},
+        {.name = "threads",
+         .argument = "N",
+         .help = "0, or left out: backend.threads, or all cores",
+         .value = &threads},
+        {.name = "set",
+         .argument = "PATH=VALUE",
+         .help = "override a value of the configuration; may be repeated",
+         .list = &overrides},
+        {.name = "json", .help = "print JSON", .flag = &json},
+        {0}};
+    if (!gwtf_options_parse(&usage, options, argc, argv, &code))
+        return code;
+    if (strcmp(argv[optind], "compute") != 0)
+        return gwtf_fail(GWTF_ERROR_USAGE, "bench: '%s' cannot be measured: use bench compute",
+                         argv[optind]);
+    double most = ROUNDS_DEFAULT, cores = 0;
+    code = gwtf_option_number("rounds", rounds, 1, GWTF_BENCHMARK_ROUNDS_MAX, true, &most);
+    if (code == 0)
+        code = gwtf_option_number("threads", threads, 0, 1024, true, &cores);
+    if (code != 0)
+        return code;
+    struct gwtf_setup *setup = calloc(1, sizeof *setup);
+    struct gwtf_error error;
+    if (setup == NULL)
+        return gwtf_fail(GWTF_ERROR_MEMORY, "out of memory: free some");
+    gwtf_status status = open_setup(argv[optind + 1], &overrides, setup, &error);
+    if (status != GWTF_OK) {
+        free(setup);
+        return gwtf_fail(status, "%s", error.text);
+    }
+    code = bench_compute(setup, (uint32_t)most, (uint32_t)cores, json);
+    gwtf_setup_close(setup);
+    free(setup);
+    return code;
+}

@@ -1,0 +1,180 @@
+#include "worker/runtime/benchmark.h"
+
+#include "model/peak.h"
+#include "share/base/random.h"
+#include "worker/runtime/clock.h"
+#include "worker/runtime/machine.h"
+
+#include <stdlib.h>
+
+/* Products that the library's best is taken from, before the rounds and again after them. */
+#define PEAK_ROUNDS 5u
+
+enum boundary { EMBEDDED, OUTPUT, OUTPUT_GRADIENT, INPUT_GRADIENT, BOUNDARIES };
+
+struct bench {
+    const struct gwtf_setup *setup;
+    gwtf_stage *ends;   /* stage 0 */
+    gwtf_stage *blocks; /* all of them */
+    size_t tokens_count;
+    uint32_t *tokens, *labels;
+    float *boundaries[BOUNDARIES];
+    double seconds[GWTF_BENCHMARK_PARTS][GWTF_BENCHMARK_ROUNDS_MAX];
+};
+
+static void bench_deinit(struct bench *bench) {
+    gwtf_stage_destroy(bench->ends);
+    gwtf_stage_destroy(bench->blocks);
+    free(bench->tokens);
+    free(bench->labels);
+    for (size_t i = 0; i < BOUNDARIES; i++)
+        free(bench->boundaries[i]);
+}
+
+static gwtf_status make_stage(const struct bench *bench, uint32_t index, uint32_t threads,
+                              gwtf_stage **stage, struct gwtf_error *error) {
+    struct gwtf_stage_options options =
+        gwtf_setup_stage_options(bench->setup, gwtf_stage_shape_of(&bench->setup->model, index, 1));
+    options.threads = threads;
+    gwtf_status status = gwtf_stage_create(&options, stage, error);
+    if (status == GWTF_OK)
+        gwtf_stage_initialise(*stage, bench->setup->config.run.seed);
+    return status;
+}
+
+static gwtf_status bench_init(struct bench *bench, const struct gwtf_setup *setup, uint32_t threads,
+                              struct gwtf_error *error) {
+    const struct gwtf_model_shape *model = &setup->model;
+    bench->setup = setup;
+    bench->tokens_count = (size_t)setup->config.batch.microbatch * model->context;
+    gwtf_status status = make_stage(bench, 0, threads, &bench->ends, error);
+    if (status == GWTF_OK)
+        status = make_stage(bench, 1, threads, &bench->blocks, error);
+    if (status != GWTF_OK)
+        return status;
+    bench->tokens = calloc(bench->tokens_count, sizeof *bench->tokens);
+    bench->labels = calloc(bench->tokens_count, sizeof *bench->labels);
+    bool made = bench->tokens != NULL && bench->labels != NULL;
+    for (size_t i = 0; i < BOUNDARIES; i++) {
+        bench->boundaries[i] = calloc(bench->tokens_count * model->width, sizeof(float));
+        made = made && bench->boundaries[i] != NULL;
+    }
+    if (!made)
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY,
+                              "out of memory: take a smaller batch.microbatch");
+    uint64_t key = gwtf_random_key(setup->config.run.seed, bench->tokens_count);
+    for (size_t i = 0; i < bench->tokens_count; i++) {
+        double vocabulary = (double)model->vocabulary;
+        bench->tokens[i] = (uint32_t)(vocabulary * gwtf_random_unit_at(key, 2 * i));
+        bench->labels[i] = (uint32_t)(vocabulary * gwtf_random_unit_at(key, 2 * i + 1));
+    }
+    return GWTF_OK;
+}
+
+static void optimize(struct bench *bench, uint32_t iteration) {
+    struct gwtf_optimizer_step step = gwtf_setup_step(bench->setup, iteration, 1.0);
+    gwtf_stage *const stages[] = {bench->ends, bench->blocks};
+    for (size_t i = 0; i < 2; i++) {
+        gwtf_stage_step(stages[i], gwtf_stage_gradients(stages[i]), &step);
+        gwtf_stage_zero_gradients(stages[i]);
+    }
+}
+
+static double since(gwtf_time_us *last_us) {
+    gwtf_time_us now_us = gwtf_clock_now_us();
+    double seconds = 1e-6 * (double)(now_us - *last_us);
+    *last_us = now_us;
+    return seconds;
+}
+
+static void run_round(struct bench *bench, uint32_t iteration, uint32_t slot) {
+    float **b = bench->boundaries;
+    double loss = 0;
+    gwtf_time_us last_us = gwtf_clock_now_us();
+    gwtf_stage_embed(bench->ends, bench->tokens, b[EMBEDDED]);
+    gwtf_stage_forward(bench->blocks, 0, b[EMBEDDED], b[OUTPUT], true);
+    double forward = since(&last_us);
+    gwtf_stage_loss(bench->ends, b[OUTPUT], bench->labels, 1.0f / (float)bench->tokens_count, &loss,
+                    b[OUTPUT_GRADIENT], NULL);
+    gwtf_stage_backward(bench->blocks, 0, b[EMBEDDED], b[OUTPUT_GRADIENT], b[INPUT_GRADIENT]);
+    gwtf_stage_embed_backward(bench->ends, bench->tokens, b[INPUT_GRADIENT]);
+    double backward = since(&last_us);
+    optimize(bench, iteration);
+    double step = since(&last_us);
+    bench->seconds[GWTF_BENCHMARK_FORWARD][slot] = forward;
+    bench->seconds[GWTF_BENCHMARK_BACKWARD][slot] = backward;
+    bench->seconds[GWTF_BENCHMARK_OPTIMIZER][slot] = step;
+    bench->seconds[GWTF_BENCHMARK_ALL][slot] = forward + backward + step;
+}
+
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Numbers in the matrices of the blocks' plan: each meets every token once. */
+static double matrix_numbers(const struct gwtf_stage_plan *plan) {
+    double sum = 0;
+    for (size_t i = 0; i < plan->tensors_count; i++)
+        if (plan->tensors[i].rank == 2)
+            sum += (double)plan->tensors[i].count;
+    return sum;
+}
+
+static void count_operations(const struct bench *bench, struct gwtf_benchmark *found) {
+    const struct gwtf_model_shape *model = &bench->setup->model;
+    double tokens = (double)bench->tokens_count;
+    /* A multiplication and an addition each; queries meet half of the keys, and as many values. */
+    double attention = 2.0 * model->layers * model->width * (model->context + 1.0);
+    double blocks = tokens * (2.0 * matrix_numbers(gwtf_stage_get_plan(bench->blocks)) + attention);
+    double head = tokens * 2.0 * model->width * model->vocabulary;
+    found->operations[GWTF_BENCHMARK_FORWARD] = blocks;
+    found->operations[GWTF_BENCHMARK_BACKWARD] = 2 * blocks + 3 * head;
+    found->operations[GWTF_BENCHMARK_OPTIMIZER] = 0;
+    found->operations[GWTF_BENCHMARK_ALL] = 3 * (blocks + head);
+}
+
+static void measure(struct bench *bench, const struct gwtf_benchmark_options *options,
+                    struct gwtf_benchmark *found) {
+    bool rounds_bfloat16 = bench->setup->config.backend.precision == GWTF_CONFIG_PRECISION_BFLOAT16;
+    enum gwtf_precision precision =
+        rounds_bfloat16 ? GWTF_PRECISION_BFLOAT16 : GWTF_PRECISION_FLOAT32;
+    double before = gwtf_peak_of_library(precision, found->threads, PEAK_ROUNDS);
+    run_round(bench, 1, 0); /* warms up; the first that counts overwrites it */
+    for (uint32_t i = 0; i < options->rounds; i++) {
+        run_round(bench, i + 2, i);
+        if (options->progress != NULL)
+            options->progress(options->progress_context, i + 1, options->rounds);
+    }
+    double after = gwtf_peak_of_library(precision, found->threads, PEAK_ROUNDS);
+    found->peak = after > before ? after : before;
+    for (size_t part = 0; part < GWTF_BENCHMARK_PARTS; part++) {
+        qsort(bench->seconds[part], options->rounds, sizeof(double), compare);
+        found->seconds[part] = bench->seconds[part][options->rounds / 2];
+    }
+    count_operations(bench, found);
+}
+
+gwtf_status gwtf_benchmark_run(const struct gwtf_setup *setup,
+                               const struct gwtf_benchmark_options *options,
+                               struct gwtf_benchmark *benchmark, struct gwtf_error *error) {
+    struct bench *bench = calloc(1, sizeof *bench);
+    if (bench == NULL)
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
+    struct gwtf_benchmark found = {.threads = options->threads};
+    if (found.threads == 0)
+        found.threads = setup->config.backend.threads;
+    if (found.threads == 0)
+        found.threads = gwtf_machine_cores();
+    gwtf_status status = bench_init(bench, setup, found.threads, error);
+    if (status == GWTF_OK) {
+        found.parameters = gwtf_stage_get_plan(bench->ends)->parameters +
+                           gwtf_stage_get_plan(bench->blocks)->parameters;
+        found.tokens = bench->tokens_count;
+        measure(bench, options, &found);
+        *benchmark = found;
+    }
+    bench_deinit(bench);
+    free(bench);
+    return status;
+}
