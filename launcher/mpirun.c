@@ -102,6 +102,8 @@ void gwtf_mpirun_build(const struct gwtf_mpirun *mpirun, const struct gwtf_mpiru
     ADD(&list, "--mca", "pml", "ob1", "--mca", "btl", "self,tcp");
     if (job->one_host)
         ADD(&list, "--mca", "btl_tcp_if_include", "lo");
+    if (job->hosts != NULL)
+        ADD(&list, "--host", job->hosts);
     if (mpirun->ulfm)
         ADD(&list, "--mca", "coll", "^han");
     ADD(&list, "--bind-to", "none", "--map-by", ":OVERSUBSCRIBE", "-n", "1", job->bootstrap,

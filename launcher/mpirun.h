@@ -29,7 +29,8 @@ struct gwtf_mpirun_job {
     const char *config;    /* path of the resolved configuration */
     const char *snapshot;  /* "" for fresh weights */
     uint32_t first_iteration;
-    bool one_host; /* all workers here: traffic stays on the loopback interface */
+    const char *hosts; /* with slots, as gwtf_hosts_list gives them; NULL: mpirun knows them */
+    bool one_host;     /* all workers here: traffic stays on the loopback interface */
 };
 
 #define GWTF_MPIRUN_ARGUMENTS_MAX 48

@@ -28,6 +28,7 @@
  * more asking. */
 #define FAREWELL_US 5000000
 #define TERMINATE_US 5000000
+#define TERMINATE_ALONE_US 1000000 /* where no worker is left, and a lost host may not answer */
 #define KILL_US 3000000
 
 struct supervisor {
@@ -49,6 +50,8 @@ struct supervisor {
     bool iterated; /* an iteration is over */
     bool gave_up;  /* the bootstrap has, and said why */
     int looks_without_workers;
+    bool *lost; /* nodes that the others have given up; nodes_count of them */
+    uint32_t nodes_count;
     bool nobody_left; /* of the workers, and at least one of them has died */
     gwtf_status outcome;
     bool outcome_known;
@@ -203,6 +206,10 @@ static void on_event(void *context, const struct gwtf_run_event *event) {
     struct supervisor *supervisor = context;
     struct gwtf_progress *progress = supervisor->options->progress;
     unsigned long long iteration = (unsigned long long)event->iteration;
+    if (event->node < supervisor->nodes_count) {
+        bool *lost = &supervisor->lost[event->node];
+        *lost = (*lost || strcmp(event->kind, "lost") == 0) && strcmp(event->kind, "joined") != 0;
+    }
     if (strcmp(event->kind, "finished") == 0)
         end_with(supervisor, GWTF_OK, "");
     else if (strcmp(event->kind, "stopped") == 0)
@@ -253,16 +260,20 @@ static bool all_are_gone(const struct gwtf_node_state *nodes, size_t count) {
     return count > 0;
 }
 
-/* True when all workers were on this machine, none runs any more, and at least one has died on the
- * way: then mpirun may wait for it for ever. */
-static bool nobody_is_left(const struct gwtf_node_state *nodes, size_t count) {
+/* True when no worker runs any more, and at least one has died on the way: then mpirun may wait for
+ * it for ever. Of workers on other machines it is known by what they or those who lost them said.
+ */
+static bool nobody_is_left(const struct supervisor *supervisor, const struct gwtf_node_state *nodes,
+                           size_t count) {
     char host[256] = "";
     bool one_died = false;
     gethostname(host, sizeof host - 1);
     for (size_t i = 0; i < count; i++) {
-        if (strcmp(nodes[i].host, host) != 0 || is_our_worker(&nodes[i], host))
+        bool here = strcmp(nodes[i].host, host) == 0, ended = has_ended(&nodes[i]);
+        bool lost = nodes[i].node < supervisor->nodes_count && supervisor->lost[nodes[i].node];
+        if (here ? is_our_worker(&nodes[i], host) : !ended && !lost)
             return false;
-        one_died = one_died || !has_ended(&nodes[i]);
+        one_died = one_died || !ended;
     }
     return one_died;
 }
@@ -304,7 +315,7 @@ static void read_states(struct supervisor *supervisor) {
         all_are_gone(nodes, count) ? supervisor->looks_without_workers + 1 : 0;
     if (supervisor->looks_without_workers >= LOOKS_WITHOUT_WORKERS)
         conclude(supervisor, nodes, count);
-    supervisor->nobody_left = nobody_is_left(nodes, count);
+    supervisor->nobody_left = nobody_is_left(supervisor, nodes, count);
     free(nodes);
 }
 
@@ -390,10 +401,11 @@ static void end_workers(struct supervisor *supervisor) {
 }
 
 static void end_mpirun(struct supervisor *supervisor) {
-    static const struct {
+    const struct {
         int number;
         int64_t wait_us;
-    } steps[] = {{SIGTERM, TERMINATE_US}, {SIGKILL, KILL_US}};
+    } steps[] = {{SIGTERM, supervisor->nobody_left ? TERMINATE_ALONE_US : TERMINATE_US},
+                 {SIGKILL, KILL_US}};
     for (size_t i = 0; i < sizeof steps / sizeof steps[0] && !mpirun_has_ended(supervisor); i++) {
         kill(supervisor->mpirun, steps[i].number);
         await_end(supervisor, steps[i].wait_us);
@@ -415,6 +427,7 @@ static void clean_up(struct supervisor *supervisor) {
     if (supervisor->temporary[0] != '\0')
         remove_tree(supervisor->temporary);
     gwtf_run_clear_request(supervisor->directory, "stop");
+    free(supervisor->lost);
 }
 
 /* Where the files end now: what a former start wrote is not shown again. */
@@ -458,12 +471,17 @@ static gwtf_status classify(const struct supervisor *supervisor) {
 
 gwtf_status gwtf_supervise(const struct gwtf_supervise_options *options, struct gwtf_error *error) {
     struct supervisor supervisor = {.options = options,
-                                    .directory = options->setup->config.run.directory};
+                                    .directory = options->setup->config.run.directory,
+                                    .nodes_count =
+                                        options->setup->data_nodes + options->setup->relays};
+    supervisor.lost = calloc(supervisor.nodes_count, sizeof *supervisor.lost);
+    if (supervisor.lost == NULL)
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     gwtf_run_clear_request(supervisor.directory, "stop");
     skip_old_lines(&supervisor);
-    if (gwtf_signals_watch(3, NULL) != GWTF_OK)
-        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "cannot start a thread");
-    gwtf_status status = start(&supervisor, error);
+    gwtf_status status = gwtf_signals_watch(3, NULL) == GWTF_OK
+                             ? start(&supervisor, error)
+                             : gwtf_error_set(error, GWTF_ERROR_MEMORY, "cannot start a thread");
     if (status == GWTF_OK) {
         watch(&supervisor);
         read_files(&supervisor);

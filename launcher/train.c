@@ -1,5 +1,6 @@
 #include "launcher/chaos.h"
 #include "launcher/commands.h"
+#include "launcher/hosts.h"
 #include "launcher/mpirun.h"
 #include "launcher/options.h"
 #include "launcher/progress.h"
@@ -360,12 +361,6 @@ static gwtf_status train_local(struct train *train, struct gwtf_error *error) {
     return status;
 }
 
-static bool is_this_host(const char *host) {
-    char name[256] = "";
-    gethostname(name, sizeof name - 1);
-    return host[0] == '\0' || strcmp(host, "localhost") == 0 || strcmp(host, name) == 0;
-}
-
 /* The loss of a stage or of all ended the run, and it does not go on by itself any more. */
 static gwtf_status explain_end(const struct train *train, unsigned restarts, gwtf_status status,
                                struct gwtf_error *error) {
@@ -421,14 +416,12 @@ static gwtf_status train_distributed(struct train *train, struct gwtf_error *err
         return gwtf_error_set(error, GWTF_ERROR_MISSING,
                               "'%s' is not there: build GWTF with MPI, or use --local", bootstrap);
     snprintf(config, sizeof config, "%s/config.cfg", train->setup.config.run.directory);
-    bool one_host = true;
-    for (size_t i = 0; i < train->setup.config.nodes_count; i++)
-        one_host = one_host && is_this_host(train->setup.config.nodes[i].host);
     struct gwtf_mpirun_job job = {.bootstrap = bootstrap,
                                   .config = config,
                                   .snapshot = train->snapshot.path,
                                   .first_iteration = train->first_iteration,
-                                  .one_host = one_host};
+                                  .hosts = gwtf_hosts_list(&train->setup.config),
+                                  .one_host = gwtf_hosts_all_here(&train->setup.config)};
     if (train->dry_run) {
         struct gwtf_mpirun_command command;
         gwtf_mpirun_build(&mpirun, &job, &command);

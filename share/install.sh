@@ -30,7 +30,7 @@ packages_of() {
         ;;
     run) echo 'openmpi-bin' ;;
     text) echo 'bible-kjv' ;;
-    test) echo 'openmpi-bin hdf5-tools procps spin' ;;
+    test) echo 'openmpi-bin hdf5-tools procps spin iproute2 util-linux' ;;
     platform) echo 'debootstrap util-linux' ;;
     *) fail "there is no set '$1': see sh share/install.sh --help" 2 ;;
     esac

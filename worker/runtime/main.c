@@ -76,6 +76,7 @@ int main(int argc, char **argv) {
     MPI_Comm parent = MPI_COMM_NULL;
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
     gwtf_strays_bound_loop();
+    gwtf_strays_keep_looking();
     MPI_Comm_get_parent(&parent);
     if (parent == MPI_COMM_NULL) {
         gwtf_log(GWTF_LOG_ERROR, "gwtf-worker is started by `gwtf train`: run that");

@@ -584,12 +584,13 @@ static int64_t twice(int64_t wait_us, int64_t most_us) {
 
 /*
  * What wakes the thread may be of no use to it: a part of a message, or a socket that MPI leaves
- * alone. It does not listen for a while then, and for twice as long each time until something
- * comes of it, so that it can neither spin nor sleep through a message in parts.
+ * alone. It looks once more, since MPI may tell of a message only then, and does not listen for a
+ * while after that, each time for twice as long until something comes of it: so that it can
+ * neither spin nor sleep through a message in parts.
  */
 static void drive(struct node *node) {
     int64_t longest_us = gwtf_bell_find_sets(node->bell) ? SLEEP_MAX_HEARING_US : SLEEP_MAX_US;
-    int64_t wait_us = SLEEP_MIN_US, deaf_us = SLEEP_MIN_US;
+    int64_t wait_us = SLEEP_MIN_US, deaf_us = 0;
     bool deaf = false;
     while (!node->finished) {
         bool any = handle_arrivals(node);
@@ -599,11 +600,11 @@ static void drive(struct node *node) {
             handle_time(node);
         if (any) {
             wait_us = SLEEP_MIN_US;
-            deaf_us = SLEEP_MIN_US;
+            deaf_us = 0;
             deaf = false;
         } else if (deaf) {
             gwtf_bell_wait(node->bell, sleep_us(node, deaf_us));
-            deaf_us = twice(deaf_us, SLEEP_MAX_US);
+            deaf_us = deaf_us == 0 ? SLEEP_MIN_US : twice(deaf_us, SLEEP_MAX_US);
             deaf = false;
         } else {
             enum gwtf_wake wake = gwtf_bell_listen(node->bell, sleep_us(node, wait_us));
