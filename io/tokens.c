@@ -81,6 +81,9 @@ static gwtf_status read_attributes(hid_t dataset, const char *path, struct gwtf_
         return corrupt(error, path, "the attribute vocabulary of /tokens is missing");
     if (vocabulary < 1 || vocabulary > UINT32_MAX)
         return corrupt(error, path, "its vocabulary is out of range");
+    if (!gwtf_hdf_read_text(dataset, "tokenizer_sha256", info->tokenizer_sha256,
+                            sizeof info->tokenizer_sha256))
+        info->tokenizer_sha256[0] = '\0';
     gwtf_hdf_read_number(dataset, "largest", &largest);
     if (largest != UINT32_MAX && largest >= vocabulary)
         return corrupt(error, path, "its largest token is not below its vocabulary");

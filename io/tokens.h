@@ -1,7 +1,8 @@
 /*
  * Token data: an HDF5 file with the dataset /tokens (uint16 or uint32, contiguous, this machine's
  * byte order). Attributes of the dataset: tokenizer, vocabulary, source, sha256 (of the source),
- * and largest (the largest id; a file without it is searched when it is opened). Opened files are
+ * largest (the largest id; a file without it is searched when it is opened), and tokenizer_sha256
+ * (of the tokenizer's files, which stand under /tokenizer, as bytes). Opened files are
  * mapped, so that reading during training touches neither the HDF5 library nor memory beyond the
  * page cache, and any thread may read.
  */
@@ -22,6 +23,7 @@ struct gwtf_tokens_info {
     char tokenizer[64];
     char source[1024];
     char sha256[65];
+    char tokenizer_sha256[65]; /* "": its tokenizer has no files, or it does not say */
 };
 
 /*
@@ -60,22 +62,5 @@ uint64_t gwtf_tokens_validation_count(const struct gwtf_tokens *tokens, uint64_t
                                       uint32_t context);
 uint64_t gwtf_tokens_validation_start(const struct gwtf_tokens *tokens, uint64_t index,
                                       uint64_t count, uint32_t context);
-
-/* gwtf tokenize, bytes: every byte is a token, vocabulary 256. */
-struct gwtf_tokenize_options {
-    const char *input;  /* text file */
-    const char *output; /* token file, replaced when whole */
-    /* 0: none; else the last share of the text goes to VALIDATION_OUTPUT, and OUTPUT gets the rest
-     */
-    double validation_share;
-    const char *validation_output;
-    /* Called after every piece; may be NULL. */
-    void (*progress)(void *context, uint64_t done_bytes, uint64_t all_bytes);
-    void *progress_context;
-};
-
-/* Errors: GWTF_ERROR_USAGE, GWTF_ERROR_MISSING, GWTF_ERROR_IO; no half-written file is left. */
-gwtf_status gwtf_tokenize_bytes(const struct gwtf_tokenize_options *options,
-                                struct gwtf_error *error);
 
 #endif

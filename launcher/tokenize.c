@@ -1,4 +1,5 @@
 /* gwtf tokenize: a text becomes token files. */
+#include "io/tokenizer/tokenize.h"
 #include "io/json.h"
 #include "io/tokens.h"
 #include "launcher/commands.h"
@@ -11,12 +12,18 @@
 
 static const struct gwtf_usage usage = {
     .command = "tokenize",
-    .arguments = "TEXT --output FILE [--validation-share SHARE --validation-output FILE]",
+    .arguments = "TEXT --output FILE [OPTION...]",
     .summary =
-        "Makes a token file (HDF5) from a text: every byte is a token, the vocabulary is 256.\n"
-        "With a validation share, the end of the text goes to a file of its own.\n",
+        "Makes a token file (HDF5) from a text. Tokenizers are:\n"
+        "  bytes               every byte is a token, the vocabulary is 256; the default\n"
+        "  gpt2:DIR            GPT-2's, from vocab.json and merges.txt, or encoder.json and\n"
+        "                      vocab.bpe, or tokenizer.json in DIR\n"
+        "  sentencepiece:FILE  of a SentencePiece model, as LLaMA's tokenizer.model\n"
+        "The token file keeps the tokenizer's files, so that a model that is trained on it can\n"
+        "write. With a validation share, the end of the text goes to a file of its own.\n",
     .example = "  gwtf tokenize bible.txt --output train.h5 \\\n"
-               "      --validation-share 0.05 --validation-output validation.h5\n",
+               "      --validation-share 0.05 --validation-output validation.h5\n"
+               "  gwtf tokenize bible.txt --tokenizer gpt2:gpt2 --output train.h5\n",
     .arguments_least = 1,
     .arguments_most = 1,
 };
@@ -74,6 +81,10 @@ static gwtf_status report_file(const char *path, struct gwtf_json *json, bool fi
     if (first) {
         gwtf_json_text(json, "tokenizer", info.tokenizer);
         gwtf_json_count(json, "vocabulary", info.vocabulary);
+        if (info.tokenizer_sha256[0] != '\0')
+            gwtf_json_text(json, "tokenizer_sha256", info.tokenizer_sha256);
+        else
+            gwtf_json_null(json, "tokenizer_sha256");
         gwtf_json_text(json, "source", info.source);
         gwtf_json_text(json, "sha256", info.sha256);
         gwtf_json_open(json, "files", '[');
@@ -105,11 +116,16 @@ static gwtf_status report(const struct gwtf_tokenize_options *made, bool as_json
 }
 
 int gwtf_command_tokenize(int argc, char **argv) {
-    const char *output = NULL, *share = NULL, *validation = NULL;
+    const char *output = NULL, *share = NULL, *validation = NULL, *spec = NULL, *threads = NULL;
     bool json = false;
     int code, shown = -1;
+    double cores = 0;
     const struct gwtf_option options[] = {
         {.name = "output", .argument = "FILE", .help = "the token file", .value = &output},
+        {.name = "tokenizer",
+         .argument = "WORD",
+         .help = "bytes, gpt2:DIR or sentencepiece:FILE; default bytes",
+         .value = &spec},
         {.name = "validation-share",
          .argument = "SHARE",
          .help = "above 0 and below 1: what share of the text, its end, is kept for validation",
@@ -118,6 +134,10 @@ int gwtf_command_tokenize(int argc, char **argv) {
          .argument = "FILE",
          .help = "the token file for validation",
          .value = &validation},
+        {.name = "threads",
+         .argument = "N",
+         .help = "that encode; 0, or left out: all cores",
+         .value = &threads},
         {.name = "json", .help = "print what was made as JSON", .flag = &json},
         {0}};
     if (!gwtf_options_parse(&usage, options, argc, argv, &code))
@@ -130,10 +150,18 @@ int gwtf_command_tokenize(int argc, char **argv) {
                                          .progress = isatty(STDERR_FILENO) ? show_progress : NULL,
                                          .progress_context = &shown};
     code = read_share(share, validation, &made.validation_share);
+    if (code == 0)
+        code = gwtf_option_number("threads", threads, 0, 1024, true, &cores);
     if (code != 0)
         return code;
     struct gwtf_error error;
-    gwtf_status status = gwtf_tokenize_bytes(&made, &error);
+    struct gwtf_tokenizer *tokenizer = NULL;
+    gwtf_status status = gwtf_tokenizer_open(spec != NULL ? spec : "bytes", &tokenizer, &error);
+    made.tokenizer = tokenizer;
+    made.threads = (unsigned)cores;
+    if (status == GWTF_OK)
+        status = gwtf_tokenize(&made, &error);
+    gwtf_tokenizer_close(tokenizer);
     if (status == GWTF_OK)
         status = report(&made, json, &error);
     return status == GWTF_OK ? 0 : gwtf_fail(status, "%s", error.text);

@@ -25,8 +25,9 @@ USAGE
 packages_of() {
     case $1 in
     build)
-        echo 'gcc libc6-dev make cmake ninja-build pkgconf|pkg-config libopenmpi-dev libhdf5-dev' \
-            'libconfig-dev libdnnl-dev libjansson-dev libxxhash-dev libssl-dev libcunit1-dev'
+        echo 'gcc g++ libc6-dev make cmake ninja-build pkgconf|pkg-config libopenmpi-dev libhdf5-dev' \
+            'libconfig-dev libdnnl-dev libjansson-dev libxxhash-dev libssl-dev libcunit1-dev' \
+            'libpcre2-dev libsentencepiece-dev'
         ;;
     run) echo 'openmpi-bin' ;;
     text) echo 'bible-kjv' ;;
@@ -81,7 +82,7 @@ done
 
 command -v dpkg-query >/dev/null 2>&1 ||
     fail "this is not Debian: install an MPI with its headers, HDF5, libconfig, oneDNN, jansson, \
-xxHash, OpenSSL, CUnit, CMake and Ninja by your system's own means, then run sh share/build.sh"
+xxHash, OpenSSL, PCRE2, SentencePiece, CUnit, CMake and Ninja by your system's own means, then run sh share/build.sh"
 
 wanted=
 for set in ${sets:-build run}; do

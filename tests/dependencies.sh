@@ -11,7 +11,7 @@ source=${1:-$(cd "$(dirname "$0")/.." && pwd)}
 # Prints one line for each violation in the tree TREE. Depends on: find, sort, awk.
 violations() (
     cd "$1"
-    find share flow model io worker launcher -name '*.[ch]' 2>/dev/null | sort |
+    find share flow model io worker launcher \( -name '*.[ch]' -o -name '*.cc' \) 2>/dev/null | sort |
         while IFS= read -r file; do
             awk -v file="$file" '
 function complain(what) { printf "%s:%d: %s\n", file, FNR, what }
@@ -40,6 +40,8 @@ BEGIN {
     places["^mpi-ext\\.h$"] = "^worker/runtime/"
     places["^hdf5(_hl)?\\.h$"] = "^io/"
     places["^(libconfig|jansson)\\.h$"] = "^io/"
+    places["^pcre2\\.h$"] = "^io/tokenizer/split\\.c$"
+    places["^sentencepiece"] = "^io/tokenizer/sentencepiece\\.cc$"
     places["^(oneapi/|dnnl)"] = "^model/onednn"
     places["^(cuda|cublas|nvrtc)"] = "^model/cuda"
     places["^xxhash\\.h$"] = "^share/base/"
@@ -135,6 +137,8 @@ expect_found launcher/train.c '  #  include <mpi.h>'
 expect_found launcher/bootstrap.c '#include <mpi-ext.h>'
 expect_found launcher/inspect.c '#include <hdf5.h>'
 expect_found launcher/status.c '#include <jansson.h>'
+expect_found io/tokens.c '#include <pcre2.h>'
+expect_found launcher/generate.c '#include <sentencepiece_processor.h>'
 expect_found model/reference/gelu.c '#include <oneapi/dnnl/dnnl.h>'
 expect_found flow/flow.c '#include <stdio.h>'
 expect_found worker/protocol/route.c '#include <time.h>'

@@ -1,6 +1,7 @@
 #include "tests/support/tiny_run.h"
 
 #include "io/run.h"
+#include "io/tokenizer/tokenize.h"
 #include "io/tokens.h"
 #include "share/base/assert.h"
 #include "tests/support/temporary.h"
@@ -37,7 +38,7 @@ void gwtf_tiny_run_init(struct gwtf_tiny_run *run, const char *const *overrides,
                                             .output = temporary_path("train.h5"),
                                             .validation_share = 0.1,
                                             .validation_output = temporary_path("validation.h5")};
-    GWTF_ASSERT(gwtf_tokenize_bytes(&options, &error) == GWTF_OK);
+    GWTF_ASSERT(gwtf_tokenize(&options, &error) == GWTF_OK);
     snprintf(settings, sizeof settings, configuration, run->directory, run->directory,
              run->directory);
     gwtf_status status =

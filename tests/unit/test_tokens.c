@@ -1,3 +1,4 @@
+#include "io/tokenizer/tokenize.h"
 #include "io/tokens.h"
 #include "share/base/random.h"
 #include "tests/support/suite.h"
@@ -19,7 +20,7 @@ static const char *token_file(const char *name, size_t size) {
     struct gwtf_tokenize_options options = {.input = temporary_path(text_name),
                                             .output = temporary_path(name)};
     CU_ASSERT_TRUE_FATAL(temporary_write(options.input, text, size));
-    gwtf_status status = gwtf_tokenize_bytes(&options, &error);
+    gwtf_status status = gwtf_tokenize(&options, &error);
     if (status != GWTF_OK)
         printf("\n%s\n", error.text);
     CU_ASSERT_EQUAL_FATAL(status, GWTF_OK);
@@ -50,7 +51,7 @@ static void a_text_becomes_tokens_and_its_end_is_for_validation(void) {
                                             .validation_share = 0.05,
                                             .validation_output = validation,
                                             .progress = note_progress};
-    CU_ASSERT_EQUAL_FATAL(gwtf_tokenize_bytes(&options, &error), GWTF_OK);
+    CU_ASSERT_EQUAL_FATAL(gwtf_tokenize(&options, &error), GWTF_OK);
     CU_ASSERT_EQUAL(progress_done, size);
     CU_ASSERT_EQUAL(progress_all, size);
     struct gwtf_tokens *parts[2];
@@ -83,7 +84,7 @@ static void the_hash_is_that_of_the_source(void) {
     const char *input = temporary_path("abc"), *output = temporary_path("abc.h5");
     CU_ASSERT_TRUE(temporary_write(input, "abc", 3));
     struct gwtf_tokenize_options options = {.input = input, .output = output};
-    CU_ASSERT_EQUAL_FATAL(gwtf_tokenize_bytes(&options, &error), GWTF_OK);
+    CU_ASSERT_EQUAL_FATAL(gwtf_tokenize(&options, &error), GWTF_OK);
     struct gwtf_tokens *tokens;
     CU_ASSERT_EQUAL_FATAL(gwtf_tokens_open(output, &tokens, &error), GWTF_OK);
     /* FIPS 180-2, appendix B.1. */
@@ -301,7 +302,7 @@ static void wrong_requests_to_tokenize_are_refused_and_leave_nothing(void) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         error.text[0] = '\0';
-        gwtf_status status = gwtf_tokenize_bytes(&cases[i].options, &error);
+        gwtf_status status = gwtf_tokenize(&cases[i].options, &error);
         if (status != cases[i].status || strstr(error.text, cases[i].holds) == NULL)
             printf("\n%zu: %d %s\n", i, (int)status, error.text);
         CU_ASSERT_EQUAL(status, cases[i].status);
@@ -316,7 +317,7 @@ static int tokenize_under_limit(const char *input, const char *output) {
     signal(SIGXFSZ, SIG_IGN);
     setrlimit(RLIMIT_FSIZE, &limit);
     struct gwtf_tokenize_options options = {.input = input, .output = output};
-    gwtf_status status = gwtf_tokenize_bytes(&options, &error);
+    gwtf_status status = gwtf_tokenize(&options, &error);
     return status == GWTF_ERROR_IO && strstr(error.text, output) != NULL &&
                    strstr(error.text, "File too large") != NULL
                ? 42
