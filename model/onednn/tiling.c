@@ -13,13 +13,15 @@
 #define REQUEST_PERMISSION 0x1023
 #define TILE_DATA 18
 
-/* Whether the processor has AMX for bfloat16, and the system lets this process use it. */
+/* Whether the processor has AMX and AVX-512 for bfloat16, and the system lets this process use it.
+ */
 static bool has_amx(void) {
     static atomic_int known; /* 0: not yet; 1: no; 2: yes */
     int answer = atomic_load(&known);
     if (answer == 0) {
         unsigned a = 0, b = 0, c = 0, d = 0;
         bool there = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1u) && (d >> 24 & 1u) &&
+                     __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1u) &&
                      gwtf_kernels_best() == &gwtf_kernels_avx512;
         answer = there && syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0 ? 2 : 1;
         atomic_store(&known, answer);

@@ -53,29 +53,28 @@ static inline floats load(const float *values) {
 }
 
 static inline floats load_some(const float *values, size_t count) {
-    return (floats)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), values);
+    uint32_t mask = count < HALF ? (1u << count) - 1 : 0xffffu;
+    return (floats)_mm512_maskz_loadu_ps((__mmask16)mask, values);
 }
 
-/* X rounded to bfloat16, to the nearest, ties to even; its bits stand in the upper halves, and
- * others in the lower ones. */
-static inline words rounded(words x) {
-    return x + 0x7fffu + ((x >> 16) & 1u);
-}
-
-static inline words pairs_of(words first, words second) {
-    return (second & 0xffff0000u) | (first >> 16);
-}
-
-/* The pairs of two steps' numbers, for each part. */
-static inline void split(words *pairs, size_t parts, floats first, floats second) {
-    for (size_t part = 0; part + 1 < parts; part++) {
-        words a = rounded((words)first) & 0xffff0000u, b = rounded((words)second) & 0xffff0000u;
-        pairs[part] = pairs_of(a, b);
-        first -= (floats)a;
-        second -= (floats)b;
+/* Element 2 i is lower half of pair i, of the first vector that was rounded. */
+static inline words interleave(__m512i halves) {
+    uint16_t order[2 * HALF];
+    for (uint16_t i = 0; i < HALF; i++) {
+        order[2 * i] = i;
+        order[2 * i + 1] = (uint16_t)(HALF + i);
     }
-    /* What three parts leave fits into the last without rounding. */
-    pairs[parts - 1] = pairs_of(rounded((words)first), rounded((words)second));
+    return (words)_mm512_permutexvar_epi16(_mm512_loadu_si512(order), halves);
+}
+
+/* The pairs of two steps' numbers, for each part; each part is rounded to the nearest. What three
+ * parts leave fits into the last without rounding. */
+static inline void split(words *pairs, size_t parts, floats first, floats second) {
+    for (size_t part = 0; part < parts; part++) {
+        pairs[part] = interleave((__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first));
+        first -= (floats)(pairs[part] << 16);
+        second -= (floats)(pairs[part] & 0xffff0000u);
+    }
 }
 
 /* Rows become columns, by four rounds of interleaving row i with row i + 8. */
@@ -98,63 +97,87 @@ static inline void transpose(words rows[HALF]) {
 
 /*
  * Row Q of the 16 that the block's numbers come in, before they are brought into the tile's order:
- * of lanes side by side, lanes FIRST.. of steps q and q + 16; else steps q and q + 16 of all q, of
- * lane FIRST + Q. COUNT and DEPTH say what exists from the block's first number on.
+ * of lanes side by side, all lanes of steps q and q + 16; else all steps of lane q. Of the block,
+ * which begins at VALUES, COUNT lanes and DEPTH steps exist.
  */
-static inline void read_row(words *pairs, size_t parts, const struct gwtf_lanes *lanes,
-                            size_t first, size_t count, size_t step, size_t depth, size_t q) {
-    floats a = {0}, b = {0};
+static inline void read_row(floats *first, floats *second, const float *values,
+                            const struct gwtf_lanes *lanes, size_t count, size_t depth, size_t q) {
+    const floats none = {0};
     if (lanes->side_by_side) {
-        const float *values = lanes->values + (step + q) * lanes->stride + first;
-        const float *second = values + HALF * lanes->stride;
-        if (count >= HALF) {
-            a = q < depth ? load(values) : a;
-            b = q + HALF < depth ? load(second) : b;
-        } else {
-            a = q < depth ? load_some(values, count) : a;
-            b = q + HALF < depth ? load_some(second, count) : b;
-        }
-    } else if (q < count) {
-        const float *values = lanes->values + (first + q) * lanes->stride + step;
-        a = depth >= HALF ? load(values) : load_some(values, depth);
-        if (depth >= 2 * HALF)
-            b = load(values + HALF);
-        else if (depth > HALF)
-            b = load_some(values + HALF, depth - HALF);
+        const float *at = values + q * lanes->stride;
+        *first = q < depth ? load_some(at, count) : none;
+        *second = q + HALF < depth ? load_some(at + HALF * lanes->stride, count) : none;
+    } else {
+        const float *at = values + q * lanes->stride;
+        *first = q < count ? load_some(at, depth) : none;
+        *second = q < count && depth > HALF ? load_some(at + HALF, depth - HALF) : none;
     }
-    split(pairs, parts, a, b);
+}
+
+/* The same where the whole block exists. */
+static inline void read_whole_row(floats *first, floats *second, const float *values,
+                                  const struct gwtf_lanes *lanes, size_t q) {
+    const float *at = values + q * lanes->stride;
+    size_t apart = lanes->side_by_side ? HALF * lanes->stride : HALF;
+    __builtin_prefetch(at + 2 * apart);
+    __builtin_prefetch(at + 3 * apart);
+    *first = load(at);
+    *second = load(at + apart);
 }
 
 /* TRANSPOSED: the numbers' order in memory is not the tile's. */
 static inline void pack_tile(uint32_t *tile, size_t parts, const struct gwtf_lanes *lanes,
-                             size_t first, size_t count, size_t step, size_t depth,
+                             size_t lane, size_t count, size_t step, size_t depth,
                              bool transposed) {
+    const float *values = lanes->values + (lanes->side_by_side ? step * lanes->stride + lane
+                                                               : lane * lanes->stride + step);
+    bool whole = count >= HALF && depth >= SIDE;
     words rows[PARTS_MAX][HALF];
     for (size_t q = 0; q < HALF; q++) {
+        floats first, second;
         words pairs[PARTS_MAX];
-        read_row(pairs, parts, lanes, first, count, step, depth, q);
-        for (size_t part = 0; part < parts; part++)
-            rows[part][q] = pairs[part];
+        if (whole)
+            read_whole_row(&first, &second, values, lanes, q);
+        else
+            read_row(&first, &second, values, lanes, count, depth, q);
+        split(pairs, parts, first, second);
+        for (size_t part = 0; part < parts; part++) {
+            if (transposed)
+                rows[part][q] = pairs[part];
+            else
+                memcpy(tile + part * 2 * TILE_WORDS + q * HALF, &pairs[part], sizeof pairs[part]);
+        }
     }
-    for (size_t part = 0; part < parts; part++) {
-        if (transposed)
-            transpose(rows[part]);
+    for (size_t part = 0; transposed && part < parts; part++) {
+        transpose(rows[part]);
         memcpy(tile + part * 2 * TILE_WORDS, rows[part], sizeof rows[part]);
     }
 }
 
-static inline void pack(uint32_t *packed, size_t parts, const struct gwtf_lanes *lanes,
-                        size_t count, size_t depth, bool is_b) {
-    bool transposed = lanes->side_by_side != is_b;
+static inline void pack_all(uint32_t *packed, size_t parts, const struct gwtf_lanes *lanes,
+                            size_t count, size_t depth, bool transposed) {
     for (size_t panel = 0; panel < count; panel += SIDE) {
         for (size_t step = 0; step < depth; step += SIDE) {
             for (size_t half = 0; half < 2; half++) {
-                size_t first = panel + half * HALF;
-                pack_tile(packed + half * TILE_WORDS, parts, lanes, first,
-                          first < count ? count - first : 0, step, depth - step, transposed);
+                size_t lane = panel + half * HALF;
+                pack_tile(packed + half * TILE_WORDS, parts, lanes, lane,
+                          lane < count ? count - lane : 0, step, depth - step, transposed);
             }
             packed += parts * 2 * TILE_WORDS;
         }
+    }
+}
+
+/* Each way of lying in memory gets its own code. */
+static inline void pack(uint32_t *packed, size_t parts, const struct gwtf_lanes *lanes,
+                        size_t count, size_t depth, bool is_b) {
+    struct gwtf_lanes known = *lanes;
+    if (lanes->side_by_side) {
+        known.side_by_side = true;
+        pack_all(packed, parts, &known, count, depth, !is_b);
+    } else {
+        known.side_by_side = false;
+        pack_all(packed, parts, &known, count, depth, is_b);
     }
 }
 

@@ -29,6 +29,7 @@ static void bench_deinit(struct bench *bench) {
     free(bench->labels);
     for (size_t i = 0; i < BOUNDARIES; i++)
         free(bench->boundaries[i]);
+    *bench = (struct bench){0};
 }
 
 static gwtf_status make_stage(const struct bench *bench, uint32_t index, uint32_t threads,
@@ -146,13 +147,15 @@ static void measure(struct bench *bench, const struct gwtf_benchmark_options *op
         if (options->progress != NULL)
             options->progress(options->progress_context, i + 1, options->rounds);
     }
-    double after = gwtf_peak_of_library(precision, found->threads, PEAK_ROUNDS);
-    found->peak = after > before ? after : before;
     for (size_t part = 0; part < GWTF_BENCHMARK_PARTS; part++) {
         qsort(bench->seconds[part], options->rounds, sizeof(double), compare);
         found->seconds[part] = bench->seconds[part][options->rounds / 2];
     }
     count_operations(bench, found);
+    /* The library's matrices take the place of the model, so that the peak of memory is its. */
+    bench_deinit(bench);
+    double after = gwtf_peak_of_library(precision, found->threads, PEAK_ROUNDS);
+    found->peak = after > before ? after : before;
 }
 
 gwtf_status gwtf_benchmark_run(const struct gwtf_setup *setup,
