@@ -41,6 +41,8 @@ enum gwtf_config_decay {
 };
 enum gwtf_config_device { GWTF_CONFIG_DEVICE_AUTO, GWTF_CONFIG_DEVICE_CPU };
 enum gwtf_config_precision { GWTF_CONFIG_PRECISION_FLOAT32, GWTF_CONFIG_PRECISION_BFLOAT16 };
+/* What the backward pass computes again, in place of keeping it. */
+enum gwtf_config_recompute { GWTF_CONFIG_RECOMPUTE_NONE, GWTF_CONFIG_RECOMPUTE_BLOCKS };
 enum gwtf_config_kernels { GWTF_CONFIG_KERNELS_ONEDNN, GWTF_CONFIG_KERNELS_REFERENCE };
 enum gwtf_config_detector {
     GWTF_CONFIG_DETECTOR_AUTO,
@@ -184,6 +186,7 @@ struct gwtf_config {
     struct {
         enum gwtf_config_device device;       /* default "auto" */
         enum gwtf_config_kernels kernels;     /* "onednn" (default) or "reference" */
+        enum gwtf_config_recompute recompute; /* "none" (default) or "blocks" */
         enum gwtf_config_precision precision; /* "float32" (default) or "bfloat16" */
         uint32_t threads; /* per worker; 0: cores of the host / its workers. Default 0 */
     } backend;

@@ -18,6 +18,7 @@ static const char *const link_fault_words[] = {"slow", "cut", "lossy", NULL};
 static const char *const crash_words[] = {"kill", "stop", NULL};
 static const char *const phase_words[] = {"any",      "forward", "backward", "aggregation",
                                           "snapshot", "repair",  NULL};
+static const char *const recompute_words[] = {"none", "blocks", NULL};
 static const char *const precision_words[] = {"float32", "bfloat16", NULL};
 
 const char *const gwtf_config_sections[] = {
@@ -143,6 +144,8 @@ const struct gwtf_config_key gwtf_config_keys[] = {
      .fallback = "onednn", .help = "the fast ones, or the readable ones"},
     {"backend", "precision", GWTF_CONFIG_WORD, IN(backend.precision), .words = precision_words,
      .fallback = "float32", .help = "of the operands of matrix products"},
+    {"backend", "recompute", GWTF_CONFIG_WORD, IN(backend.recompute), .words = recompute_words,
+     .fallback = "none", .help = "what the backward pass computes again, to save memory"},
     {"backend", "threads", GWTF_CONFIG_COUNT, IN(backend.threads), .least = 0, .most = 4096,
      .fallback = "0", .help = "per worker; 0: cores of the host / its workers"},
 

@@ -70,7 +70,7 @@ static struct pass pass_of(struct gwtf_stage *stage, uint32_t layer,
         .operations = stage->compute.operations,
         .work = &stage->workspace,
         .at = &stage->blocks[layer],
-        .a = from_row(stage, activations, first_row),
+        .a = from_row(stage, activations, gwtf_stage_shares(stage) ? 0 : first_row),
         .norm = gwtf_stage_norm_shape(stage, rows),
         .attention = {.sequences = rows / model->context,
                       .context = model->context,
@@ -123,7 +123,6 @@ void gwtf_block_forward(struct gwtf_stage *stage, uint32_t layer,
     const struct gwtf_activations *a = &pass.a;
     float *normed = pass.work->normed;
     input += first_row * stage->sizes.width;
-    output += first_row * stage->sizes.width;
 
     operations->norm(compute, &pass.norm, normed, a->mean1, a->rstd1, input,
                      weights_at(&pass, at->norm1_w), weights_at(&pass, at->norm1_b));
@@ -138,9 +137,12 @@ void gwtf_block_forward(struct gwtf_stage *stage, uint32_t layer,
                      weights_at(&pass, at->norm2_w), weights_at(&pass, at->norm2_b));
     operations->linear(compute, &pass.expand, a->expanded, normed, weights_at(&pass, at->expand_w),
                        weights_at(&pass, at->expand_b), NULL);
+    if (output == NULL)
+        return;
     activate(&pass);
-    operations->linear(compute, &pass.shrink, output, pass.work->wide,
-                       weights_at(&pass, at->shrink_w), weights_at(&pass, at->shrink_b), a->middle);
+    operations->linear(compute, &pass.shrink, output + first_row * stage->sizes.width,
+                       pass.work->wide, weights_at(&pass, at->shrink_w),
+                       weights_at(&pass, at->shrink_b), a->middle);
 }
 
 /* work->middle_d = OUTPUT_GRADIENT through the MLP and around it. */

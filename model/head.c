@@ -80,6 +80,7 @@ static double piece_loss(struct gwtf_stage *stage, const float *input, const uin
 void gwtf_stage_loss(gwtf_stage *stage, const float *input, const uint32_t *labels, float scale,
                      double *loss_sum, float *input_gradient, float *logits) {
     GWTF_ASSERT(stage->plan.shape.stage == 0);
+    GWTF_ASSERT(input_gradient == NULL || !stage->options.forward_only);
     gwtf_stage_enter(stage);
     size_t width = stage->plan.shape.model.width, rows = gwtf_stage_rows(stage);
     size_t vocabulary = stage->plan.shape.model.vocabulary;

@@ -116,6 +116,12 @@ struct gwtf_stage_options {
     struct gwtf_stage_shape shape;
     enum gwtf_backend_kind backend;
     enum gwtf_precision precision;
+    /* Of a block only its input is kept until the backward pass, which computes the rest again, to
+     * the same bits. */
+    bool recompute;
+    /* Neither gradients nor moments: only gwtf_stage_embed, gwtf_stage_forward without KEEP, and
+     * gwtf_stage_loss without INPUT_GRADIENT may be called, and what reads and writes weights. */
+    bool forward_only;
     uint32_t microbatch; /* B: sequences of one microbatch */
     uint32_t slots;      /* microbatches whose activations are kept at one time, at least 1 */
     uint32_t threads;    /* for the backend's library, at least 1 */
@@ -139,7 +145,8 @@ void gwtf_stage_memory(const struct gwtf_stage_options *options, const struct gw
 
 const struct gwtf_stage_plan *gwtf_stage_get_plan(const gwtf_stage *stage);
 
-/* The flat arrays, plan->floats each, 64-byte aligned; they live as long as the stage. */
+/* The flat arrays, plan->floats each, 64-byte aligned; they live as long as the stage. Of a stage
+ * that is forward_only all but the weights are NULL. */
 float *gwtf_stage_weights(gwtf_stage *stage);
 float *gwtf_stage_gradients(gwtf_stage *stage);
 float *gwtf_stage_first_moments(gwtf_stage *stage);

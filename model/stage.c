@@ -71,17 +71,18 @@ static void carve_workspace(struct gwtf_stage *stage, struct carver *carver) {
     struct gwtf_workspace *work = &stage->workspace;
     bool head = stage->plan.shape.stage == 0;
     uint64_t width = model->width, rows = stage->piece_rows;
+    bool backward = !stage->options.forward_only;
     work->normed = carve_floats(carver, rows, width);
-    work->normed_d = carve_floats(carver, rows, width);
+    work->normed_d = carve_floats(carver, backward ? rows : 0, width);
     if (head) {
         work->logits = carve_floats(carver, rows, model->vocabulary);
         work->mean = carve_floats(carver, rows, 1);
         work->rstd = carve_floats(carver, rows, 1);
     } else {
         work->wide = carve_floats(carver, rows, larger(sizes->hidden, sizes->qkv));
-        work->wide_d = carve_floats(carver, rows, sizes->expanded);
-        work->middle_d = carve_floats(carver, rows, width);
-        work->mixed_d = carve_floats(carver, rows, width);
+        work->wide_d = carve_floats(carver, backward ? rows : 0, sizes->expanded);
+        work->middle_d = carve_floats(carver, backward ? rows : 0, width);
+        work->mixed_d = carve_floats(carver, backward ? rows : 0, width);
     }
     struct gwtf_compute_limits limits = {
         .rows = rows,
@@ -96,6 +97,21 @@ static void carve_workspace(struct gwtf_stage *stage, struct carver *carver) {
     stage->compute.scratch = carve_floats(carver, scratch, 1);
 }
 
+/* What a block's backward pass needs of ROWS tokens, but its output. */
+static void carve_kept(const struct gwtf_stage *stage, struct gwtf_activations *a, uint64_t rows,
+                       struct carver *carver) {
+    const struct gwtf_model_shape *model = &stage->plan.shape.model;
+    a->mean1 = carve_floats(carver, rows, 1);
+    a->rstd1 = carve_floats(carver, rows, 1);
+    a->mean2 = carve_floats(carver, rows, 1);
+    a->rstd2 = carve_floats(carver, rows, 1);
+    a->log_sums = carve_floats(carver, rows, model->heads);
+    a->qkv = carve_floats(carver, rows, stage->sizes.qkv);
+    a->mixed = carve_floats(carver, rows, model->width);
+    a->middle = carve_floats(carver, rows, model->width);
+    a->expanded = carve_floats(carver, rows, stage->sizes.expanded);
+}
+
 /* Everything but the slots. Needs plan, options and compute.operations. */
 static void carve_fixed(struct gwtf_stage *stage, struct carver *carver) {
     stage->family = gwtf_family_traits_of(stage->plan.shape.model.family);
@@ -104,10 +120,14 @@ static void carve_fixed(struct gwtf_stage *stage, struct carver *carver) {
     stage->piece_rows =
         stage->plan.shape.stage == 0 ? head_piece_rows(stage) : relay_piece_rows(stage);
     stage->weights = carve_floats(carver, floats, 1);
-    stage->gradients = carve_floats(carver, floats, 1);
-    stage->first_moments = carve_floats(carver, floats, 1);
-    stage->second_moments = carve_floats(carver, floats, 1);
+    if (!stage->options.forward_only) {
+        stage->gradients = carve_floats(carver, floats, 1);
+        stage->first_moments = carve_floats(carver, floats, 1);
+        stage->second_moments = carve_floats(carver, floats, 1);
+    }
     carve_workspace(stage, carver);
+    if (layers != 0 && gwtf_stage_shares(stage))
+        carve_kept(stage, &stage->again, stage->piece_rows, carver);
     bool turns = stage->family->rotary && layers != 0;
     stage->turns =
         turns ? carve_floats(carver, stage->plan.shape.model.context, stage->sizes.head) : NULL;
@@ -118,26 +138,36 @@ static void carve_fixed(struct gwtf_stage *stage, struct carver *carver) {
 
 static void carve_activations(const struct gwtf_stage *stage, struct gwtf_activations *a, bool last,
                               struct carver *carver) {
-    const struct gwtf_model_shape *model = &stage->plan.shape.model;
-    uint64_t rows = gwtf_stage_rows(stage), width = model->width;
-    a->mean1 = carve_floats(carver, rows, 1);
-    a->rstd1 = carve_floats(carver, rows, 1);
-    a->mean2 = carve_floats(carver, rows, 1);
-    a->rstd2 = carve_floats(carver, rows, 1);
-    a->log_sums = carve_floats(carver, rows, model->heads);
-    a->qkv = carve_floats(carver, rows, stage->sizes.qkv);
-    a->mixed = carve_floats(carver, rows, width);
-    a->middle = carve_floats(carver, rows, width);
-    a->expanded = carve_floats(carver, rows, stage->sizes.expanded);
-    a->output = last ? NULL : carve_floats(carver, rows, width);
+    uint64_t rows = gwtf_stage_rows(stage);
+    if (gwtf_stage_shares(stage))
+        *a = stage->again;
+    else
+        carve_kept(stage, a, rows, carver);
+    a->output = last ? NULL : carve_floats(carver, rows, stage->sizes.width);
+}
+
+/* All activations of one slot, of LAYERS blocks each. A forward pass alone needs a block's output
+ * until the next block has its own. */
+static void carve_slot(const struct gwtf_stage *stage, struct gwtf_activations *layers,
+                       struct carver *carver) {
+    uint32_t count = stage->plan.shape.layers;
+    for (uint32_t i = 0; i < count && carver->used_bytes != UINT64_MAX; i++) {
+        if (stage->options.forward_only && i >= 2) {
+            layers[i] = stage->again;
+            layers[i].output = i + 1 == count ? NULL : layers[i - 2].output;
+        } else {
+            carve_activations(stage, &layers[i], i + 1 == count, carver);
+        }
+    }
 }
 
 static uint64_t slot_bytes_of(const struct gwtf_stage *stage) {
     struct carver carver = {0};
     struct gwtf_activations ignored;
     uint32_t layers = stage->plan.shape.layers;
+    uint32_t own = stage->options.forward_only && layers > 2 ? 2 : layers;
     /* All blocks but the last are alike. */
-    for (uint32_t i = 0; i < layers && carver.used_bytes != UINT64_MAX; i++)
+    for (uint32_t i = 0; i < own && carver.used_bytes != UINT64_MAX; i++)
         carve_activations(stage, &ignored, i + 1 == layers, &carver);
     return carver.used_bytes;
 }
@@ -245,11 +275,8 @@ static gwtf_status allocate_stage(struct gwtf_stage *stage, struct gwtf_error *e
     carve_fixed(stage, &carver);
     struct carver slots = {.memory = stage->slots_memory};
     uint32_t layers = stage->plan.shape.layers;
-    for (uint32_t slot = 0; slot < stage->options.slots; slot++) {
-        for (uint32_t i = 0; i < layers; i++)
-            carve_activations(stage, &stage->activations[(size_t)slot * layers + i],
-                              i + 1 == layers, &slots);
-    }
+    for (uint32_t slot = 0; slot < stage->options.slots; slot++)
+        carve_slot(stage, &stage->activations[(size_t)slot * layers], &slots);
     find_blocks(stage);
     if (stage->turns != NULL)
         gwtf_block_fill_turns(stage);
@@ -315,7 +342,15 @@ float *gwtf_stage_second_moments(gwtf_stage *stage) {
 }
 
 void gwtf_stage_zero_gradients(gwtf_stage *stage) {
-    memset(stage->gradients, 0, stage->plan.floats * sizeof *stage->gradients);
+    GWTF_ASSERT(stage->gradients != NULL);
+    /* As many parts as threads: the memory is faster than one core. */
+    int threads = stage->compute.threads;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int t = 0; t < threads; t++) {
+        uint64_t first = stage->plan.floats * (uint64_t)t / (uint64_t)threads;
+        uint64_t end = stage->plan.floats * ((uint64_t)t + 1) / (uint64_t)threads;
+        memset(stage->gradients + first, 0, (end - first) * sizeof *stage->gradients);
+    }
 }
 
 void gwtf_stage_enter(const struct gwtf_stage *stage) {
@@ -325,6 +360,7 @@ void gwtf_stage_enter(const struct gwtf_stage *stage) {
 void gwtf_stage_forward(gwtf_stage *stage, uint32_t slot, const float *input, float *output,
                         bool keep) {
     GWTF_ASSERT(stage->plan.shape.stage != 0 && slot < stage->options.slots);
+    GWTF_ASSERT(!keep || !stage->options.forward_only);
     gwtf_stage_enter(stage);
     uint32_t layers = stage->plan.shape.layers;
     const struct gwtf_activations *activations = &stage->activations[(size_t)slot * layers];
@@ -354,6 +390,9 @@ void gwtf_stage_backward(gwtf_stage *stage, uint32_t slot, const float *input,
         for (size_t row = 0; row < rows; row += stage->piece_rows) {
             size_t left = rows - row;
             size_t piece = left < stage->piece_rows ? left : stage->piece_rows;
+            if (stage->options.recompute)
+                gwtf_block_forward(stage, layer, &activations[layer], layer_input, NULL, row,
+                                   piece);
             gwtf_block_backward(stage, layer, &activations[layer], layer_input, output_gradient,
                                 input_gradient, row, piece);
         }

@@ -40,7 +40,8 @@ struct gwtf_stage {
     struct gwtf_block_offsets *blocks;    /* plan.shape.layers of them, NULL for stage 0 */
     float *turns;                         /* (T, C / H): see rotate; NULL: positions are embedded */
     struct gwtf_activations *activations; /* slots * layers */
-    bool *kept;                           /* for each slot: it waits for its backward pass */
+    struct gwtf_activations again; /* of one piece, where blocks share it: what is not kept */
+    bool *kept;                    /* for each slot: it waits for its backward pass */
     float *weights, *gradients, *first_moments, *second_moments;
     struct gwtf_workspace workspace;
     size_t piece_rows; /* tokens that go through a block, or the head, at one time */
@@ -68,9 +69,15 @@ static inline size_t gwtf_stage_rows(const struct gwtf_stage *stage) {
 /* Fills stage->turns. */
 void gwtf_block_fill_turns(struct gwtf_stage *stage);
 
+/* Whether blocks share what they compute on the way, in stage->again. */
+static inline bool gwtf_stage_shares(const struct gwtf_stage *stage) {
+    return stage->options.recompute || stage->options.forward_only;
+}
+
 /*
  * Forward and backward of block LAYER (from 0 inside the stage) for the ROWS tokens (whole
  * sequences) from FIRST_ROW; INPUT, OUTPUT and the gradients point at the microbatch's first row.
+ * With OUTPUT NULL only what the backward pass needs is computed.
  */
 void gwtf_block_forward(struct gwtf_stage *stage, uint32_t layer,
                         const struct gwtf_activations *activations, const float *input,

@@ -56,6 +56,8 @@ void pipeline_create(struct pipeline *pipeline, const struct pipeline_options *o
         struct gwtf_stage_options stage = {.shape = gwtf_stage_shape_of(&o->model, i, o->stages),
                                            .backend = o->backend,
                                            .precision = o->precision,
+                                           .recompute = o->recompute,
+                                           .forward_only = o->forward_only,
                                            .microbatch = o->microbatch,
                                            .slots = o->slots,
                                            .threads = o->threads};
@@ -95,9 +97,10 @@ double pipeline_forward(struct pipeline *pipeline, uint32_t slot, const uint32_t
                         const uint32_t *labels) {
     float **boundaries = pipeline->boundaries[slot];
     uint32_t stages = pipeline->options.stages;
+    bool keep = !pipeline->options.forward_only;
     gwtf_stage_embed(pipeline->stages[0], tokens, boundaries[0]);
     for (uint32_t i = 1; i <= stages; i++)
-        gwtf_stage_forward(pipeline->stages[i], slot, boundaries[i - 1], boundaries[i], true);
+        gwtf_stage_forward(pipeline->stages[i], slot, boundaries[i - 1], boundaries[i], keep);
     double loss = 0;
     gwtf_stage_loss(pipeline->stages[0], boundaries[stages], labels, 0, &loss, NULL,
                     pipeline->logits);

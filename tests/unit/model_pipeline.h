@@ -18,6 +18,8 @@ struct pipeline_options {
     uint32_t threads; /* 0: 1 */
     enum gwtf_backend_kind backend;
     enum gwtf_precision precision;
+    bool recompute;
+    bool forward_only;
 };
 
 struct pipeline {

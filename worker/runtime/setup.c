@@ -218,6 +218,7 @@ struct gwtf_stage_options gwtf_setup_stage_options(const struct gwtf_setup *setu
         .shape = shape,
         .backend = gwtf_setup_backend(setup),
         .precision = rounds ? GWTF_PRECISION_BFLOAT16 : GWTF_PRECISION_FLOAT32,
+        .recompute = setup->config.backend.recompute == GWTF_CONFIG_RECOMPUTE_BLOCKS,
         .microbatch = setup->config.batch.microbatch,
         .slots = 1,
         .threads = 1,

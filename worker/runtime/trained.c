@@ -24,7 +24,7 @@ struct gwtf_trained {
     float *logits;      /* (T, V); NULL until it is asked what comes next, as are the two above */
 };
 
-/* The weights of STAGE from the snapshot at PATH; its moments stay zero. */
+/* The weights of STAGE from the snapshot at PATH. */
 static gwtf_status load_weights(const char *path, gwtf_stage *stage, struct gwtf_error *error) {
     const struct gwtf_stage_plan *plan = gwtf_stage_get_plan(stage);
     struct gwtf_snapshot_tensor *tensors = calloc(plan->tensors_count, sizeof *tensors);
@@ -88,6 +88,7 @@ static gwtf_status open_trained(const char *path, uint32_t threads, struct gwtf_
     gwtf_status status = gwtf_trained_shape(path, &trained->model, &options, error);
     if (status != GWTF_OK)
         return status;
+    options.forward_only = true;
     options.threads = threads != 0 ? threads : gwtf_machine_cores();
     options.microbatch = 1;
     status = make_stage(trained, path, options, 0, &trained->ends, error);
