@@ -9,6 +9,7 @@
 #include "worker/runtime/clock.h"
 #include "worker/runtime/network.h"
 #include "worker/runtime/setup.h"
+#include "worker/runtime/spread.h"
 
 #include <getopt.h>
 #include <libgen.h>
@@ -28,7 +29,8 @@
 
 struct bootstrap {
     struct gwtf_setup setup;
-    char *topology; /* text, of the emulated network; NULL: none */
+    struct gwtf_allocation allocation; /* of the job that this runs in, or empty */
+    char *topology;                    /* text, of the emulated network; NULL: none */
     char worker[4096];
     const char *config_path;
     const char *snapshot; /* "" for fresh weights */
@@ -60,6 +62,11 @@ static gwtf_status parse_options(int argc, char **argv, struct bootstrap *bootst
             return gwtf_error_set(error, GWTF_ERROR_USAGE,
                                   "gwtf-bootstrap is started by `gwtf train`: run that");
     }
+    /* Mpirun says it; Slurm's srun does not, and its PMIx cannot spawn. */
+    if (getenv("OMPI_COMM_WORLD_SIZE") == NULL && getenv("SLURM_STEP_ID") != NULL)
+        return gwtf_error_set(error, GWTF_ERROR_USAGE,
+                              "srun cannot start gwtf-bootstrap, as Slurm's PMIx does not spawn "
+                              "workers: run `gwtf train` in the batch script, which needs no ssh");
     if (optind != argc - 1)
         return gwtf_error_set(error, GWTF_ERROR_USAGE,
                               "gwtf-bootstrap is started by `gwtf train`: run that");
@@ -99,6 +106,13 @@ static gwtf_status prepare(struct bootstrap *bootstrap, struct gwtf_error *error
     if (status != GWTF_OK)
         return status;
     bootstrap->count = bootstrap->setup.data_nodes + bootstrap->setup.relays;
+    status =
+        gwtf_allocation_read(bootstrap->setup.config.run.directory, &bootstrap->allocation, error);
+    if (status == GWTF_OK)
+        status =
+            gwtf_spread(&bootstrap->allocation, bootstrap->placements, bootstrap->count, error);
+    if (status != GWTF_OK)
+        return status;
     bootstrap->arrived = calloc(bootstrap->count, sizeof *bootstrap->arrived);
     bootstrap->node_of_rank = calloc(bootstrap->count, sizeof *bootstrap->node_of_rank);
     if (bootstrap->arrived == NULL || bootstrap->node_of_rank == NULL)
@@ -217,19 +231,12 @@ static gwtf_status await_arrivals(struct bootstrap *bootstrap, struct gwtf_error
     return GWTF_OK;
 }
 
-/* "node7" and "node7.cluster" are one host. */
-static bool same_host(const char *wished, const char *name) {
-    size_t short_length = strcspn(wished, ".");
-    return strcmp(wished, name) == 0 ||
-           (strncmp(wished, name, short_length) == 0 && strcspn(name, ".") == short_length);
-}
-
 static uint32_t take_rank(const struct bootstrap *bootstrap, bool *taken, const char *host) {
     uint32_t first_free = bootstrap->count;
     for (uint32_t rank = 0; rank < bootstrap->count; rank++) {
         if (taken[rank])
             continue;
-        if (host[0] != '\0' && same_host(host, bootstrap->arrived[rank].host))
+        if (host[0] != '\0' && gwtf_spread_same_host(host, bootstrap->arrived[rank].host))
             return rank;
         if (first_free == bootstrap->count)
             first_free = rank;
@@ -377,6 +384,10 @@ int main(int argc, char **argv) {
     struct bootstrap *bootstrap = calloc(1, sizeof *bootstrap);
     struct gwtf_error error = {""};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getenv("SLURM_JOB_ID") != NULL) {
+        signal(SIGTERM, SIG_IGN); /* as the workers do */
+        signal(SIGUSR1, SIG_IGN);
+    }
     if (bootstrap == NULL)
         return 1;
     gwtf_status status = parse_options(argc, argv, bootstrap, &error);

@@ -10,7 +10,7 @@
 static const struct command {
     const char *name;
     int (*run)(int argc, char **argv);
-    const char *summary;
+    const char *summary; /* NULL: not for people */
 } commands[] = {
     {"tokenize", gwtf_command_tokenize, "make token files from a text"},
     {"train", gwtf_command_train, "train a model, on many machines or in one process"},
@@ -23,6 +23,7 @@ static const struct command {
     {"import", gwtf_command_import, "make a run of such a model, to train on from it"},
     {"bench", gwtf_command_bench, "how fast this machine trains a model"},
     {"simulate", gwtf_command_simulate, "train in virtual time: what would these nodes give"},
+    {"node-agent", gwtf_command_node_agent, NULL},
 };
 #define COMMANDS_COUNT (sizeof commands / sizeof commands[0])
 
@@ -30,7 +31,8 @@ static void print_help(void) {
     printf("usage: gwtf COMMAND ARGUMENT...\n\n"
            "Trains language models together on machines that come and go.\n\n");
     for (size_t i = 0; i < COMMANDS_COUNT; i++)
-        printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+        if (commands[i].summary != NULL)
+            printf("  %-10s %s\n", commands[i].name, commands[i].summary);
     printf("\n  --help     print this; after a command: its options and an example\n"
            "  --version  print the version\n\n"
            "example:\n"
@@ -40,7 +42,8 @@ static void print_help(void) {
 static int unknown(const char *name) {
     const char *nearest = commands[0].name;
     for (size_t i = 1; i < COMMANDS_COUNT; i++)
-        if (gwtf_nearest_distance(name, commands[i].name) < gwtf_nearest_distance(name, nearest))
+        if (commands[i].summary != NULL &&
+            gwtf_nearest_distance(name, commands[i].name) < gwtf_nearest_distance(name, nearest))
             nearest = commands[i].name;
     if (gwtf_nearest_is_close(name, nearest))
         return gwtf_fail(GWTF_ERROR_USAGE, "unknown command '%s': did you mean 'gwtf %s'?", name,

@@ -1,24 +1,12 @@
 #include "launcher/mpirun.h"
 
+#include "launcher/program.h"
 #include "share/base/assert.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* The first executable NAME in PATH. */
-static bool find_in_path(const char *name, char *path, size_t path_bytes) {
-    const char *at = getenv("PATH");
-    while (at != NULL && *at != '\0') {
-        size_t length = strcspn(at, ":");
-        snprintf(path, path_bytes, "%.*s/%s", (int)length, at, name);
-        if (length > 0 && access(path, X_OK) == 0)
-            return true;
-        at += length + (at[length] == ':');
-    }
-    return false;
-}
 
 static bool ask_version(const char *path, char *line, size_t line_bytes) {
     char command[4200];
@@ -45,7 +33,7 @@ gwtf_status gwtf_mpirun_find(struct gwtf_mpirun *mpirun, struct gwtf_error *erro
                 error, GWTF_ERROR_MISSING,
                 "GWTF_MPIRUN: '%s' cannot be run: set it to the path of Open MPI's mpirun",
                 found.path);
-    } else if (!find_in_path("mpirun", found.path, sizeof found.path)) {
+    } else if (!gwtf_program_find("mpirun", found.path, sizeof found.path)) {
         return gwtf_error_set(
             error, GWTF_ERROR_MISSING,
             "no mpirun in PATH: install Open MPI (Debian: openmpi-bin), load its module, or use "
@@ -80,6 +68,33 @@ static void add(struct list *list, const char *const *words) {
 
 #define ADD(list, ...) add(list, (const char *const[]){__VA_ARGS__, NULL})
 
+/*
+ * The hosts of a job. Open MPI's own ways into Slurm are not used: it sees the first part of a
+ * heterogeneous job only, and starts the daemons of all hosts by one srun, which ends them all when
+ * one host is lost.
+ */
+static void add_job(struct list *list, const struct gwtf_mpirun *mpirun,
+                    const struct gwtf_mpirun_job *job) {
+    if (mpirun->major >= 5)
+        ADD(list, "--prtemca", "ras", "^slurm", "--prtemca", "plm", "ssh", "--prtemca",
+            "plm_ssh_agent", job->agent, "--prtemca", "plm_ssh_no_tree_spawn", "1");
+    else
+        ADD(list, "--mca", "ras", "^slurm", "--mca", "plm", "rsh", "--mca", "plm_rsh_agent",
+            job->agent, "--mca", "plm_rsh_no_tree_spawn", "1");
+    /* A daemon that leaves its parent is ended by Slurm. */
+    ADD(list, "--leave-session-attached", "--hostfile", job->host_file);
+}
+
+/* For the workers, and for Open MPI's own daemons. */
+static void add_interfaces(struct list *list, const struct gwtf_mpirun *mpirun,
+                           const char *interfaces) {
+    ADD(list, "--mca", "btl_tcp_if_include", interfaces);
+    if (mpirun->major >= 5)
+        ADD(list, "--prtemca", "prte_if_include", interfaces);
+    else
+        ADD(list, "--mca", "oob_tcp_if_include", interfaces);
+}
+
 void gwtf_mpirun_build(const struct gwtf_mpirun *mpirun, const struct gwtf_mpirun_job *job,
                        struct gwtf_mpirun_command *command) {
     struct list list = {.command = command};
@@ -102,8 +117,12 @@ void gwtf_mpirun_build(const struct gwtf_mpirun *mpirun, const struct gwtf_mpiru
     ADD(&list, "--mca", "pml", "ob1", "--mca", "btl", "self,tcp");
     if (job->one_host)
         ADD(&list, "--mca", "btl_tcp_if_include", "lo");
+    else if (job->interfaces != NULL)
+        add_interfaces(&list, mpirun, job->interfaces);
     if (job->hosts != NULL)
         ADD(&list, "--host", job->hosts);
+    if (job->host_file != NULL)
+        add_job(&list, mpirun, job);
     if (mpirun->ulfm)
         ADD(&list, "--mca", "coll", "^han");
     ADD(&list, "--bind-to", "none", "--map-by", ":OVERSUBSCRIBE", "-n", "1", job->bootstrap,

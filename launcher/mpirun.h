@@ -23,17 +23,22 @@ struct gwtf_mpirun {
  */
 gwtf_status gwtf_mpirun_find(struct gwtf_mpirun *mpirun, struct gwtf_error *error);
 
-/* What the bootstrap is told. */
+/* What the bootstrap is told, and where it runs. */
 struct gwtf_mpirun_job {
     const char *bootstrap; /* path of gwtf-bootstrap */
     const char *config;    /* path of the resolved configuration */
     const char *snapshot;  /* "" for fresh weights */
     uint32_t first_iteration;
-    const char *hosts; /* with slots, as gwtf_hosts_list gives them; NULL: mpirun knows them */
-    bool one_host;     /* all workers here: traffic stays on the loopback interface */
+    const char *hosts;      /* with slots, as gwtf_hosts_list gives them; NULL: mpirun knows them */
+    bool one_host;          /* all workers here: traffic stays on the loopback interface */
+    const char *interfaces; /* of more than one host: "ib0" or "10.0.0.0/8"; NULL: all */
+    /* Inside a job: the file of its hosts, and the command that starts Open MPI's daemon on one of
+     * them. NULL otherwise. */
+    const char *host_file;
+    const char *agent;
 };
 
-#define GWTF_MPIRUN_ARGUMENTS_MAX 48
+#define GWTF_MPIRUN_ARGUMENTS_MAX 64
 struct gwtf_mpirun_command {
     const char
         *arguments[GWTF_MPIRUN_ARGUMENTS_MAX]; /* NULL-terminated; arguments[0] is mpirun's path */

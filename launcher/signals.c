@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 static atomic_int signals_count;
+static atomic_bool noticed;
 static int signals_last;
 static const char *first_words;
 static sigset_t watched, before;
@@ -26,6 +27,10 @@ static void *take_signals(void *argument) {
     for (;;) {
         int number;
         if (sigwait(&watched, &number) != 0)
+            continue;
+        if (number == SIGUSR1)
+            atomic_store(&noticed, true);
+        if ((number == SIGUSR1 || number == SIGTERM) && atomic_load(&signals_count) > 0)
             continue;
         int count = atomic_fetch_add(&signals_count, 1) + 1;
         if (count >= signals_last)
@@ -48,6 +53,7 @@ gwtf_status gwtf_signals_watch(int last, const char *words) {
     sigaddset(&watched, SIGINT);
     sigaddset(&watched, SIGTERM);
     sigaddset(&watched, SIGHUP);
+    sigaddset(&watched, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &watched, &before);
     if (pthread_create(&thread, NULL, take_signals, NULL) != 0) {
         pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -63,6 +69,10 @@ gwtf_status gwtf_signals_watch(int last, const char *words) {
 
 int gwtf_signals_count(void) {
     return atomic_load(&signals_count);
+}
+
+bool gwtf_signals_noticed(void) {
+    return atomic_load(&noticed);
 }
 
 void gwtf_signals_restore(void) {

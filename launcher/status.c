@@ -1,4 +1,5 @@
 /* gwtf status: what a run does, from the files in its directory alone. */
+#include "io/allocation.h"
 #include "io/config.h"
 #include "io/json.h"
 #include "io/run.h"
@@ -54,6 +55,7 @@ struct view {
     uint64_t events_count;
     struct gwtf_node_state *nodes;
     size_t nodes_count;
+    struct gwtf_allocation allocation; /* of the last start's job, or empty */
     uint64_t now_us;
     bool has_snapshot;
     struct gwtf_snapshot_info snapshot;
@@ -186,6 +188,8 @@ static gwtf_status look(struct view *view, struct gwtf_error *error) {
         status = gwtf_run_read_nodes(view->directory, &view->nodes, &view->nodes_count, error);
     if (status != GWTF_OK)
         return status;
+    if (gwtf_allocation_read(view->directory, &view->allocation, &unread) != GWTF_OK)
+        view->allocation.job[0] = '\0'; /* training does not need it */
     snprintf(path, sizeof path, "%s/snapshots", view->directory);
     view->has_snapshot = gwtf_snapshot_glance(path, &view->snapshot, &unread) == GWTF_OK;
     struct timespec now;
@@ -215,9 +219,20 @@ static const char *span_text(double seconds, char text[48]) {
     return text;
 }
 
+static void print_job(const struct gwtf_allocation *allocation) {
+    if (allocation->job[0] == '\0')
+        return;
+    printf("job         %s: ", allocation->job);
+    for (uint32_t i = 0; i < allocation->components_count; i++)
+        printf("%s%s on %s", i > 0 ? ", " : "", allocation->components[i].partition,
+               allocation->components[i].nodes);
+    putchar('\n');
+}
+
 static void print_progress(const struct view *view) {
     char span[48];
     printf("run         %s\n", view->directory);
+    print_job(&view->allocation);
     printf("phase       %s: %s\n", view->phase, view->explanation);
     printf("iteration   %" PRIu64, view->last.iteration);
     if (view->iterations > 0)
@@ -317,6 +332,25 @@ static void json_progress(struct gwtf_json *json, const struct view *view) {
     gwtf_json_close(json);
 }
 
+static void json_job(struct gwtf_json *json, const struct gwtf_allocation *allocation) {
+    if (allocation->job[0] == '\0') {
+        gwtf_json_null(json, "job");
+        return;
+    }
+    gwtf_json_open(json, "job", '{');
+    gwtf_json_text(json, "id", allocation->job);
+    gwtf_json_open(json, "components", '[');
+    for (uint32_t i = 0; i < allocation->components_count; i++) {
+        gwtf_json_open(json, NULL, '{');
+        gwtf_json_text(json, "id", allocation->components[i].job);
+        gwtf_json_text(json, "partition", allocation->components[i].partition);
+        gwtf_json_text(json, "nodes", allocation->components[i].nodes);
+        gwtf_json_close(json);
+    }
+    gwtf_json_close(json);
+    gwtf_json_close(json);
+}
+
 static void json_node(struct gwtf_json *json, const struct view *view,
                       const struct gwtf_node_state *node) {
     char hash[17];
@@ -343,6 +377,7 @@ static void print_json(const struct view *view) {
     gwtf_json_start(&json, stdout);
     gwtf_json_open(&json, NULL, '{');
     json_progress(&json, view);
+    json_job(&json, &view->allocation);
     gwtf_json_open(&json, "nodes", '[');
     for (size_t i = 0; i < view->nodes_count; i++)
         json_node(&json, view, &view->nodes[i]);
@@ -387,5 +422,6 @@ int gwtf_command_status(int argc, char **argv) {
         print_events(&view);
     }
     free(view.nodes);
+    gwtf_allocation_deinit(&view.allocation);
     return code;
 }

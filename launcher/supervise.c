@@ -4,6 +4,7 @@
 #include "launcher/signals.h"
 #include "share/base/log.h"
 #include "worker/runtime/clock.h"
+#include "worker/runtime/machine.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,6 +24,8 @@
 /* Looks that must find no worker alive: one that ends says so in its state file, but the file may
  * have been read just before. */
 #define LOOKS_WITHOUT_WORKERS 3
+/* The same of workers elsewhere, which go within a second of having said so; ten looks a second. */
+#define LOOKS_AFTER_FAREWELL 15
 
 /* After the run has said how it ended: mpirun's time to go by itself, then after a request, then no
  * more asking. */
@@ -34,7 +37,7 @@
 struct supervisor {
     const struct gwtf_supervise_options *options;
     const char *directory;
-    char temporary[256];
+    char temporary[GWTF_SUPERVISE_TEMPORARY_MAX];
     pid_t mpirun;
     int output; /* what mpirun and all below it print */
     FILE *log;  /* RUN/train.log */
@@ -46,9 +49,11 @@ struct supervisor {
     gwtf_time_us states_read_us;
     gwtf_time_us over_us; /* when the end was seen; 0: not yet */
     int stops_passed_on;
-    bool training; /* a node has begun */
-    bool iterated; /* an iteration is over */
-    bool gave_up;  /* the bootstrap has, and said why */
+    bool training;    /* a node has begun */
+    bool iterated;    /* an iteration is over */
+    bool gave_up;     /* the bootstrap has, and said why */
+    char host[256];   /* this one */
+    char *lost_hosts; /* others where nothing runs any more, each between line breaks */
     int looks_without_workers;
     bool *lost; /* nodes that the others have given up; nodes_count of them */
     uint32_t nodes_count;
@@ -68,21 +73,39 @@ static int remove_entry(const char *path, const struct stat *status, int type, s
     return 0;
 }
 
-static void remove_tree(const char *path) {
-    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+void gwtf_supervise_remove_temporary(const char *temporary) {
+    nftw(temporary, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-static gwtf_status make_temporary(struct supervisor *supervisor, struct gwtf_error *error) {
+gwtf_status gwtf_supervise_make_temporary(char temporary[GWTF_SUPERVISE_TEMPORARY_MAX],
+                                          struct gwtf_error *error) {
     const char *parent = getenv("TMPDIR");
     /* Short: sockets live in it, and their paths are limited to a hundred bytes. */
     if (parent == NULL || parent[0] == '\0' || strlen(parent) > 40)
         parent = "/tmp";
-    snprintf(supervisor->temporary, sizeof supervisor->temporary, "%s/gwtf-XXXXXX", parent);
-    if (mkdtemp(supervisor->temporary) == NULL)
+    snprintf(temporary, GWTF_SUPERVISE_TEMPORARY_MAX, "%s/gwtf-XXXXXX", parent);
+    if (mkdtemp(temporary) == NULL) {
+        temporary[0] = '\0';
         return gwtf_error_set(error, GWTF_ERROR_IO,
                               "cannot make a directory in '%s' (%s): set TMPDIR to one that works",
                               parent, strerror(errno));
+    }
     return GWTF_OK;
+}
+
+/* In a job, Slurm tells all processes by SIGTERM that it wants their machine. That is heard
+ * elsewhere; mpirun would end all at once. */
+static void shield_mpirun(void) {
+    sigset_t shielded;
+    sigemptyset(&shielded);
+    sigaddset(&shielded, SIGTERM);
+    sigaddset(&shielded, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &shielded, NULL);
+}
+
+/* What mpirun ends by. Inside a job it does not hear SIGTERM. */
+static int end_signal(const struct gwtf_supervise_options *options) {
+    return options->job->host_file != NULL ? SIGINT : SIGTERM;
 }
 
 static void become_mpirun(const struct supervisor *supervisor, int output) {
@@ -90,11 +113,15 @@ static void become_mpirun(const struct supervisor *supervisor, int output) {
     const struct gwtf_supervise_options *options = supervisor->options;
     gwtf_mpirun_build(options->mpirun, options->job, &command);
     gwtf_mpirun_set_environment(supervisor->temporary);
+    char *run = realpath(supervisor->directory, NULL);
+    setenv(GWTF_SUPERVISE_RUN_VARIABLE, run != NULL ? run : supervisor->directory, 1);
     gwtf_signals_restore();
     /* A group of its own: Ctrl+C at the terminal is for the supervisor, mpirun would end the job at
      * once. */
     setpgid(0, 0);
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    prctl(PR_SET_PDEATHSIG, end_signal(options));
+    if (options->job->host_file != NULL)
+        shield_mpirun();
     int nothing = open("/dev/null", O_RDONLY);
     dup2(nothing, STDIN_FILENO);
     dup2(output, STDOUT_FILENO);
@@ -108,7 +135,7 @@ static void become_mpirun(const struct supervisor *supervisor, int output) {
 static gwtf_status start(struct supervisor *supervisor, struct gwtf_error *error) {
     int ends[2];
     char path[GWTF_RUN_PATH_MAX];
-    gwtf_status status = make_temporary(supervisor, error);
+    gwtf_status status = gwtf_supervise_make_temporary(supervisor->temporary, error);
     if (status != GWTF_OK)
         return status;
     snprintf(path, sizeof path, "%s/train.log", supervisor->directory);
@@ -134,6 +161,37 @@ static void give_reason(struct supervisor *supervisor, const char *reason) {
         snprintf(supervisor->reason, sizeof supervisor->reason, "%s", reason);
 }
 
+/* LINE may say that what ran on a host has ended. */
+static void note_lost_host(struct supervisor *supervisor, const char *line) {
+    const char *host = strstr(line, GWTF_SUPERVISE_HOST_ENDED);
+    if (host == NULL)
+        return;
+    host += strlen(GWTF_SUPERVISE_HOST_ENDED);
+    char *longer = NULL, *old = supervisor->lost_hosts;
+    if (asprintf(&longer, "%s\n%.*s\n", old != NULL ? old : "", (int)strcspn(host, ":"), host) < 0)
+        return;
+    free(old);
+    supervisor->lost_hosts = longer;
+    if (supervisor->training || supervisor->outcome_known)
+        return;
+    /* Mpirun would wait for that host for ever. */
+    char reason[512];
+    snprintf(reason, sizeof reason,
+             "nothing can be started on %.*s: see train.log in the run's directory, and what "
+             "`gwtf doctor` says in this job",
+             (int)strcspn(host, ":"), host);
+    give_reason(supervisor, reason);
+    supervisor->gave_up = true;
+    if (supervisor->over_us == 0)
+        supervisor->over_us = gwtf_clock_now_us();
+}
+
+static bool is_lost_host(const struct supervisor *supervisor, const char *host) {
+    char line[sizeof supervisor->host + 3];
+    snprintf(line, sizeof line, "\n%s\n", host);
+    return supervisor->lost_hosts != NULL && strstr(supervisor->lost_hosts, line) != NULL;
+}
+
 /*
  * Everything goes to the log; what GWTF itself says goes to the person too. An error that is not a
  * node's is the bootstrap's, who gives up: what has been spawned by then will never begin, and may
@@ -146,6 +204,7 @@ static void handle_line(struct supervisor *supervisor, const char *line) {
         return;
     gwtf_progress_break(supervisor->options->progress);
     fprintf(stderr, "%s\n", line);
+    note_lost_host(supervisor, line);
     if (strstr(line, "warning: ") != NULL)
         return;
     give_reason(supervisor, line + 6);
@@ -249,13 +308,17 @@ static bool has_ended(const struct gwtf_node_state *node) {
     return node->phase == GWTF_NODE_FINISHED || node->phase == GWTF_NODE_FAILED;
 }
 
-/* True when every node has said how it ended, or was on this machine and its process is gone. */
-static bool all_are_gone(const struct gwtf_node_state *nodes, size_t count) {
-    char host[256] = "";
-    gethostname(host, sizeof host - 1);
+/* True when the process of NODE runs no more, as far as that can be seen from here. */
+static bool is_gone(const struct supervisor *supervisor, const struct gwtf_node_state *node) {
+    return strcmp(node->host, supervisor->host) == 0 ? !is_our_worker(node, supervisor->host)
+                                                     : is_lost_host(supervisor, node->host);
+}
+
+/* True when every node has said how it ended, or is gone. */
+static bool all_are_gone(const struct supervisor *supervisor, const struct gwtf_node_state *nodes,
+                         size_t count) {
     for (size_t i = 0; i < count; i++)
-        if (!has_ended(&nodes[i]) &&
-            (strcmp(nodes[i].host, host) != 0 || is_our_worker(&nodes[i], host)))
+        if (!has_ended(&nodes[i]) && !is_gone(supervisor, &nodes[i]))
             return false;
     return count > 0;
 }
@@ -265,13 +328,11 @@ static bool all_are_gone(const struct gwtf_node_state *nodes, size_t count) {
  */
 static bool nobody_is_left(const struct supervisor *supervisor, const struct gwtf_node_state *nodes,
                            size_t count) {
-    char host[256] = "";
     bool one_died = false;
-    gethostname(host, sizeof host - 1);
     for (size_t i = 0; i < count; i++) {
-        bool here = strcmp(nodes[i].host, host) == 0, ended = has_ended(&nodes[i]);
+        bool here = strcmp(nodes[i].host, supervisor->host) == 0, ended = has_ended(&nodes[i]);
         bool lost = nodes[i].node < supervisor->nodes_count && supervisor->lost[nodes[i].node];
-        if (here ? is_our_worker(&nodes[i], host) : !ended && !lost)
+        if (!is_gone(supervisor, &nodes[i]) && (here || (!ended && !lost)))
             return false;
         one_died = one_died || !ended;
     }
@@ -312,7 +373,7 @@ static void read_states(struct supervisor *supervisor) {
         }
     }
     supervisor->looks_without_workers =
-        all_are_gone(nodes, count) ? supervisor->looks_without_workers + 1 : 0;
+        all_are_gone(supervisor, nodes, count) ? supervisor->looks_without_workers + 1 : 0;
     if (supervisor->looks_without_workers >= LOOKS_WITHOUT_WORKERS)
         conclude(supervisor, nodes, count);
     supervisor->nobody_left = nobody_is_left(supervisor, nodes, count);
@@ -358,6 +419,13 @@ static bool mpirun_has_ended(struct supervisor *supervisor) {
     return supervisor->gone;
 }
 
+/* Of what mpirun would wait for. With daemons on other hosts, Open MPI 4.1's does not notice that
+ * all have ended: that all have said so is enough then. */
+static bool nothing_is_left(const struct supervisor *supervisor) {
+    return supervisor->nobody_left || (supervisor->options->job->host_file != NULL &&
+                                       supervisor->looks_without_workers >= LOOKS_AFTER_FAREWELL);
+}
+
 static void watch(struct supervisor *supervisor) {
     while (!mpirun_has_ended(supervisor)) {
         struct pollfd readable = {.fd = supervisor->output, .events = POLLIN};
@@ -369,7 +437,7 @@ static void watch(struct supervisor *supervisor) {
         read_files(supervisor);
         pass_signals_on(supervisor);
         bool at_once = supervisor->stops_passed_on > 1 ||
-                       (supervisor->outcome_known && supervisor->nobody_left);
+                       (supervisor->outcome_known && nothing_is_left(supervisor));
         if (supervisor->over_us != 0 &&
             (at_once || gwtf_clock_now_us() - supervisor->over_us > FAREWELL_US))
             return;
@@ -390,12 +458,10 @@ static bool await_end(struct supervisor *supervisor, int64_t wait_us) {
 static void end_workers(struct supervisor *supervisor) {
     struct gwtf_node_state *nodes = NULL;
     size_t count = 0;
-    char host[256] = "";
-    gethostname(host, sizeof host - 1);
     if (gwtf_run_read_nodes(supervisor->directory, &nodes, &count, NULL) != GWTF_OK)
         return;
     for (size_t i = 0; i < count; i++)
-        if (is_our_worker(&nodes[i], host))
+        if (is_our_worker(&nodes[i], supervisor->host))
             kill((pid_t)nodes[i].pid, SIGKILL);
     free(nodes);
 }
@@ -404,7 +470,8 @@ static void end_mpirun(struct supervisor *supervisor) {
     const struct {
         int number;
         int64_t wait_us;
-    } steps[] = {{SIGTERM, supervisor->nobody_left ? TERMINATE_ALONE_US : TERMINATE_US},
+    } steps[] = {{end_signal(supervisor->options),
+                  supervisor->nobody_left ? TERMINATE_ALONE_US : TERMINATE_US},
                  {SIGKILL, KILL_US}};
     for (size_t i = 0; i < sizeof steps / sizeof steps[0] && !mpirun_has_ended(supervisor); i++) {
         kill(supervisor->mpirun, steps[i].number);
@@ -425,7 +492,7 @@ static void clean_up(struct supervisor *supervisor) {
     if (supervisor->log != NULL)
         fclose(supervisor->log);
     if (supervisor->temporary[0] != '\0')
-        remove_tree(supervisor->temporary);
+        gwtf_supervise_remove_temporary(supervisor->temporary);
     gwtf_run_clear_request(supervisor->directory, "stop");
     free(supervisor->lost);
 }
@@ -477,7 +544,9 @@ gwtf_status gwtf_supervise(const struct gwtf_supervise_options *options, struct 
     supervisor.lost = calloc(supervisor.nodes_count, sizeof *supervisor.lost);
     if (supervisor.lost == NULL)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
+    gwtf_machine_name(supervisor.host, sizeof supervisor.host);
     gwtf_run_clear_request(supervisor.directory, "stop");
+    gwtf_run_clear_request(supervisor.directory, "notice");
     skip_old_lines(&supervisor);
     gwtf_status status = gwtf_signals_watch(3, NULL) == GWTF_OK
                              ? start(&supervisor, error)
@@ -487,6 +556,7 @@ gwtf_status gwtf_supervise(const struct gwtf_supervise_options *options, struct 
         read_files(&supervisor);
     }
     clean_up(&supervisor);
+    free(supervisor.lost_hosts);
     gwtf_progress_break(options->progress);
     if (status != GWTF_OK)
         return status;

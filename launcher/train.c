@@ -1,6 +1,7 @@
 #include "launcher/chaos.h"
 #include "launcher/commands.h"
 #include "launcher/hosts.h"
+#include "launcher/job.h"
 #include "launcher/mpirun.h"
 #include "launcher/options.h"
 #include "launcher/progress.h"
@@ -10,6 +11,7 @@
 #include "share/base/log.h"
 #include "worker/runtime/clock.h"
 #include "worker/runtime/local.h"
+#include "worker/runtime/machine.h"
 #include "worker/runtime/network.h"
 #include "worker/runtime/setup.h"
 
@@ -37,6 +39,9 @@ struct train {
     bool dry_run;
     bool json;
     bool quiet;
+    bool requeue;
+    char self[3072]; /* path of this program */
+    struct gwtf_job job;
     struct gwtf_setup setup;
     struct gwtf_snapshot_info snapshot; /* path "" for a fresh start */
     uint32_t first_iteration;
@@ -85,6 +90,9 @@ static bool parse_options(int argc, char **argv, struct train *train, int *code)
          .argument = "N",
          .help = "go on by itself after the loss of a stage or of all, N times at most: 3",
          .value = &train->restarts},
+        {.name = "requeue",
+         .help = "in a Slurm job: when told that its time is over, have it start again",
+         .flag = &train->requeue},
         {.name = "dry-run",
          .help = "check everything, print the mpirun command, start nothing",
          .flag = &train->dry_run},
@@ -102,7 +110,9 @@ static bool parse_options(int argc, char **argv, struct train *train, int *code)
             "Ctrl+C once: finish the iteration, write a snapshot, leave. Twice: now.\n"
             "When all nodes of a stage are lost, or all processes, it goes on by itself; see\n"
             "faults.stage_loss.\n"
-            "GWTF_MPIRUN names another mpirun than the first in PATH.\n\n"
+            "GWTF_MPIRUN names another mpirun than the first in PATH, and GWTF_INTERFACES the "
+            "network\n"
+            "interfaces between several hosts. In a Slurm job, it uses the job's nodes.\n\n"
             "--chaos takes faults, with a ';' between them: kill or stop a worker, and slow, "
             "cut or\n"
             "lossy links, each with keys of the lists `crashes` and `link_faults`, or at= "
@@ -196,6 +206,10 @@ static gwtf_status check(struct train *train, struct gwtf_error *error) {
     if (status == GWTF_OK)
         status = gwtf_network_read(&train->setup, &topology, error);
     free(topology);
+    ssize_t length = readlink("/proc/self/exe", train->self, sizeof train->self - 1);
+    train->self[length > 0 ? length : 0] = '\0';
+    if (status == GWTF_OK && !train->local)
+        status = gwtf_job_open(&train->job, &train->setup, train->self, error);
     if (status != GWTF_OK)
         return status;
     const char *directory = train->setup.config.run.directory;
@@ -240,6 +254,8 @@ static gwtf_status prepare_directory(struct train *train, const char *event, con
         status = gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     if (status == GWTF_OK)
         status = gwtf_run_write_config(directory, text, error);
+    if (status == GWTF_OK)
+        status = gwtf_allocation_write(directory, &train->job.allocation, error);
     if (status == GWTF_OK)
         status = gwtf_run_clear_nodes(directory, error);
     if (status == GWTF_OK)
@@ -290,7 +306,7 @@ static void write_local_state(struct train *train, enum gwtf_node_phase phase, u
                               const char *reason) {
     struct gwtf_node_state state = {
         .node = 0, .phase = phase, .pid = getpid(), .iteration = iteration, .capacity = 1};
-    gethostname(state.host, sizeof state.host - 1);
+    gwtf_machine_name(state.host, sizeof state.host);
     snprintf(state.error, sizeof state.error, "%s", reason);
     gwtf_run_write_node(train->setup.config.run.directory, &state, NULL);
     train->state_written_us = gwtf_clock_now_us();
@@ -404,13 +420,12 @@ static gwtf_status restart(struct train *train, unsigned number, struct gwtf_err
 }
 
 static gwtf_status train_distributed(struct train *train, struct gwtf_error *error) {
-    static char bootstrap[4096], self[3072], config[GWTF_RUN_PATH_MAX];
+    static char bootstrap[4096], self[sizeof train->self], config[GWTF_RUN_PATH_MAX];
     struct gwtf_mpirun mpirun;
     gwtf_status status = gwtf_mpirun_find(&mpirun, error);
     if (status != GWTF_OK)
         return status;
-    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    self[length > 0 ? length : 0] = '\0';
+    memcpy(self, train->self, sizeof self); /* dirname changes it */
     snprintf(bootstrap, sizeof bootstrap, "%s/gwtf-bootstrap", dirname(self));
     if (access(bootstrap, X_OK) != 0)
         return gwtf_error_set(error, GWTF_ERROR_MISSING,
@@ -422,6 +437,7 @@ static gwtf_status train_distributed(struct train *train, struct gwtf_error *err
                                   .first_iteration = train->first_iteration,
                                   .hosts = gwtf_hosts_list(&train->setup.config),
                                   .one_host = gwtf_hosts_all_here(&train->setup.config)};
+    gwtf_job_describe(&train->job, &job);
     if (train->dry_run) {
         struct gwtf_mpirun_command command;
         gwtf_mpirun_build(&mpirun, &job, &command);
@@ -452,6 +468,16 @@ static gwtf_status train_distributed(struct train *train, struct gwtf_error *err
             return status;
         job.first_iteration = train->first_iteration;
     }
+}
+
+/* The batch system wanted the end of this start. */
+static void requeue(struct train *train, gwtf_status status) {
+    char text[512];
+    if (!train->requeue || status == GWTF_OK ||
+        !gwtf_job_was_noticed(train->setup.config.run.directory))
+        return;
+    gwtf_job_requeue(&train->job, text, sizeof text);
+    gwtf_progress_note(&train->progress, "%s", text);
 }
 
 /* How it ended, for the person. */
@@ -504,6 +530,11 @@ int gwtf_command_train(int argc, char **argv) {
         status = run(&train, &error);
         if (!train.dry_run)
             conclude(&train, status);
+        if (train.lock >= 0)
+            gwtf_run_unlock(train.lock); /* for the next start, which may come at once */
+        train.lock = -1;
+        requeue(&train, status);
+        gwtf_job_close(&train.job);
         gwtf_setup_close(&train.setup);
     }
     if (train.lock >= 0)

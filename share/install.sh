@@ -11,6 +11,7 @@ Installs what is missing of each SET (default: build run):
   run       to start training
   text      a real text to train on: the King James Bible
   test      to run all tests here
+  slurm     to run those that start a Slurm
   platform  to make the Debian 13 folder in which tests/run.sh tests once more
 
   --list    print the packages of the sets that are missing, and install nothing
@@ -32,6 +33,7 @@ packages_of() {
     run) echo 'openmpi-bin' ;;
     text) echo 'bible-kjv' ;;
     test) echo 'openmpi-bin hdf5-tools procps spin iproute2 util-linux' ;;
+    slurm) echo 'slurm-wlm munge iproute2' ;;
     platform) echo 'debootstrap util-linux' ;;
     *) fail "there is no set '$1': see sh share/install.sh --help" 2 ;;
     esac

@@ -7,7 +7,8 @@ usage() {
 usage: sh tests/run.sh [--quick] [--label LABEL] [--part PART]... [--no-install]
 
   --quick        the release build on this machine, without tests labelled slow
-  --label LABEL  only tests with this label: unit, simulation, threads, mpi, oracle, slow
+  --label LABEL  only tests with this label: unit, simulation, threads, mpi, slurm, oracle,
+                 slow
   --part PART    only this part; may be repeated:
                    release   all tests
                    sanitize  unit and simulation tests under AddressSanitizer and UBSan
@@ -197,7 +198,7 @@ part_debian13() {
 }
 
 if [ "$install" = yes ]; then
-    sh "$source/share/install.sh" build run text test || complain 'packages are missing'
+    sh "$source/share/install.sh" build run text test slurm || complain 'packages are missing'
 fi
 for part in $parts; do
     "part_$part"

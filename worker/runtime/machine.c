@@ -107,16 +107,46 @@ static void find_group(char *group, size_t group_bytes) {
         fclose(file);
 }
 
+/* A positive number in the environment, else 0. */
+static uint64_t number_of(const char *name) {
+    const char *text = getenv(name);
+    long long value = text == NULL ? 0 : strtoll(text, NULL, 10);
+    return value > 0 ? (uint64_t)value : 0;
+}
+
+/* The job's memory on this machine, which clusters without control groups enforce by ending the
+ * job. Slurm counts in megabytes, and says 0 for all. */
+static uint64_t job_bytes(void) {
+    uint64_t megabytes = number_of("SLURM_MEM_PER_NODE");
+    if (megabytes == 0)
+        megabytes = number_of("SLURM_MEM_PER_CPU") * number_of("SLURM_CPUS_ON_NODE");
+    return megabytes == 0 || megabytes > UINT64_MAX >> 20 ? UINT64_MAX : megabytes << 20;
+}
+
+static uint64_t lesser(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
 uint64_t gwtf_machine_free_bytes(void) {
     char group[GROUP_PATH_MAX];
     find_group(group, sizeof group);
-    uint64_t bytes = available_bytes(), left = gwtf_machine_group_bytes("/sys/fs/cgroup", group);
-    return left < bytes ? left : bytes;
+    uint64_t left = gwtf_machine_group_bytes("/sys/fs/cgroup", group);
+    return lesser(lesser(left, job_bytes()), available_bytes());
 }
 
 uint32_t gwtf_machine_cores(void) {
     cpu_set_t set;
+    uint64_t cores = 1, of_job = number_of("SLURM_CPUS_ON_NODE");
     if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
-        return (uint32_t)CPU_COUNT(&set);
-    return 1;
+        cores = (uint64_t)CPU_COUNT(&set);
+    return (uint32_t)(of_job > 0 ? lesser(cores, of_job) : cores);
+}
+
+void gwtf_machine_name(char *name, size_t name_bytes) {
+    const char *of_job = getenv("SLURMD_NODENAME");
+    memset(name, 0, name_bytes);
+    if (of_job != NULL && of_job[0] != '\0')
+        snprintf(name, name_bytes, "%s", of_job);
+    else
+        gethostname(name, name_bytes - 1);
 }

@@ -61,7 +61,7 @@ static gwtf_status receive_charter(MPI_Comm parent, struct gwtf_charter *charter
 static struct gwtf_arrived describe_self(void) {
     struct gwtf_arrived arrived;
     memset(&arrived, 0, sizeof arrived);
-    gethostname(arrived.host, sizeof arrived.host - 1);
+    gwtf_machine_name(arrived.host, sizeof arrived.host);
     arrived.pid = getpid();
     arrived.cores = gwtf_machine_cores();
     arrived.free_bytes = gwtf_machine_free_bytes();
@@ -72,6 +72,17 @@ int main(int argc, char **argv) {
     /* When mpirun or its daemon dies, so does what it started: no worker is left behind. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     signal(SIGPIPE, SIG_IGN);
+    if (getenv("SLURM_JOB_ID") != NULL) {
+        /* A batch system that wants the machine back tells all processes of the job. The run is
+         * stopped as a whole then (launcher/agent.c), and a snapshot comes first. */
+        signal(SIGTERM, SIG_IGN);
+        signal(SIGUSR1, SIG_IGN);
+    }
+    if (getenv("OMPI_COMM_WORLD_SIZE") == NULL && getenv("SLURM_STEP_ID") != NULL) {
+        gwtf_log(GWTF_LOG_ERROR, "srun cannot start gwtf-worker: run `gwtf train` in the batch "
+                                 "script, which starts it on all nodes and needs no ssh");
+        return 2;
+    }
     int provided;
     MPI_Comm parent = MPI_COMM_NULL;
     MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
