@@ -14,6 +14,7 @@ static const struct command {
 } commands[] = {
     {"tokenize", gwtf_command_tokenize, "make token files from a text"},
     {"train", gwtf_command_train, "train a model, on many machines or in one process"},
+    {"submit", gwtf_command_submit, "train as a Slurm job, which goes on after its time is over"},
     {"status", gwtf_command_status, "what a run does: progress, nodes, events"},
     {"route", gwtf_command_route, "how nodes find their flows on an instance, beside the optimum"},
     {"inspect", gwtf_command_inspect, "what a snapshot holds: stages and tensors"},
@@ -23,6 +24,7 @@ static const struct command {
     {"import", gwtf_command_import, "make a run of such a model, to train on from it"},
     {"bench", gwtf_command_bench, "how fast this machine trains a model"},
     {"simulate", gwtf_command_simulate, "train in virtual time: what would these nodes give"},
+    {"doctor", gwtf_command_doctor, "what this machine, job and MPI offer; would a run start"},
     {"node-agent", gwtf_command_node_agent, NULL},
 };
 #define COMMANDS_COUNT (sizeof commands / sizeof commands[0])

@@ -13,3 +13,5 @@ add_test(NAME trained_commands COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/test_train
 add_test(NAME bench_command COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/test_bench.sh $<TARGET_FILE:gwtf>)
 set_tests_properties(bench_command PROPERTIES LABELS unit TIMEOUT 120)
 set_tests_properties(trained_commands PROPERTIES LABELS unit TIMEOUT 300)
+add_test(NAME doctor_command COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/test_doctor.sh $<TARGET_FILE:gwtf>)
+set_tests_properties(doctor_command PROPERTIES LABELS unit TIMEOUT 120)
