@@ -27,7 +27,7 @@ packages_of() {
     case $1 in
     build)
         echo 'gcc g++ libc6-dev make cmake ninja-build pkgconf|pkg-config libopenmpi-dev libhdf5-dev' \
-            'libconfig-dev libdnnl-dev libjansson-dev libxxhash-dev libssl-dev libcunit1-dev' \
+            'libconfig-dev libdnnl-dev libjansson-dev libxxhash-dev libssl-dev libncurses-dev libcunit1-dev' \
             'libpcre2-dev libsentencepiece-dev'
         ;;
     run) echo 'openmpi-bin' ;;

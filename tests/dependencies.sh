@@ -43,6 +43,7 @@ BEGIN {
     places["^pcre2\\.h$"] = "^io/tokenizer/split\\.c$"
     places["^sentencepiece"] = "^io/tokenizer/sentencepiece\\.cc$"
     places["^(oneapi/|dnnl)"] = "^model/onednn"
+    places["^n?curses\\.h$"] = "^launcher/top\\.c"
     places["^(cuda|cublas|nvrtc)"] = "^model/cuda"
     places["^xxhash\\.h$"] = "^share/base/"
 
@@ -136,6 +137,7 @@ expect_found worker/simulation/cluster.c '#include <mpi.h>'
 expect_found launcher/train.c '  #  include <mpi.h>'
 expect_found launcher/bootstrap.c '#include <mpi-ext.h>'
 expect_found launcher/inspect.c '#include <hdf5.h>'
+expect_found launcher/status.c '#include <curses.h>'
 expect_found launcher/status.c '#include <jansson.h>'
 expect_found io/tokens.c '#include <pcre2.h>'
 expect_found launcher/generate.c '#include <sentencepiece_processor.h>'

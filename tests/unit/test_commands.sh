@@ -101,6 +101,26 @@ bad 2 "'none' is not a run's directory" status none
 bad 2 "'folder' is not a run's directory" status folder
 bad 2 "'text' is not a run's directory" status text
 
+# top: without a terminal a line at each look, until the run is over.
+good 'usage: gwtf top' top --help
+bad 2 'an argument is missing' top
+bad 2 "'nowhere' is not a run's directory" top nowhere
+bad 2 "--interval is '0'" top training --interval 0
+good 'training: iteration 40 of 100  loss 4.6000  64 tokens/s' top training --count 2 --interval 0.1
+[ "$(wc -l <out)" -eq 2 ] || fail 'not two lines for two looks'
+good 'finished: iteration 100 of 100' top finished --interval 0.1
+[ "$(wc -l <out)" -eq 1 ] || fail 'more than a line of a run that is over'
+# On one a screen: its lines, a letter that ends it, and the terminal as it was.
+if command -v script >/dev/null; then
+    printf 'q' | TERM=xterm script -qec "stty rows 40 cols 100; '$gwtf' top training" typescript >out 2>&1 ||
+        fail 'top on a terminal'
+    holds 'training: iteration 40 of 100'
+    holds 'stage 1'
+    holds 'silent for 2 s'
+    grep -q "$(printf '\033')\[?1049l" out || fail 'top does not give the screen back'
+    rm -f typescript
+fi
+
 # inspect
 good 'step        40' inspect training
 holds '    1  h.0.bias     32       float32'
