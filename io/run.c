@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 gwtf_status gwtf_run_create(const char *directory, struct gwtf_error *error) {
-    static const char *const parts[] = {"nodes", "snapshots", "requests"};
+    static const char *const parts[] = {"nodes", "snapshots", "requests", "logs"};
     gwtf_status status = gwtf_file_make_directories(directory, error);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0] && status == GWTF_OK; i++) {
         char path[GWTF_FILE_PATH_MAX];

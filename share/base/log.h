@@ -16,6 +16,10 @@ void gwtf_log_set_level(enum gwtf_log_level level);
  * threads start. */
 void gwtf_log_set_name(const char *name);
 
+/* Every line, whatever its level, goes to the file DESCRIPTOR too, with the time in UTC before it;
+ * -1: to none. Set it before threads start. */
+void gwtf_log_set_file(int descriptor);
+
 /* "NAME: text", for errors also what to do: gwtf_log(GWTF_LOG_ERROR, "cannot open '%s': check the
  * path", path). */
 void gwtf_log(enum gwtf_log_level level, const char *format, ...)

@@ -47,6 +47,14 @@ awk 'NR == FNR { stage[$1] = $2; next }
     }' "$scratch/stages.values" "$scratch/hosts.values" ||
     fail "the nodes are not spread: $(paste "$scratch/stages.values" "$scratch/hosts.values")"
 
+# Each node has told of itself in a log of its own.
+for node in 0 1 2 3 4 5 6; do
+    grep -q "Z gwtf: node $node: stage .* on uni[12], process .* with fresh weights$" \
+        "$scratch/whole/logs/node-000$node.log" || fail "node $node has no log"
+done
+grep -q 'Z gwtf: node 3: ends after iteration 50: ok' "$scratch/whole/logs/node-0003.log" ||
+    fail 'node 3 does not tell how it ended'
+
 # Requeued by an operator in mid-run: what was not in a snapshot is trained again.
 submit requeued uni -- --set run.iterations=160 --set snapshot.every=10
 wait_until 60 has_reached requeued 45 || fail 'requeued does not come to iteration 45'

@@ -1,9 +1,12 @@
 #include "share/base/hash.h"
+#include "share/base/log.h"
 #include "share/base/random.h"
 #include "share/base/status.h"
 #include "tests/support/suite.h"
 
+#include <fnmatch.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 static void a_seed_gives_the_same_numbers_again(void) {
@@ -73,6 +76,27 @@ static void an_error_is_one_line(void) {
     CU_ASSERT_STRING_EQUAL(gwtf_status_name((gwtf_status)999), "unknown");
 }
 
+static void a_log_file_has_every_line_with_its_time(void) {
+    char lines[2][256] = {"", ""};
+    FILE *file = tmpfile();
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    gwtf_log_set_file(fileno(file));
+    gwtf_log(GWTF_LOG_DEBUG, "slot %d", 7);
+    gwtf_log(GWTF_LOG_WARNING, "full");
+    gwtf_log_set_file(-1);
+    gwtf_log(GWTF_LOG_DEBUG, "nobody hears it");
+    rewind(file);
+    CU_ASSERT_PTR_NOT_NULL(fgets(lines[0], sizeof lines[0], file));
+    CU_ASSERT_PTR_NOT_NULL(fgets(lines[1], sizeof lines[1], file));
+    CU_ASSERT_EQUAL(fgetc(file), EOF);
+    fclose(file);
+    CU_ASSERT_EQUAL(fnmatch("20[0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:"
+                            "[0-9][0-9].[0-9][0-9][0-9]Z gwtf: slot 7\n",
+                            lines[0], 0),
+                    0);
+    CU_ASSERT_EQUAL(fnmatch("20*Z gwtf: warning: full\n", lines[1], 0), 0);
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(a_seed_gives_the_same_numbers_again),
@@ -81,6 +105,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(keys_of_different_labels_are_unrelated),
         GWTF_TEST(a_flipped_bit_changes_the_hash),
         GWTF_TEST(an_error_is_one_line),
+        GWTF_TEST(a_log_file_has_every_line_with_its_time),
     };
     return gwtf_suite_main(argc, argv, "base", tests, sizeof tests / sizeof tests[0], NULL, NULL);
 }

@@ -61,8 +61,8 @@ static void a_run_is_recognised_by_what_is_in_it(void) {
     CU_ASSERT_EQUAL(gwtf_run_append_event(directory, "start", 0, GWTF_NODE_NONE, NULL, &error),
                     GWTF_OK);
     CU_ASSERT_TRUE(gwtf_run_exists(directory));
-    /* No temporary file stays: config.cfg, events.jsonl, nodes, requests, snapshots. */
-    CU_ASSERT_EQUAL(temporary_entries(directory), 5);
+    /* No temporary file stays: config.cfg, events.jsonl, logs, nodes, requests, snapshots. */
+    CU_ASSERT_EQUAL(temporary_entries(directory), 6);
 }
 
 static void a_directory_that_cannot_be_made_is_one_line(void) {

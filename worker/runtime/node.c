@@ -654,6 +654,13 @@ gwtf_status gwtf_node_live(const struct gwtf_charter *charter, const char *host,
     if (node->status == GWTF_OK) {
         struct gwtf_event start = {.kind = GWTF_EVENT_START};
         node->state.phase = GWTF_NODE_TRAINING;
+        gwtf_log(GWTF_LOG_DEBUG,
+                 "stage %u on %s, process %ld: %u slots, %u threads, %.2f GB of memory; from "
+                 "iteration %u on, with %s%s",
+                 node->stage, host, (long)getpid(), node->state.capacity, charter->threads,
+                 (double)charter->memory_bytes * 1e-9, charter->first_iteration,
+                 charter->snapshot[0] != '\0' ? "the weights of " : "fresh weights",
+                 charter->snapshot);
         node->began_us = gwtf_clock_now_us();
         write_state(node, node->began_us);
         feed(node, &start);
@@ -664,6 +671,9 @@ gwtf_status gwtf_node_live(const struct gwtf_charter *charter, const char *host,
                         error->text);
     }
     gwtf_status status = node->status;
+    gwtf_log(GWTF_LOG_DEBUG, "ends after iteration %llu: %s%s%s",
+             (unsigned long long)node->state.iteration, gwtf_status_name(status),
+             error->text[0] != '\0' ? ": " : "", error->text);
     node_unmake(node);
     free(node);
     return status;

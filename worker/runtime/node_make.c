@@ -4,6 +4,7 @@
 #include "share/base/log.h"
 #include "worker/runtime/clock.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -31,6 +32,13 @@ static void find_replicas(struct node *node) {
         }
 }
 
+/* RUN/logs/node-0003.log; a node that does not see the run's directory has none. */
+static void open_log(const struct node *node) {
+    char path[GWTF_RUN_PATH_MAX];
+    snprintf(path, sizeof path, "%s/logs/node-%04u.log", node->directory, node->state.node);
+    gwtf_log_set_file(open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666));
+}
+
 static gwtf_status open_setup(struct node *node, struct gwtf_error *error) {
     struct gwtf_config *config = calloc(1, sizeof *config);
     if (config == NULL)
@@ -41,6 +49,7 @@ static gwtf_status open_setup(struct node *node, struct gwtf_error *error) {
         /* From now on whoever watches the run knows of this process. */
         snprintf(node->directory, sizeof node->directory, "%s", config->run.directory);
         gwtf_run_write_node(node->directory, &node->state, NULL);
+        open_log(node);
         status = node->stage == 0 ? gwtf_setup_open(config, &node->setup, error)
                                   : gwtf_setup_open_relay(config, &node->setup, error);
     }
