@@ -79,6 +79,19 @@ static void hosts_are_loaded_by_their_slots(void) {
     gwtf_allocation_deinit(&job);
 }
 
+static void a_full_host_gets_nothing_while_others_have_room(void) {
+    struct gwtf_placement nodes[COUNT_MAX];
+    struct gwtf_allocation job = {.job = "17", .components_count = 2};
+    gwtf_allocation_add(&job, "uni1", 1, 0, NULL); /* for the data node */
+    gwtf_allocation_add(&job, "cloud1", 8, 1, NULL);
+    gwtf_allocation_add(&job, "cloud2", 8, 1, NULL);
+    uint32_t count = make_nodes(nodes, 2, 1);
+    CU_ASSERT_EQUAL(gwtf_spread(&job, nodes, count, NULL), GWTF_OK);
+    CU_ASSERT_EQUAL(nodes_on(nodes, count, "uni1"), 1);
+    CU_ASSERT_EQUAL(most_together(nodes, count), 1);
+    gwtf_allocation_deinit(&job);
+}
+
 static void data_nodes_stay_in_the_first_component(void) {
     struct gwtf_placement nodes[COUNT_MAX];
     struct gwtf_allocation job = make_job(1, 3, 4);
@@ -168,6 +181,7 @@ static void a_damaged_file_is_told(void) {
 static const struct gwtf_test tests[] = {
     GWTF_TEST(replicas_of_a_stage_are_on_different_hosts),
     GWTF_TEST(hosts_are_loaded_by_their_slots),
+    GWTF_TEST(a_full_host_gets_nothing_while_others_have_room),
     GWTF_TEST(data_nodes_stay_in_the_first_component),
     GWTF_TEST(each_stage_is_in_both_components),
     GWTF_TEST(a_host_that_is_named_is_kept_as_the_job_spells_it),
