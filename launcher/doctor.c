@@ -188,7 +188,7 @@ int gwtf_command_doctor(int argc, char **argv) {
             "what to do. Exits with 0 when nothing is an error, else with 1. Nothing is changed.\n",
         .example = "  gwtf doctor\n"
                    "  gwtf doctor my.cfg --json\n"
-                   "  srun -n1 gwtf doctor my.cfg        # on a node of the cluster\n",
+                   "  salloc -N2 gwtf doctor my.cfg      # with two nodes of the cluster\n",
         .arguments_least = 0,
         .arguments_most = 1,
     };

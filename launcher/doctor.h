@@ -23,6 +23,7 @@ struct gwtf_doctor {
     bool has_setup; /* the configuration and its data are good */
     struct gwtf_setup setup;
     struct gwtf_job job;
+    bool job_is_good; /* or there is none */
     bool has_mpirun;
     struct gwtf_mpirun mpirun;
     struct gwtf_doctor_finding findings[GWTF_DOCTOR_FINDINGS_MAX];

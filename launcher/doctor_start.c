@@ -79,6 +79,7 @@ static void check_job(struct gwtf_doctor *doctor) {
     if ((doctor->has_setup ? gwtf_job_open(&doctor->job, &doctor->setup, doctor->self, &error)
                            : gwtf_slurm_read(&doctor->job.allocation, &error)) == GWTF_OK) {
         find_job(doctor);
+        doctor->job_is_good = true;
         return;
     }
     struct gwtf_doctor_finding *finding =
@@ -166,7 +167,7 @@ static void check_mpirun(struct gwtf_doctor *doctor) {
                      given != NULL && strlen(given) > 40
                          ? ": TMPDIR is too long a path for sockets, so not there"
                          : "");
-    if (!doctor->has_mpirun) {
+    if (!doctor->has_mpirun || !doctor->job_is_good) {
         gwtf_supervise_remove_temporary(temporary);
         return;
     }

@@ -62,6 +62,14 @@ static gwtf_status add_component(struct gwtf_allocation *allocation, int compone
     return status;
 }
 
+/* In a step, which keeps its processors from the steps of Open MPI's daemons. The batch script and
+ * the shell of salloc are in none, or in one with a number of these. */
+static bool is_in_step(void) {
+    static const unsigned long special = 0xfffffff0;
+    const char *step = getenv("SLURM_STEP_ID");
+    return step != NULL && strtoul(step, NULL, 10) < special;
+}
+
 gwtf_status gwtf_slurm_read(struct gwtf_allocation *allocation, struct gwtf_error *error) {
     memset(allocation, 0, sizeof *allocation);
     const char *size = getenv("SLURM_HET_SIZE"), *job = variable("SLURM_JOB_ID", -1);
@@ -69,11 +77,11 @@ gwtf_status gwtf_slurm_read(struct gwtf_allocation *allocation, struct gwtf_erro
     int components = size == NULL ? 0 : atoi(size);
     if (job[0] == '\0' || (components == 0 && variable("SLURM_JOB_NODELIST", -1)[0] == '\0'))
         return GWTF_OK;
-    if (getenv("SLURM_STEP_ID") != NULL && tasks != NULL && atoi(tasks) > 1)
+    if (is_in_step())
         return gwtf_error_set(error, GWTF_ERROR_USAGE,
-                              "srun has started gwtf train %s times: start it once, from the batch "
-                              "script without srun; it starts its workers on all nodes by itself",
-                              tasks);
+                              "srun has started this, %s time(s): run gwtf without srun, in the "
+                              "batch script or under salloc; it uses all nodes by itself",
+                              tasks != NULL ? tasks : "1");
     if (components > GWTF_ALLOCATION_COMPONENTS_MAX)
         return gwtf_error_set(error, GWTF_ERROR_LIMIT,
                               "the job has %d components, more than %d: ask for fewer", components,

@@ -7,8 +7,8 @@
 #include <stdbool.h>
 
 /* What the job has that this process runs in: nothing outside of jobs. Free it with
- * gwtf_allocation_deinit. Errors: GWTF_ERROR_USAGE when srun has started this program more than
- * once; GWTF_ERROR_UNSUPPORTED when Slurm's commands are missing; _LIMIT, _MEMORY. */
+ * gwtf_allocation_deinit. Errors: GWTF_ERROR_USAGE when srun has started this program;
+ * GWTF_ERROR_UNSUPPORTED when Slurm's commands are missing; _LIMIT, _MEMORY. */
 gwtf_status gwtf_slurm_read(struct gwtf_allocation *allocation, struct gwtf_error *error);
 
 /* The processors in SLURM_JOB_CPUS_PER_NODE of TEXT's form, "16(x2),8", for its INDEX-th node; 1

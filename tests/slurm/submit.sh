@@ -87,10 +87,12 @@ fails_by_srun() {
 programs=$(dirname "$gwtf")
 fails_by_srun 'srun cannot start gwtf-bootstrap' -n1 --mpi=pmix "$programs/gwtf-bootstrap" good.cfg
 fails_by_srun 'srun cannot start gwtf-worker' -n2 --mpi=pmix "$programs/gwtf-worker"
-fails_by_srun 'srun has started gwtf train 2 times' -n2 "$gwtf" train good.cfg \
-    --set "run.directory=\"$scratch/twice\""
-[ ! -e twice ] || fail 'a run was made by two'
-# Once is well, and the doctor agrees.
+for tasks in 1 2; do
+    fails_by_srun "srun has started this, $tasks time" -n$tasks "$gwtf" train good.cfg \
+        --set "run.directory=\"$scratch/twice\""
+done
+[ ! -e twice ] || fail 'a run was made under srun'
+# salloc gives nodes without a step, and the doctor agrees.
 salloc -Q -N2 -c2 sh -c "'$gwtf' doctor good.cfg --set run.directory=$scratch/salloc" >doctor.txt 2>&1 ||
     fail "the doctor finds errors: $(cat doctor.txt)"
 grep -q 'reaches 2 node(s)' doctor.txt || fail "the doctor reaches no nodes: $(cat doctor.txt)"
