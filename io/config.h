@@ -9,6 +9,7 @@
 #define GWTF_IO_CONFIG_H
 
 #include "flow/flow.h"
+#include "io/corpus.h"
 #include "share/base/status.h"
 
 #include <stdbool.h>
@@ -17,6 +18,7 @@
 #include <stdio.h>
 
 #define GWTF_CONFIG_PATH_MAX 1024
+#define GWTF_CONFIG_TEXTS_MAX 16384 /* of a list of texts together */
 #define GWTF_CONFIG_WORD_MAX 64
 #define GWTF_CONFIG_NODES_MAX 256      /* entries of `nodes`, each with a count */
 #define GWTF_CONFIG_LINK_FAULTS_MAX 64 /* entries of `link_faults` */
@@ -143,7 +145,12 @@ struct gwtf_config {
         double norm_epsilon;            /* default 1e-5 */
     } model;
     struct {
-        char train[GWTF_CONFIG_PATH_MAX];      /* required */
+        char train[GWTF_CONFIG_TEXTS_MAX]; /* files or patterns of them, one a line; required */
+        enum gwtf_corpus_order order;      /* default "shuffled" */
+        /* Where a resumed run is in that order: iteration START_ITERATION + 1 begins with the
+         * sequence at place START_SEQUENCE. Default 0 and 0. */
+        uint32_t start_iteration;
+        uint64_t start_sequence;
         char validation[GWTF_CONFIG_PATH_MAX]; /* "": no validation */
         uint32_t validate_every; /* iterations; 0: after the last one only. Default 0 */
         /* spread evenly over the file; 0: as many as fit without overlap. Default 256 */

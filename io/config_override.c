@@ -39,6 +39,9 @@ static gwtf_status read_key(struct gwtf_config_reader *reader, int key, const ch
     struct gwtf_config_value value = {.kind = GWTF_CONFIG_IS_STRING, .string = text};
     enum gwtf_config_type type = reader->schema->keys[key].type;
     bool bare = (type == GWTF_CONFIG_TEXT || type == GWTF_CONFIG_WORD) && *text != '"';
+    /* "[ab]*.bin" is a pattern of files, "[ \"a\" ]" a list of them. */
+    if (type == GWTF_CONFIG_TEXTS)
+        bare = *text != '"' && (parsed == NULL || !config_setting_is_aggregate(parsed));
     if (parsed == NULL && *text == '"')
         return gwtf_config_complain(reader, &origin,
                                     "the string is not well formed: check the "

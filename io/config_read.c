@@ -30,7 +30,7 @@ gwtf_status gwtf_config_complain(const struct gwtf_config_reader *reader,
 }
 
 struct gwtf_config_value gwtf_config_value_of(const config_setting_t *setting) {
-    struct gwtf_config_value value = {.kind = GWTF_CONFIG_IS_LIST};
+    struct gwtf_config_value value = {.kind = GWTF_CONFIG_IS_LIST, .list = setting};
     switch (config_setting_type(setting)) {
     case CONFIG_TYPE_INT:
     case CONFIG_TYPE_INT64:

@@ -43,6 +43,7 @@ struct gwtf_config_value {
     int64_t whole; /* also of a flag */
     double real;
     const char *string;
+    const config_setting_t *list; /* of a list or an array */
 };
 
 struct gwtf_config_value gwtf_config_value_of(const config_setting_t *setting);

@@ -12,6 +12,7 @@ static const char *const objective_words[] = {"sum", "max", NULL};
 static const char *const detector_words[] = {"auto", "heartbeat", "off", NULL};
 static const char *const repair_words[] = {"exact", "drop", "restart", NULL};
 static const char *const stage_loss_words[] = {"snapshot", "neighbours", "halt", NULL};
+static const char *const order_words[] = {"shuffled", "sequential", "random", NULL};
 static const char *const device_words[] = {"auto", "cpu", NULL};
 static const char *const kernels_words[] = {"onednn", "reference", NULL};
 static const char *const link_fault_words[] = {"slow", "cut", "lossy", NULL};
@@ -68,8 +69,14 @@ const struct gwtf_config_key gwtf_config_keys[] = {
     {"model", "norm_epsilon", GWTF_CONFIG_REAL, IN(model.norm_epsilon), .least = 1e-30, .most = 1,
      .fallback = "1e-5", .help = "keeps the norms finite"},
 
-    {"data", "train", GWTF_CONFIG_TEXT, IN(data.train), .least = 1, REQUIRED,
-     .help = "token file to train on"},
+    {"data", "train", GWTF_CONFIG_TEXTS, IN(data.train), .least = 1, REQUIRED,
+     .help = "token file to train on, or a list of such files, or of patterns"},
+    {"data", "order", GWTF_CONFIG_WORD, IN(data.order), .words = order_words,
+     .fallback = "shuffled", .help = "in which sequences are taken"},
+    {"data", "start_iteration", GWTF_CONFIG_COUNT, IN(data.start_iteration), .least = 0,
+     .most = COUNT_MAX, .fallback = "0", .help = "after which the order is at start_sequence"},
+    {"data", "start_sequence", GWTF_CONFIG_SEED, IN(data.start_sequence), .least = 0,
+     .most = SEED_MAX, .fallback = "0", .help = "of the order; a resumed run sets both by itself"},
     {"data", "validation", GWTF_CONFIG_TEXT, IN(data.validation), .least = 0, .fallback = "",
      .help = "token file to measure on; empty: none"},
     {"data", "validate_every", GWTF_CONFIG_COUNT, IN(data.validate_every), .least = 0,

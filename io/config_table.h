@@ -14,6 +14,7 @@ enum gwtf_config_type {
     GWTF_CONFIG_REAL,  /* double */
     GWTF_CONFIG_FLAG,  /* bool */
     GWTF_CONFIG_TEXT,  /* char[GWTF_CONFIG_PATH_MAX] */
+    GWTF_CONFIG_TEXTS, /* char[GWTF_CONFIG_TEXTS_MAX]: a text or a list of them, one a line */
     GWTF_CONFIG_WORD   /* an enum: the place in WORDS; or nothing is kept */
 };
 

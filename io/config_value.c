@@ -51,6 +51,9 @@ static const char *wanted_text(const struct gwtf_config_key *key, char *text, si
     case GWTF_CONFIG_TEXT:
         snprintf(text, size, "give a string in quotation marks");
         break;
+    case GWTF_CONFIG_TEXTS:
+        snprintf(text, size, "give a string in quotation marks, or ( \"a\", \"b\" )");
+        break;
     case GWTF_CONFIG_WORD: {
         size_t length = (size_t)snprintf(text, size, "give");
         for (size_t i = 0; key->words[i] != NULL && length < size; i++)
@@ -72,6 +75,19 @@ static int word_at(const struct gwtf_config_key *key, const char *word) {
         if (strcmp(key->words[i], word) == 0)
             return i;
     return -1;
+}
+
+/* A text, or those of a list, one a line. */
+static void put_texts(const struct gwtf_config_value *value, char *member) {
+    size_t length = 0;
+    if (value->kind == GWTF_CONFIG_IS_STRING) {
+        snprintf(member, GWTF_CONFIG_TEXTS_MAX, "%s", value->string);
+        return;
+    }
+    for (int i = 0; i < config_setting_length(value->list); i++)
+        length +=
+            (size_t)snprintf(member + length, GWTF_CONFIG_TEXTS_MAX - length, "%s%s",
+                             i > 0 ? "\n" : "", config_setting_get_string_elem(value->list, i));
 }
 
 /* Puts a checked value into its member. */
@@ -97,6 +113,9 @@ static void put(const struct gwtf_config_key *key, const struct gwtf_config_valu
     case GWTF_CONFIG_TEXT:
         snprintf(member, GWTF_CONFIG_PATH_MAX, "%s", value->string);
         break;
+    case GWTF_CONFIG_TEXTS:
+        put_texts(value, member);
+        break;
     case GWTF_CONFIG_WORD: {
         _Static_assert(sizeof(enum gwtf_config_role) == sizeof(unsigned), "enums are stored so");
         unsigned place = (unsigned)word_at(key, value->string);
@@ -118,6 +137,8 @@ static bool kind_fits(const struct gwtf_config_key *key, const struct gwtf_confi
     case GWTF_CONFIG_TEXT:
     case GWTF_CONFIG_WORD:
         return value->kind == GWTF_CONFIG_IS_STRING;
+    case GWTF_CONFIG_TEXTS:
+        return value->kind == GWTF_CONFIG_IS_STRING || value->kind == GWTF_CONFIG_IS_LIST;
     }
     return false;
 }
@@ -150,6 +171,38 @@ static gwtf_status check_text(const struct gwtf_config_reader *reader,
     return GWTF_OK;
 }
 
+/* Each is a text that is not empty and is one line, and all have room. */
+static gwtf_status check_texts(const struct gwtf_config_reader *reader,
+                               const struct gwtf_config_key *key, const char *path,
+                               const struct gwtf_config_value *value,
+                               const struct gwtf_config_origin *origin) {
+    bool is_list = value->kind == GWTF_CONFIG_IS_LIST;
+    int count = is_list ? config_setting_length(value->list) : 1;
+    size_t all = 0;
+    for (int i = 0; i < count; i++) {
+        const char *text = is_list ? config_setting_get_string_elem(value->list, i) : value->string;
+        if (text == NULL)
+            return gwtf_config_complain(reader, origin,
+                                        "%s has something that is no string: give strings in "
+                                        "quotation marks",
+                                        path);
+        if (strchr(text, '\n') != NULL && is_list)
+            return gwtf_config_complain(reader, origin, "%s has a line break: remove it", path);
+        gwtf_status status = check_text(reader, key, path, text, origin);
+        if (status != GWTF_OK)
+            return status;
+        all += strlen(text) + 1;
+    }
+    if (count == 0 && key->least > 0)
+        return gwtf_config_complain(reader, origin, "%s is empty: give %s", path, key->help);
+    if (all > GWTF_CONFIG_TEXTS_MAX)
+        return gwtf_config_complain(reader, origin,
+                                    "%s has %zu characters: give at most %d, with patterns like "
+                                    "\"shards/*.bin\"",
+                                    path, all, GWTF_CONFIG_TEXTS_MAX);
+    return GWTF_OK;
+}
+
 gwtf_status gwtf_config_store(struct gwtf_config_reader *reader, int key,
                               const struct gwtf_config_value *value, void *base,
                               struct gwtf_config_origin *kept,
@@ -178,6 +231,9 @@ gwtf_status gwtf_config_store(struct gwtf_config_reader *reader, int key,
         break;
     case GWTF_CONFIG_TEXT:
         status = check_text(reader, entry, path, value->string, origin);
+        break;
+    case GWTF_CONFIG_TEXTS:
+        status = check_texts(reader, entry, path, value, origin);
         break;
     case GWTF_CONFIG_WORD:
         status = store_word(reader, key, path, value->string, origin);
@@ -209,6 +265,7 @@ static struct gwtf_config_value fallback_of(const struct gwtf_config_key *key) {
         value.whole = strcmp(key->fallback, "true") == 0;
         break;
     case GWTF_CONFIG_TEXT:
+    case GWTF_CONFIG_TEXTS:
     case GWTF_CONFIG_WORD:
         value.kind = GWTF_CONFIG_IS_STRING;
         break;

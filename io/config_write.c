@@ -29,6 +29,22 @@ void gwtf_config_write_string(FILE *stream, const char *text) {
     fputc('"', stream);
 }
 
+/* Lines as a list; a single one as it is. */
+static void write_strings(FILE *stream, const char *lines) {
+    if (strchr(lines, '\n') == NULL) {
+        gwtf_config_write_string(stream, lines);
+        return;
+    }
+    for (const char *line = lines, *end; line != NULL; line = *end != '\0' ? end + 1 : NULL) {
+        char text[GWTF_CONFIG_PATH_MAX];
+        end = line + strcspn(line, "\n");
+        snprintf(text, sizeof text, "%.*s", (int)(end - line), line);
+        fputs(line == lines ? "( " : ", ", stream);
+        gwtf_config_write_string(stream, text);
+    }
+    fputs(" )", stream);
+}
+
 static void write_whole(FILE *stream, uint64_t value) {
     fprintf(stream, "%" PRIu64 "%s", value, value > INT32_MAX ? "L" : "");
 }
@@ -51,6 +67,9 @@ static void write_value(FILE *stream, const struct gwtf_config_key *key, const v
         break;
     case GWTF_CONFIG_TEXT:
         gwtf_config_write_string(stream, member);
+        break;
+    case GWTF_CONFIG_TEXTS:
+        write_strings(stream, member);
         break;
     case GWTF_CONFIG_WORD:
         if (key->offset != GWTF_CONFIG_NOT_KEPT)

@@ -1,8 +1,8 @@
 #include "io/tokens.h"
 
 #include "io/hdf.h"
+#include "io/tokens_shard.h"
 #include "share/base/assert.h"
-#include "share/base/random.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,8 +14,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Keeps the windows of training apart from other uses of the run's seed. */
-#define TRAIN_LABEL 0x746f6b656e73u
+/* Of a file that does not say its largest token: 32 Mi of them are searched at most. */
+#define SEARCHED_PIECES ((uint64_t)512)
+#define SEARCHED_TOKENS ((uint64_t)1 << 16)
 
 struct gwtf_tokens {
     struct gwtf_tokens_info info;
@@ -154,17 +155,35 @@ static uint32_t id_at(const struct gwtf_tokens *tokens, uint64_t place) {
     return id;
 }
 
-/* A file of another program may not say its largest token: find it. */
-static gwtf_status find_largest(struct gwtf_tokens *tokens, const char *path,
-                                struct gwtf_error *error) {
-    if (tokens->info.largest != UINT32_MAX)
-        return GWTF_OK;
+static uint32_t largest_of(const struct gwtf_tokens *tokens, uint64_t start, uint64_t count) {
     uint32_t largest = 0;
-    for (uint64_t i = 0; i < tokens->info.count; i++) {
+    for (uint64_t i = start; i < start + count; i++) {
         uint32_t id = id_at(tokens, i);
         largest = id > largest ? id : largest;
     }
-    tokens->info.largest = largest;
+    return largest;
+}
+
+/*
+ * A file of another program may not say its largest token: find it. Of a large one so much is
+ * looked at, evenly spread and up to its end, as is soon read; then the vocabulary's last id is
+ * taken for the largest, and what is beyond it is found when it is read.
+ */
+static gwtf_status find_largest(struct gwtf_tokens *tokens, const char *path,
+                                struct gwtf_error *error) {
+    uint64_t count = tokens->info.count;
+    if (tokens->info.largest != UINT32_MAX)
+        return GWTF_OK;
+    bool all = count <= SEARCHED_PIECES * SEARCHED_TOKENS;
+    uint32_t largest = all ? largest_of(tokens, 0, count) : 0;
+    for (uint64_t piece = 0; piece < SEARCHED_PIECES && !all; piece++) {
+        uint64_t start = (count - SEARCHED_TOKENS) / (SEARCHED_PIECES - 1) * piece;
+        if (piece == SEARCHED_PIECES - 1)
+            start = count - SEARCHED_TOKENS;
+        uint32_t found = largest_of(tokens, start, SEARCHED_TOKENS);
+        largest = found > largest ? found : largest;
+    }
+    tokens->info.largest = all ? largest : tokens->info.vocabulary - 1;
     if (largest < tokens->info.vocabulary)
         return GWTF_OK;
     return corrupt(error, path, "a token is not below its vocabulary");
@@ -176,7 +195,10 @@ gwtf_status gwtf_tokens_open(const char *path, struct gwtf_tokens **tokens,
     if (opened == NULL)
         return gwtf_file_error(error, "open", path, ENOMEM);
     uint64_t offset = 0;
-    gwtf_status status = read_header(path, &opened->info, &offset, error);
+    bool is_shard = false;
+    gwtf_status status = gwtf_tokens_shard_read(path, &is_shard, &opened->info, &offset, error);
+    if (status == GWTF_OK && !is_shard)
+        status = read_header(path, &opened->info, &offset, error);
     if (status == GWTF_OK)
         status = map_file(opened, path, offset, error);
     if (status == GWTF_OK)
@@ -209,15 +231,6 @@ gwtf_status gwtf_tokens_read(const struct gwtf_tokens *tokens, uint64_t start, u
         largest = ids[i] > largest ? ids[i] : largest;
     }
     return largest <= tokens->info.largest ? GWTF_OK : GWTF_ERROR_CORRUPT;
-}
-
-uint64_t gwtf_tokens_train_start(const struct gwtf_tokens *tokens, uint64_t seed,
-                                 uint64_t iteration, uint64_t sequence, uint32_t context) {
-    GWTF_ASSERT(tokens->info.count > context);
-    uint64_t key = gwtf_random_key(gwtf_random_key(seed, TRAIN_LABEL), iteration);
-    unsigned __int128 wide = gwtf_random_at(key, sequence);
-    /* The high half of the product is uniform below the second factor, to 2^-64 of its size. */
-    return (uint64_t)(wide * (tokens->info.count - context) >> 64);
 }
 
 uint64_t gwtf_tokens_validation_count(const struct gwtf_tokens *tokens, uint64_t requested,

@@ -5,6 +5,10 @@
  * (of the tokenizer's files, which stand under /tokenizer, as bytes). Opened files are
  * mapped, so that reading during training touches neither the HDF5 library nor memory beyond the
  * page cache, and any thread may read.
+ *
+ * Shards of llm.c (.bin) are read, too: 256 int32, of which the first three are magic, version and
+ * count, then the tokens; 20240520, 1 and uint16 of GPT-2's encoder, or 20240801, 7 and uint32 of
+ * LLaMA 3's. They say no more, so their tokenizer is "gpt2" or "llama3".
  */
 #ifndef GWTF_IO_TOKENS_H
 #define GWTF_IO_TOKENS_H
@@ -44,15 +48,6 @@ struct gwtf_tokens_info gwtf_tokens_get_info(const struct gwtf_tokens *tokens);
  */
 gwtf_status gwtf_tokens_read(const struct gwtf_tokens *tokens, uint64_t start, uint64_t count,
                              uint32_t *ids);
-
-/*
- * Sequence SEQUENCE (counted over the global batch) of iteration ITERATION: inputs
- * ids[0..context-1], labels ids[1..context]. The window's start depends on SEED, ITERATION and
- * SEQUENCE alone, uniform over the file, so that any node can compute any microbatch, and a resumed
- * run sees the data that it would have seen. The file must hold at least context + 1 tokens.
- */
-uint64_t gwtf_tokens_train_start(const struct gwtf_tokens *tokens, uint64_t seed,
-                                 uint64_t iteration, uint64_t sequence, uint32_t context);
 
 /*
  * Validation: how many sequences are measured when at most REQUESTED are wanted (0: as many as fit

@@ -237,7 +237,7 @@ static gwtf_status check(struct train *train, struct gwtf_error *error) {
             "the run is at iteration %llu of %u already: raise it with --set run.iterations=N",
             (unsigned long long)train->snapshot.step, train->setup.config.run.iterations);
     train->first_iteration = (uint32_t)train->snapshot.step + 1;
-    return GWTF_OK;
+    return gwtf_setup_continue(&train->setup, train->snapshot.path, train->snapshot.step, error);
 }
 
 /* The run's directory as a start finds it: locked, the configuration as resolved, nothing of a
@@ -403,6 +403,11 @@ static gwtf_status restart(struct train *train, unsigned number, struct gwtf_err
     if (train->first_iteration > train->setup.config.run.iterations) /* all was done */
         return gwtf_run_append_event(train->setup.config.run.directory, "finished",
                                      train->snapshot.step, GWTF_NODE_NONE, NULL, error);
+    if (!anew)
+        status =
+            gwtf_setup_continue(&train->setup, train->snapshot.path, train->snapshot.step, error);
+    if (status != GWTF_OK)
+        return status;
     if (!gwtf_restart_wait(number))
         return gwtf_error_set(error, GWTF_ERROR_RUN, "stopped before a restart: %.900s",
                               reason.text);

@@ -86,6 +86,47 @@ static void link_faults_survive_being_written(void) {
     CU_ASSERT_STRING_EQUAL(other.link_faults[1].region, "Oregon");
 }
 
+static void files_to_train_on_are_one_or_a_list_or_a_pattern(void) {
+    static const struct {
+        const char *override, *expected;
+    } good[] = {
+        {"data.train=( \"a.h5\", \"b b.bin\", \"c/*.bin\" )", "a.h5\nb b.bin\nc/*.bin"},
+        {"data.train=[ \"a.h5\", \"b\" ]", "a.h5\nb"},
+        {"data.train=\"a.h5\"", "a.h5"},
+        {"data.train=a-b.h5", "a-b.h5"},
+        {"data.train=12", "12"},
+        {"data.train=[ab]*.bin", "[ab]*.bin"},
+        {"data.train=( \"a\" )", "a"},
+    };
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        char *text = NULL;
+        CU_ASSERT_EQUAL_FATAL(parse(small, good[i].override), GWTF_OK);
+        CU_ASSERT_STRING_EQUAL(config.data.train, good[i].expected);
+        CU_ASSERT_EQUAL_FATAL(gwtf_config_text(&config, &text), GWTF_OK);
+        CU_ASSERT_EQUAL_FATAL(gwtf_config_parse(text, "text", NULL, 0, &other, &error), GWTF_OK);
+        CU_ASSERT_STRING_EQUAL(other.data.train, good[i].expected);
+        free(text);
+    }
+    static const struct {
+        const char *override, *expected;
+    } bad[] = {
+        {"data.train=( )", "data.train is empty"},
+        {"data.train=( \"a\", 5 )", "data.train has something that is no string"},
+        {"data.train=( \"a\", \"\" )", "data.train is empty"},
+        {"data.train=( \"a\\nb\", \"c\" )", "data.train has a line break"},
+        {"data.train={ a = 1; }", "data.train is a group: give a string in quotation marks, or ("},
+        {"data.order=sorted", "data.order is \"sorted\": give \"shuffled\" or \"sequential\""},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        CU_ASSERT_EQUAL(parse(small, bad[i].override), GWTF_ERROR_USAGE);
+        refusal_expect(error.text, bad[i].expected);
+    }
+    char *text = changed("\"train.h5\"", "[ \"a.h5\", \"b.h5\" ]");
+    CU_ASSERT_EQUAL(parse(text, NULL), GWTF_OK);
+    CU_ASSERT_STRING_EQUAL(config.data.train, "a.h5\nb.h5");
+    free(text);
+}
+
 static void faults_need_known_nodes_and_regions_a_network(void) {
     CU_ASSERT_EQUAL(parse(small, "link_faults=( { node = 3; } )"), GWTF_OK);
     CU_ASSERT_EQUAL(parse(small, "link_faults=( { peer_region = \"Oregon\"; } )"),
@@ -556,6 +597,7 @@ int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(words_about_faults_survive_being_written),
         GWTF_TEST(left_out_keys_get_their_defaults),
+        GWTF_TEST(files_to_train_on_are_one_or_a_list_or_a_pattern),
         GWTF_TEST(link_faults_survive_being_written),
         GWTF_TEST(faults_at_random_moments_have_a_mean_and_those_that_recur_an_end),
         GWTF_TEST(crashes_survive_being_written),

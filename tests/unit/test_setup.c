@@ -116,6 +116,129 @@ static void the_global_batch_does_not_depend_on_the_number_of_data_nodes(void) {
     gwtf_tiny_run_deinit(&other_run);
 }
 
+#define EPOCH 96 /* sequences of 8 tokens; an iteration takes 8 for each data node */
+
+/* Makes a shard of llm.c at PATH, whose sequences begin with 0, 8, 16 and so on. */
+static void write_shard(const char *path) {
+    static struct {
+        int32_t header[256];
+        uint16_t tokens[8 * EPOCH + 3];
+    } shard = {.header = {20240520, 1, 8 * EPOCH + 3}};
+    for (uint16_t i = 0; i < 8 * EPOCH + 3; i++)
+        shard.tokens[i] = i;
+    size_t size = sizeof shard.header + sizeof shard.tokens;
+    FILE *file = fopen(path, "wb");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    CU_ASSERT_EQUAL(fwrite(&shard, 1, size, file), size);
+    fclose(file);
+}
+
+/* A tiny run that trains on such a shard, its own or that of OTHER. */
+static void open_shard(struct gwtf_tiny_run *run, struct gwtf_setup *setup, const char *override,
+                       const struct gwtf_tiny_run *other) {
+    gwtf_tiny_run_init(run, &override, 1);
+    snprintf(run->config.data.train, sizeof run->config.data.train, "%s/shard.bin",
+             other != NULL ? other->directory : run->directory);
+    if (other == NULL)
+        write_shard(run->config.data.train);
+    run->config.data.validation[0] = '\0';
+    CU_ASSERT_EQUAL_FATAL(gwtf_setup_open(&run->config, setup, NULL), GWTF_OK);
+}
+
+/* Counts the sequences that all data nodes take in iterations FIRST to LAST. */
+static void take(const struct gwtf_setup *setup, uint32_t first, uint32_t last, int *seen) {
+    uint32_t inputs[16], labels[16];
+    for (uint32_t iteration = first; iteration <= last; iteration++)
+        for (uint32_t rank = 0; rank < setup->data_nodes; rank++)
+            for (uint32_t i = 0; i < setup->config.batch.microbatches; i++) {
+                CU_ASSERT_EQUAL_FATAL(
+                    gwtf_setup_batch(setup, false, iteration, rank, i, inputs, labels), GWTF_OK);
+                CU_ASSERT_FATAL(inputs[0] % 8 == 0 && inputs[8] % 8 == 0);
+                seen[inputs[0] / 8]++;
+                seen[inputs[8] / 8]++;
+            }
+}
+
+static bool are_all(const int *seen, int times) {
+    for (size_t i = 0; i < EPOCH; i++)
+        if (seen[i] != times)
+            return false;
+    return true;
+}
+
+static void an_epoch_has_each_sequence_once_for_any_number_of_data_nodes(void) {
+    for (uint32_t nodes = 1; nodes <= 4; nodes++) {
+        char override[32];
+        struct gwtf_tiny_run run;
+        struct gwtf_setup setup;
+        int seen[EPOCH + 1] = {0};
+        uint32_t iterations = EPOCH / 8 / nodes;
+        snprintf(override, sizeof override, "nodes.0.count=%u", nodes);
+        open_shard(&run, &setup, override, NULL);
+        take(&setup, 1, iterations, seen);
+        CU_ASSERT_TRUE(are_all(seen, 1));
+        take(&setup, iterations + 1, 3 * iterations, seen);
+        CU_ASSERT_TRUE(are_all(seen, 3));
+        gwtf_setup_close(&setup);
+        gwtf_tiny_run_deinit(&run);
+    }
+}
+
+/* A snapshot of SETUP's run after STEP iterations, with weights of zero. */
+static void write_snapshot(const struct gwtf_setup *setup, uint64_t step, char *path, size_t size) {
+    struct gwtf_snapshot_file files[3];
+    char snapshots[GWTF_SNAPSHOT_PATH_MAX];
+    for (uint32_t stage = 0; stage <= 2; stage++) {
+        struct gwtf_stage_plan plan;
+        struct gwtf_stage_shape shape = gwtf_setup_stage_shape(setup, stage);
+        CU_ASSERT_EQUAL_FATAL(gwtf_stage_plan_init(&plan, &shape, NULL), GWTF_OK);
+        float *zeros = calloc(plan.floats, sizeof *zeros);
+        CU_ASSERT_EQUAL_FATAL(gwtf_setup_write_stage(setup, &plan, step, zeros, zeros, zeros, NULL,
+                                                     &files[stage], NULL),
+                              GWTF_OK);
+        free(zeros);
+        gwtf_stage_plan_deinit(&plan);
+    }
+    gwtf_setup_snapshots_path(setup, snapshots, sizeof snapshots);
+    CU_ASSERT_EQUAL_FATAL(gwtf_snapshot_write_manifest(snapshots, step, 2, files, 0, NULL),
+                          GWTF_OK);
+    snprintf(path, size, "%.1100s/step-%06u", snapshots, (unsigned)step);
+}
+
+/* 4 iterations with one data node, 2 with two, and the rest with three and another batch. */
+static void a_resumed_run_goes_on_with_the_sequences_that_are_left(void) {
+    struct gwtf_tiny_run runs[3];
+    struct gwtf_setup setups[3];
+    char path[GWTF_SNAPSHOT_PATH_MAX];
+    int seen[EPOCH + 1] = {0};
+    open_shard(&runs[0], &setups[0], "nodes.0.count=1", NULL);
+    take(&setups[0], 1, 4, seen);
+    write_snapshot(&setups[0], 4, path, sizeof path);
+    open_shard(&runs[1], &setups[1], "nodes.0.count=2", &runs[0]);
+    CU_ASSERT_EQUAL_FATAL(gwtf_setup_continue(&setups[1], path, 4, NULL), GWTF_OK);
+    take(&setups[1], 5, 6, seen);
+    write_snapshot(&setups[1], 6, path, sizeof path);
+    open_shard(&runs[2], &setups[2], "batch.microbatches=16", &runs[0]);
+    CU_ASSERT_EQUAL_FATAL(gwtf_setup_continue(&setups[2], path, 6, NULL), GWTF_OK);
+    take(&setups[2], 7, 7, seen);
+    CU_ASSERT_TRUE(are_all(seen, 1));
+    take(&setups[2], 8, 10, seen);
+    CU_ASSERT_TRUE(are_all(seen, 2));
+    /* What a resumed run says of its place is for those that are resumed from it. */
+    CU_ASSERT_EQUAL_FATAL(gwtf_setup_continue(&setups[1], path, 6, NULL), GWTF_OK);
+    CU_ASSERT_EQUAL(setups[1].config.data.start_iteration, 6);
+    CU_ASSERT_EQUAL(setups[1].config.data.start_sequence, 64);
+    /* Another order begins at its beginning. */
+    setups[1].config.run.seed++;
+    CU_ASSERT_EQUAL_FATAL(gwtf_setup_continue(&setups[1], path, 6, NULL), GWTF_OK);
+    CU_ASSERT_EQUAL(setups[1].config.data.start_iteration, 6);
+    CU_ASSERT_EQUAL(setups[1].config.data.start_sequence, 0);
+    for (size_t i = 0; i < 3; i++) {
+        gwtf_setup_close(&setups[i]);
+        gwtf_tiny_run_deinit(&runs[i]);
+    }
+}
+
 static void validation_is_shared_out_once(void) {
     const char *overrides[] = {"nodes.0.count=3"};
     struct gwtf_tiny_run run;
@@ -190,6 +313,8 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_relay_needs_no_data),
         GWTF_TEST(relays_are_spread_evenly_over_the_stages),
         GWTF_TEST(the_global_batch_does_not_depend_on_the_number_of_data_nodes),
+        GWTF_TEST(an_epoch_has_each_sequence_once_for_any_number_of_data_nodes),
+        GWTF_TEST(a_resumed_run_goes_on_with_the_sequences_that_are_left),
         GWTF_TEST(validation_is_shared_out_once),
         GWTF_TEST(the_presets_have_the_parameters_of_their_names),
     };

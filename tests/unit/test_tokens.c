@@ -93,34 +93,6 @@ static void the_hash_is_that_of_the_source(void) {
     gwtf_tokens_close(tokens);
 }
 
-static void training_windows_are_uniform_and_depend_on_their_address_alone(void) {
-    struct gwtf_tokens *tokens;
-    CU_ASSERT_EQUAL_FATAL(gwtf_tokens_open(token_file("uniform.h5", 110), &tokens, &error),
-                          GWTF_OK);
-    /* 110 tokens, context 10: 100 places to start. */
-    int counts[100] = {0};
-    for (uint64_t iteration = 0; iteration < 1000; iteration++) {
-        for (uint64_t sequence = 0; sequence < 100; sequence++) {
-            uint64_t start = gwtf_tokens_train_start(tokens, 1, iteration, sequence, 10);
-            CU_ASSERT_FATAL(start < 100);
-            counts[start]++;
-        }
-    }
-    /* 1,000 expected each, standard deviation 31.5: six of them. */
-    for (int i = 0; i < 100; i++)
-        CU_ASSERT(counts[i] > 810 && counts[i] < 1190);
-    uint64_t start = gwtf_tokens_train_start(tokens, 1, 3, 4, 10);
-    CU_ASSERT_EQUAL(gwtf_tokens_train_start(tokens, 1, 3, 4, 10), start);
-    int differ = 0;
-    for (uint64_t i = 0; i < 100; i++)
-        differ += gwtf_tokens_train_start(tokens, 1, i, 4, 10) !=
-                  gwtf_tokens_train_start(tokens, 2, i, 4, 10);
-    CU_ASSERT(differ > 90);
-    /* One place only. */
-    CU_ASSERT_EQUAL(gwtf_tokens_train_start(tokens, 1, 0, 0, 109), 0);
-    gwtf_tokens_close(tokens);
-}
-
 static void validation_sequences_are_spread_without_overlap(void) {
     struct gwtf_tokens *tokens;
     CU_ASSERT_EQUAL_FATAL(gwtf_tokens_open(token_file("spread.h5", 1000), &tokens, &error),
@@ -344,7 +316,6 @@ int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(a_text_becomes_tokens_and_its_end_is_for_validation),
         GWTF_TEST(the_hash_is_that_of_the_source),
-        GWTF_TEST(training_windows_are_uniform_and_depend_on_their_address_alone),
         GWTF_TEST(validation_sequences_are_spread_without_overlap),
         GWTF_TEST(files_that_are_no_token_files_are_refused),
         GWTF_TEST(token_files_of_other_programs_are_read_or_refused),

@@ -88,7 +88,7 @@ static gwtf_status read_batch(struct local *local, bool validation, uint32_t ite
                                           local->inputs, local->labels);
     if (status != GWTF_OK)
         gwtf_error_set(
-            error, status, "'%s' has changed or is damaged: make it again with gwtf tokenize",
+            error, status, "'%.800s' has changed or is damaged: make it again with gwtf tokenize",
             validation ? local->setup->config.data.validation : local->setup->config.data.train);
     return status;
 }

@@ -6,21 +6,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static gwtf_status check_data(const char *key, const char *path, const struct gwtf_tokens *tokens,
-                              const struct gwtf_config *config, struct gwtf_error *error) {
-    struct gwtf_tokens_info info = gwtf_tokens_get_info(tokens);
-    if (info.largest >= config->model.vocabulary)
+static gwtf_status check_data(const char *key, const char *path,
+                              const struct gwtf_tokens_info *info, const struct gwtf_config *config,
+                              struct gwtf_error *error) {
+    if (info->largest >= config->model.vocabulary)
         return gwtf_error_set(
             error, GWTF_ERROR_USAGE,
             "%s: '%s' holds token %u, model.vocabulary is %u: leave model.vocabulary out "
             "or set it to %u",
-            key, path, info.largest, config->model.vocabulary, info.vocabulary);
-    if (info.count < (uint64_t)config->model.context + 1)
+            key, path, info->largest, config->model.vocabulary, info->vocabulary);
+    if (info->count < (uint64_t)config->model.context + 1)
         return gwtf_error_set(
             error, GWTF_ERROR_USAGE,
             "%s: '%s' holds %llu tokens, model.context %u needs at least %u: take a "
             "smaller context or more data",
-            key, path, (unsigned long long)info.count, config->model.context,
+            key, path, (unsigned long long)info->count, config->model.context,
             config->model.context + 1);
     return GWTF_OK;
 }
@@ -39,9 +39,10 @@ static gwtf_status open_validation(struct gwtf_setup *setup, struct gwtf_error *
         return GWTF_OK;
     gwtf_status status =
         open_tokens("data.validation", config->data.validation, &setup->validation, error);
-    if (status == GWTF_OK)
-        status = check_data("data.validation", config->data.validation, setup->validation, config,
-                            error);
+    if (status != GWTF_OK)
+        return status;
+    struct gwtf_tokens_info info = gwtf_tokens_get_info(setup->validation);
+    status = check_data("data.validation", config->data.validation, &info, config, error);
     if (status != GWTF_OK)
         return status;
     uint64_t windows = gwtf_tokens_validation_count(
@@ -120,14 +121,27 @@ static gwtf_status check_shapes(const struct gwtf_setup *setup, struct gwtf_erro
     return status;
 }
 
-static gwtf_status open_data(struct gwtf_setup *setup, struct gwtf_error *error) {
+static gwtf_status open_train(struct gwtf_setup *setup, struct gwtf_error *error) {
     struct gwtf_config *config = &setup->config;
-    gwtf_status status = open_tokens("data.train", config->data.train, &setup->train, error);
-    if (status != GWTF_OK)
-        return status;
+    struct gwtf_error reason = {""};
+    if (gwtf_corpus_open(config->data.train, config->model.context, &setup->train, &reason) !=
+        GWTF_OK)
+        return gwtf_error_set(error, GWTF_ERROR_USAGE, "data.train: %.900s", reason.text);
+    const struct gwtf_tokens_info *info = gwtf_corpus_get_info(setup->train);
+    const char *path = gwtf_corpus_path_of_largest(setup->train);
     if (config->model.vocabulary == 0)
-        config->model.vocabulary = gwtf_tokens_get_info(setup->train).vocabulary;
-    status = check_data("data.train", config->data.train, setup->train, config, error);
+        config->model.vocabulary = info->vocabulary;
+    gwtf_status status = check_data("data.train", path, info, config, error);
+    if (status == GWTF_OK && gwtf_corpus_sequences(setup->train) == 0)
+        status = gwtf_error_set(error, GWTF_ERROR_USAGE,
+                                "data.train: none of the files holds the %u tokens that "
+                                "model.context %u needs: take a smaller context or longer files",
+                                config->model.context + 1, config->model.context);
+    return status;
+}
+
+static gwtf_status open_data(struct gwtf_setup *setup, struct gwtf_error *error) {
+    gwtf_status status = open_train(setup, error);
     if (status == GWTF_OK)
         status = open_validation(setup, error);
     return status;
@@ -163,7 +177,7 @@ gwtf_status gwtf_setup_open_relay(const struct gwtf_config *config, struct gwtf_
 }
 
 void gwtf_setup_close(struct gwtf_setup *setup) {
-    gwtf_tokens_close(setup->train);
+    gwtf_corpus_close(setup->train);
     gwtf_tokens_close(setup->validation);
     setup->train = NULL;
     setup->validation = NULL;
@@ -174,24 +188,84 @@ uint32_t gwtf_setup_validation_share(const struct gwtf_setup *setup, uint32_t ra
     return all / setup->data_nodes + (rank < all % setup->data_nodes ? 1 : 0);
 }
 
+/* Sequences of an iteration, over all data nodes. */
+static uint64_t sequences_of(const struct gwtf_config *config) {
+    return (uint64_t)gwtf_config_count(config, GWTF_CONFIG_ROLE_DATA) * config->batch.microbatches *
+           config->batch.microbatch;
+}
+
+/* The place in the order at which the iteration after AFTER begins. */
+static uint64_t place_after(const struct gwtf_config *config, uint64_t after) {
+    return config->data.start_sequence +
+           (after - config->data.start_iteration) * sequences_of(config);
+}
+
+static gwtf_status read_validation(const struct gwtf_setup *setup, uint64_t sequence,
+                                   uint32_t *inputs, uint32_t *labels) {
+    uint32_t context = setup->config.model.context;
+    uint64_t start = gwtf_tokens_validation_start(setup->validation, sequence,
+                                                  setup->validation_windows, context);
+    gwtf_status status = gwtf_tokens_read(setup->validation, start, context, inputs);
+    if (status == GWTF_OK)
+        status = gwtf_tokens_read(setup->validation, start + 1, context, labels);
+    return status;
+}
+
+static gwtf_status read_train(const struct gwtf_setup *setup, uint32_t iteration, uint64_t sequence,
+                              uint32_t *inputs, uint32_t *labels) {
+    const struct gwtf_config *config = &setup->config;
+    if (config->data.order == GWTF_CORPUS_RANDOM)
+        return gwtf_corpus_read_random(setup->train, config->run.seed, iteration, sequence, inputs,
+                                       labels);
+    /* Iterations count from 1. */
+    uint64_t place = place_after(config, (uint64_t)iteration - 1) + sequence;
+    return gwtf_corpus_read(setup->train, config->data.order, config->run.seed, place, inputs,
+                            labels);
+}
+
 gwtf_status gwtf_setup_batch(const struct gwtf_setup *setup, bool validation, uint32_t iteration,
                              uint32_t rank, uint32_t index, uint32_t *inputs, uint32_t *labels) {
     const struct gwtf_config *config = &setup->config;
-    uint32_t context = config->model.context;
+    size_t context = config->model.context;
     uint64_t number = validation ? (uint64_t)index * setup->data_nodes + rank
                                  : (uint64_t)rank * config->batch.microbatches + index;
-    const struct gwtf_tokens *tokens = validation ? setup->validation : setup->train;
     gwtf_status status = GWTF_OK;
     for (uint32_t b = 0; b < config->batch.microbatch && status == GWTF_OK; b++) {
         uint64_t sequence = number * config->batch.microbatch + b;
-        uint64_t start =
-            validation
-                ? gwtf_tokens_validation_start(tokens, sequence, setup->validation_windows, context)
-                : gwtf_tokens_train_start(tokens, config->run.seed, iteration, sequence, context);
-        status = gwtf_tokens_read(tokens, start, context, inputs + (size_t)b * context);
-        if (status == GWTF_OK)
-            status = gwtf_tokens_read(tokens, start + 1, context, labels + (size_t)b * context);
+        status = validation
+                     ? read_validation(setup, sequence, inputs + b * context, labels + b * context)
+                     : read_train(setup, iteration, sequence, inputs + b * context,
+                                  labels + b * context);
     }
+    return status;
+}
+
+/* The order of A is that of B. */
+static bool is_same_order(const struct gwtf_config *a, const struct gwtf_config *b) {
+    return strcmp(a->data.train, b->data.train) == 0 && a->data.order == b->data.order &&
+           a->run.seed == b->run.seed && a->model.context == b->model.context;
+}
+
+gwtf_status gwtf_setup_continue(struct gwtf_setup *setup, const char *path, uint64_t step,
+                                struct gwtf_error *error) {
+    struct gwtf_config *config = &setup->config, *before = malloc(sizeof *before);
+    char *text = NULL;
+    gwtf_status status = before != NULL ? gwtf_snapshot_config(path, &text, error)
+                                        : gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
+    if (status == GWTF_OK)
+        status = gwtf_config_parse(text, "the snapshot's configuration", NULL, 0, before, error);
+    if (status == GWTF_OK && is_same_order(before, config) &&
+        before->data.start_iteration <= step) {
+        uint64_t place = place_after(before, step);
+        bool plain = place == step * sequences_of(config);
+        config->data.start_iteration = plain ? 0 : (uint32_t)step;
+        config->data.start_sequence = plain ? 0 : place;
+    } else if (status == GWTF_OK) {
+        config->data.start_iteration = (uint32_t)step;
+        config->data.start_sequence = 0;
+    }
+    free(text);
+    free(before);
     return status;
 }
 
@@ -435,7 +509,7 @@ gwtf_status gwtf_setup_write_stage(const struct gwtf_setup *setup,
     /* Relays do not know the data. */
     struct gwtf_tokens_info data = {.tokenizer = ""};
     if (plan->shape.stage == 0 && setup->train != NULL)
-        data = gwtf_tokens_get_info(setup->train);
+        data = *gwtf_corpus_get_info(setup->train);
     struct gwtf_snapshot_stage stage = {
         .run = run_name(setup),
         .step = step,

@@ -19,7 +19,7 @@ struct gwtf_setup {
     struct gwtf_config config; /* model.vocabulary, key_value_heads and hidden resolved */
     struct gwtf_model_shape model;
     struct gwtf_schedule schedule;
-    struct gwtf_tokens *train;
+    struct gwtf_corpus *train;
     struct gwtf_tokens *validation; /* NULL: the run has none */
     uint32_t data_nodes;
     uint32_t relays;
@@ -59,6 +59,15 @@ uint32_t gwtf_setup_validation_share(const struct gwtf_setup *setup, uint32_t ra
  */
 gwtf_status gwtf_setup_batch(const struct gwtf_setup *setup, bool validation, uint32_t iteration,
                              uint32_t rank, uint32_t index, uint32_t *inputs, uint32_t *labels);
+
+/*
+ * Before a run is resumed after iteration STEP from the snapshot at PATH: its order of data goes on
+ * after the last sequence that the run that wrote it took, also when this one takes more or fewer
+ * in an iteration; at the beginning when it was of other data, order or seed. Errors: as of
+ * gwtf_snapshot_config, GWTF_ERROR_MEMORY.
+ */
+gwtf_status gwtf_setup_continue(struct gwtf_setup *setup, const char *path, uint64_t step,
+                                struct gwtf_error *error);
 
 /* One over the tokens of the global batch: what a microbatch's summed loss is multiplied by. */
 float gwtf_setup_loss_scale(const struct gwtf_setup *setup);
