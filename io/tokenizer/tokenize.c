@@ -97,7 +97,7 @@ static gwtf_status fill(struct work *work, struct gwtf_crew_piece *piece,
                         struct gwtf_error *error) {
     size_t most = gwtf_tokenizer_get_info(work->tokenizer)->piece_bytes_most;
     size_t part = 0, cut = 0, size = PIECE_BYTES;
-    while (work->given_bytes == work->ends[part])
+    while (work->given_bytes >= work->ends[part])
         part++;
     while (size < 2 * work->rest_bytes)
         size *= 2;

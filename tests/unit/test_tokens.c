@@ -38,7 +38,7 @@ static void note_progress(void *context, uint64_t done, uint64_t all) {
 }
 
 static void a_text_becomes_tokens_and_its_end_is_for_validation(void) {
-    /* Several pieces, and a split inside one. */
+    /* Several pieces before and after the split, which is inside one. */
     const size_t size = 1000003;
     unsigned char *text = malloc(size);
     for (size_t i = 0; i < size; i++)
@@ -48,7 +48,7 @@ static void a_text_becomes_tokens_and_its_end_is_for_validation(void) {
     CU_ASSERT_TRUE_FATAL(temporary_write(input, text, size));
     struct gwtf_tokenize_options options = {.input = input,
                                             .output = train,
-                                            .validation_share = 0.05,
+                                            .validation_share = 0.2,
                                             .validation_output = validation,
                                             .progress = note_progress};
     CU_ASSERT_EQUAL_FATAL(gwtf_tokenize(&options, &error), GWTF_OK);
@@ -57,12 +57,12 @@ static void a_text_becomes_tokens_and_its_end_is_for_validation(void) {
     struct gwtf_tokens *parts[2];
     CU_ASSERT_EQUAL_FATAL(gwtf_tokens_open(train, &parts[0], &error), GWTF_OK);
     CU_ASSERT_EQUAL_FATAL(gwtf_tokens_open(validation, &parts[1], &error), GWTF_OK);
-    /* 5 % of 1,000,003, rounded down. */
-    CU_ASSERT_EQUAL(gwtf_tokens_get_info(parts[0]).count, 950003);
-    CU_ASSERT_EQUAL(gwtf_tokens_get_info(parts[1]).count, 50000);
+    /* 20 % of 1,000,003, rounded down. */
+    CU_ASSERT_EQUAL(gwtf_tokens_get_info(parts[0]).count, 800003);
+    CU_ASSERT_EQUAL(gwtf_tokens_get_info(parts[1]).count, 200000);
     uint32_t *ids = malloc(size * sizeof *ids);
-    CU_ASSERT_EQUAL(gwtf_tokens_read(parts[0], 0, 950003, ids), GWTF_OK);
-    CU_ASSERT_EQUAL(gwtf_tokens_read(parts[1], 0, 50000, ids + 950003), GWTF_OK);
+    CU_ASSERT_EQUAL(gwtf_tokens_read(parts[0], 0, 800003, ids), GWTF_OK);
+    CU_ASSERT_EQUAL(gwtf_tokens_read(parts[1], 0, 200000, ids + 800003), GWTF_OK);
     size_t wrong = 0;
     for (size_t i = 0; i < size; i++)
         wrong += ids[i] != text[i];
