@@ -288,6 +288,38 @@ static void mapped_memory_counts_as_data_before_it_is_touched(void) {
     munmap(mapped, bytes);
 }
 
+static void a_job_has_its_part_of_the_machine(void) {
+    char name[64];
+    unsetenv("SLURM_MEM_PER_NODE");
+    unsetenv("SLURM_MEM_PER_CPU");
+    unsetenv("SLURM_CPUS_ON_NODE");
+    uint32_t cores = gwtf_machine_cores();
+    CU_ASSERT_TRUE(gwtf_machine_free_bytes() > (uint64_t)48 << 20);
+    /* Slurm counts in megabytes. */
+    setenv("SLURM_MEM_PER_NODE", "48", 1);
+    CU_ASSERT_EQUAL(gwtf_machine_free_bytes(), (uint64_t)48 << 20);
+    unsetenv("SLURM_MEM_PER_NODE");
+    setenv("SLURM_MEM_PER_CPU", "8", 1);
+    setenv("SLURM_CPUS_ON_NODE", "4", 1);
+    CU_ASSERT_EQUAL(gwtf_machine_free_bytes(), (uint64_t)32 << 20);
+    /* 0 is all of it. */
+    setenv("SLURM_MEM_PER_CPU", "0", 1);
+    CU_ASSERT_TRUE(gwtf_machine_free_bytes() > (uint64_t)48 << 20);
+    setenv("SLURM_CPUS_ON_NODE", "1", 1);
+    CU_ASSERT_EQUAL(gwtf_machine_cores(), 1);
+    setenv("SLURM_CPUS_ON_NODE", "100000", 1);
+    CU_ASSERT_EQUAL(gwtf_machine_cores(), cores);
+    setenv("SLURMD_NODENAME", "uni7", 1);
+    gwtf_machine_name(name, sizeof name);
+    CU_ASSERT_STRING_EQUAL(name, "uni7");
+    unsetenv("SLURMD_NODENAME");
+    unsetenv("SLURM_CPUS_ON_NODE");
+    unsetenv("SLURM_MEM_PER_CPU");
+    gwtf_machine_name(name, sizeof name);
+    CU_ASSERT_STRING_NOT_EQUAL(name, "uni7");
+    CU_ASSERT_STRING_NOT_EQUAL(name, "");
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(a_sealed_frame_passes_its_check),
@@ -306,6 +338,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(heartbeats_are_due_once_an_interval),
         GWTF_TEST(the_tightest_control_group_limits_memory),
         GWTF_TEST(files_that_were_read_do_not_count_as_taken_memory),
+        GWTF_TEST(a_job_has_its_part_of_the_machine),
         GWTF_TEST(mapped_memory_counts_as_data_before_it_is_touched),
     };
     return gwtf_suite_main(argc, argv, "runtime", tests, sizeof tests / sizeof tests[0],
