@@ -1,5 +1,6 @@
 /* gwtf generate: how a snapshot goes on after a prompt. */
 #include "io/json.h"
+#include "io/tokenizer/tokenizer.h"
 #include "launcher/choose.h"
 #include "launcher/commands.h"
 #include "launcher/options.h"
@@ -30,13 +31,14 @@ static const struct gwtf_usage usage = {
 #define TOKENS_DEFAULT 256
 #define TOKENS_MOST 1e8
 #define PROMPT_BYTES_MOST ((size_t)64 << 20)
-#define BYTES_VOCABULARY 256u
 
-/* A text as tokens, which are its bytes. */
+/* A prompt, and its tokens with those that follow. */
 struct text {
-    unsigned char *bytes;
-    size_t prompt; /* of them */
+    unsigned char *bytes; /* of the prompt */
     size_t count;
+    struct gwtf_tokenizer *tokenizer;
+    struct gwtf_token_list list;
+    size_t prompt; /* tokens of it */
 };
 
 struct request {
@@ -91,58 +93,104 @@ static gwtf_status read_prompt(const struct request *request, struct text *text,
         status = read_stream(stream, request->prompt_file, text, error);
         fclose(stream);
     }
-    text->prompt = text->count;
     if (status == GWTF_OK && text->count == 0)
         status = gwtf_error_set(error, GWTF_ERROR_USAGE,
                                 "the prompt is empty: give at least one letter");
     return status;
 }
 
-static gwtf_status make_room(struct text *text, uint64_t tokens, struct gwtf_error *error) {
-    unsigned char *larger = realloc(text->bytes, text->prompt + (size_t)tokens + 1);
-    if (larger == NULL)
-        return gwtf_error_set(error, GWTF_ERROR_MEMORY,
-                              "no memory for the text: ask for fewer --tokens");
-    text->bytes = larger;
-    return GWTF_OK;
-}
-
 /* --- The model. --- */
 
-static gwtf_status check_tokenizer(const struct request *request,
-                                   const struct gwtf_snapshot_info *info,
-                                   struct gwtf_error *error) {
-    const char *tokenizer = request->tokenizer != NULL ? request->tokenizer : info->tokenizer;
-    if (*tokenizer == '\0')
+/* What the model's tokens are of; a snapshot says it, but does not hold the tokenizer's files. */
+static gwtf_status open_tokenizer(const struct request *request,
+                                  const struct gwtf_snapshot_info *info, struct text *text,
+                                  struct gwtf_error *error) {
+    const char *known = info->tokenizer, *spec = request->tokenizer;
+    if (spec == NULL && *known == '\0')
         return gwtf_error_set(error, GWTF_ERROR_USAGE,
                               "'%.900s' does not say which tokens it was trained on: add "
                               "--tokenizer bytes if each was a byte",
                               info->path);
-    if (strcmp(tokenizer, "bytes") != 0)
+    if (spec == NULL && strcmp(known, "bytes") != 0)
         return gwtf_error_set(error, GWTF_ERROR_USAGE,
-                              "the tokenizer is '%s', and only 'bytes' can be read and written "
-                              "here: use gwtf export and a program that has the tokenizer",
-                              tokenizer);
+                              "the tokenizer is '%s', and the snapshot does not hold its files: "
+                              "add --tokenizer gpt2:DIR or --tokenizer sentencepiece:FILE",
+                              known);
+    gwtf_status status =
+        gwtf_tokenizer_open(spec != NULL ? spec : "bytes", &text->tokenizer, error);
+    if (status != GWTF_OK)
+        return status;
+    const char *name = gwtf_tokenizer_get_info(text->tokenizer)->name;
+    if (strchr(known, ':') != NULL && strcmp(known, name) != 0)
+        return gwtf_error_set(error, GWTF_ERROR_USAGE,
+                              "'%.400s' is '%s', and the model was trained with '%s': give the "
+                              "tokenizer that made its token files",
+                              spec, name, known);
     return GWTF_OK;
 }
 
-static gwtf_status check_prompt(const struct text *text, const struct gwtf_snapshot_info *info,
-                                struct gwtf_error *error) {
+static gwtf_status encode_prompt(struct text *text, const struct gwtf_snapshot_info *info,
+                                 uint64_t tokens, struct gwtf_error *error) {
+    struct gwtf_encoder *encoder = gwtf_encoder_create(text->tokenizer);
+    gwtf_status status =
+        encoder == NULL
+            ? gwtf_error_set(error, GWTF_ERROR_MEMORY, "no memory for the prompt: free some")
+            : gwtf_encoder_encode(encoder, text->bytes, text->count, false, &text->list, error);
+    gwtf_encoder_destroy(encoder);
+    if (status != GWTF_OK)
+        return status;
+    bool is_bytes = strcmp(gwtf_tokenizer_get_info(text->tokenizer)->name, "bytes") == 0;
+    text->prompt = text->list.count;
     for (size_t i = 0; i < text->prompt; i++)
-        if (text->bytes[i] >= info->vocabulary)
+        if (text->list.ids[i] >= info->vocabulary)
             return gwtf_error_set(error, GWTF_ERROR_USAGE,
-                                  "byte %zu of the prompt is %u, and the model's vocabulary is "
+                                  "%s %zu of the prompt is %u, and the model's vocabulary is "
                                   "%" PRIu32 ": give text like that which it was trained on",
-                                  i + 1, text->bytes[i], info->vocabulary);
+                                  is_bytes ? "byte" : "token", i + 1, text->list.ids[i],
+                                  info->vocabulary);
+    if (text->prompt == 0)
+        return gwtf_error_set(error, GWTF_ERROR_USAGE,
+                              "the prompt has no token: give at least one letter");
+    if (!gwtf_token_list_reserve(&text->list, (size_t)tokens))
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY,
+                              "no memory for the text: ask for fewer --tokens");
     return GWTF_OK;
 }
 
-/* The last tokens of TEXT that the context has room for. Returns how many. */
-static uint32_t take_window(const struct text *text, uint32_t context, uint32_t *window) {
-    size_t count = text->count < context ? text->count : context;
-    for (size_t i = 0; i < count; i++)
-        window[i] = text->bytes[text->count - count + i];
-    return (uint32_t)count;
+/* How many bytes at the end of BYTES begin a character that is not whole yet. */
+static size_t begun(const unsigned char *bytes, size_t count) {
+    for (size_t back = 1; back <= 3 && back <= count; back++) {
+        unsigned char byte = bytes[count - back];
+        if (byte >= 0xc2 && byte <= 0xf4)
+            return back < (byte >= 0xf0 ? 4u : byte >= 0xe0 ? 3u : 2u) ? back : 0;
+        if (byte < 0x80 || byte > 0xbf)
+            return 0;
+    }
+    return 0;
+}
+
+/* Prints a token's bytes, but holds back a character's first ones until it is whole. */
+struct printer {
+    unsigned char held[4];
+    size_t count;
+};
+
+static void print_piece(struct printer *printer, const unsigned char *piece, size_t size) {
+    unsigned char last[8];
+    size_t tail = size < 4 ? size : 4;
+    memcpy(last, printer->held, printer->count);
+    memcpy(last + printer->count, piece + size - tail, tail);
+    size_t held = begun(last, printer->count + tail);
+    if (held > size) { /* all of it goes on with what is held */
+        memcpy(printer->held + printer->count, piece, size);
+        printer->count += size;
+        return;
+    }
+    fwrite(printer->held, 1, printer->count, stdout);
+    fwrite(piece, 1, size - held, stdout);
+    memcpy(printer->held, piece + size - held, held);
+    printer->count = held;
+    fflush(stdout);
 }
 
 /* Appends tokens to TEXT, and prints each unless it will be JSON. A reader that is gone ends it. */
@@ -150,54 +198,74 @@ static gwtf_status go_on(struct gwtf_trained *trained, const struct request *req
                          struct text *text, struct gwtf_error *error) {
     const struct gwtf_model_shape *model = gwtf_trained_model(trained);
     uint64_t key = gwtf_random_key(request->seed, 0x67656e6572617465u);
-    uint32_t choices = model->vocabulary < BYTES_VOCABULARY ? model->vocabulary : BYTES_VOCABULARY;
+    uint32_t choices = gwtf_tokenizer_get_info(text->tokenizer)->vocabulary;
+    choices = choices < model->vocabulary ? choices : model->vocabulary;
+    struct gwtf_token_list *list = &text->list;
     float *logits = calloc(model->vocabulary, sizeof *logits);
-    uint32_t *window = calloc(model->context, sizeof *window);
-    struct gwtf_candidate room[BYTES_VOCABULARY];
+    struct gwtf_candidate *room = calloc(choices, sizeof *room);
+    struct printer printer = {.count = 0};
     gwtf_status status = GWTF_OK;
-    if (logits == NULL || window == NULL)
+    if (logits == NULL || room == NULL)
         status = gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     for (uint64_t i = 0; i < request->tokens && status == GWTF_OK && !ferror(stdout); i++) {
-        uint32_t count = take_window(text, model->context, window);
-        status = gwtf_trained_next(trained, window, count, logits, error);
+        size_t count = list->count < model->context ? list->count : model->context, size;
+        status = gwtf_trained_next(trained, list->ids + list->count - count, (uint32_t)count,
+                                   logits, error);
         if (status != GWTF_OK)
             break;
         uint32_t token =
             gwtf_sample(&request->sampling, logits, choices, gwtf_random_unit_at(key, i), room);
-        text->bytes[text->count++] = (unsigned char)token;
-        if (!request->json) {
-            putchar((int)token);
-            fflush(stdout);
-        }
+        list->ids[list->count++] = token;
+        const unsigned char *piece = gwtf_tokenizer_piece(text->tokenizer, token, &size);
+        if (!request->json)
+            print_piece(&printer, piece, size);
     }
+    fwrite(printer.held, 1, printer.count, stdout);
     free(logits);
-    free(window);
+    free(room);
     return status;
+}
+
+/* The bytes of the tokens that were made, as they go on after the prompt. The caller frees. */
+static char *made_text(const struct text *text, size_t *size_bytes) {
+    char *bytes = NULL;
+    FILE *stream = open_memstream(&bytes, size_bytes);
+    if (stream == NULL)
+        return NULL;
+    for (size_t i = text->prompt; i < text->list.count; i++) {
+        size_t size;
+        const unsigned char *piece =
+            gwtf_tokenizer_piece(text->tokenizer, text->list.ids[i], &size);
+        fwrite(piece, 1, size, stream);
+    }
+    return fclose(stream) == 0 ? bytes : NULL;
 }
 
 static void print_json(const struct gwtf_snapshot_info *info, const struct request *request,
                        const struct text *text, double seconds) {
     struct gwtf_json json;
-    size_t made = text->count - text->prompt;
+    size_t made = text->list.count - text->prompt, size = 0;
+    char *bytes = made_text(text, &size);
     gwtf_json_start(&json, stdout);
     gwtf_json_open(&json, NULL, '{');
     gwtf_json_text(&json, "snapshot", info->path);
     gwtf_json_count(&json, "step", info->step);
-    gwtf_json_text(&json, "tokenizer", "bytes");
+    gwtf_json_text(&json, "tokenizer", gwtf_tokenizer_get_info(text->tokenizer)->name);
     gwtf_json_real(&json, "temperature", request->sampling.temperature);
     gwtf_json_count(&json, "top_k", request->sampling.top_k);
     gwtf_json_real(&json, "top_p", request->sampling.top_p);
     gwtf_json_count(&json, "seed", request->seed);
-    gwtf_json_bytes(&json, "prompt", (const char *)text->bytes, text->prompt);
-    gwtf_json_bytes(&json, "text", (const char *)text->bytes + text->prompt, made);
+    gwtf_json_bytes(&json, "prompt", (const char *)text->bytes, text->count);
+    gwtf_json_bytes(&json, "text", bytes != NULL ? bytes : "", size);
     gwtf_json_open(&json, "tokens", '[');
-    for (size_t i = text->prompt; i < text->count; i++)
-        gwtf_json_count(&json, NULL, text->bytes[i]);
+    for (size_t i = text->prompt; i < text->list.count; i++)
+        gwtf_json_count(&json, NULL, text->list.ids[i]);
     gwtf_json_close(&json);
     gwtf_json_real(&json, "seconds", seconds);
     gwtf_json_real(&json, "tokens_per_second", (double)made / seconds);
     gwtf_json_close(&json);
     gwtf_json_end(&json);
+    free(bytes);
 }
 
 /* Where a token is soon computed, threads wait for each other longer than they work. */
@@ -215,7 +283,7 @@ static gwtf_status generate(const struct gwtf_snapshot_info *info, const struct 
         return status;
     gwtf_time_us start_us = gwtf_clock_now_us();
     if (!request->json) {
-        fwrite(text->bytes, 1, text->prompt, stdout);
+        fwrite(text->bytes, 1, text->count, stdout);
         fflush(stdout);
     }
     status = go_on(trained, request, text, error);
@@ -226,7 +294,7 @@ static gwtf_status generate(const struct gwtf_snapshot_info *info, const struct 
     else if (!request->json)
         putchar('\n');
     if (status == GWTF_OK && isatty(STDERR_FILENO) && !request->json)
-        fprintf(stderr, "(%.1f tokens/s)\n", (double)(text->count - text->prompt) / seconds);
+        fprintf(stderr, "(%.1f tokens/s)\n", (double)(text->list.count - text->prompt) / seconds);
     return status;
 }
 
@@ -295,7 +363,9 @@ int gwtf_command_generate(int argc, char **argv) {
         {.name = "seed", .argument = "S", .help = "of what is drawn; default 1", .value = &seed},
         {.name = "tokenizer",
          .argument = "WORD",
-         .help = "of the model's tokens, where the snapshot does not say; only bytes",
+         .help =
+             "of the model's tokens: bytes, gpt2:DIR or sentencepiece:FILE; left out: bytes, where "
+             "the snapshot says so",
          .value = &request.tokenizer},
         {.name = "threads",
          .argument = "N",
@@ -318,13 +388,13 @@ int gwtf_command_generate(int argc, char **argv) {
     if (status == GWTF_OK)
         status = gwtf_choose_snapshot(argv[optind], &info, &error);
     if (status == GWTF_OK)
-        status = check_tokenizer(&request, &info, &error);
+        status = open_tokenizer(&request, &info, &text, &error);
     if (status == GWTF_OK)
-        status = check_prompt(&text, &info, &error);
-    if (status == GWTF_OK)
-        status = make_room(&text, request.tokens, &error);
+        status = encode_prompt(&text, &info, request.tokens, &error);
     if (status == GWTF_OK)
         status = generate(&info, &request, &text, &error);
     free(text.bytes);
+    free(text.list.ids);
+    gwtf_tokenizer_close(text.tokenizer);
     return status == GWTF_OK ? 0 : gwtf_fail(status, "%s", error.text);
 }

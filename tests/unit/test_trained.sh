@@ -6,6 +6,7 @@
 set -u
 
 gwtf=$1
+fixtures=$(cd "$(dirname "$0")/../oracle/fixtures/tokenizer" && pwd)
 . "$(dirname "$0")/command_lib.sh"
 
 must() {
@@ -172,10 +173,31 @@ bad 2 "--seed is 'a'" generate run --prompt x --seed a
 bad 2 'byte 2 of the prompt is 123' generate narrow --prompt 'a{'
 must "$gwtf" train config.cfg --local --set run.directory=words --set run.iterations=1 \
     --set data.train=words.h5
-bad 2 "the tokenizer is 'words', and only 'bytes' can be" generate words --prompt x
+bad 2 "the tokenizer is 'words', and the snapshot does not hold its files" generate words --prompt x
 good 'x' generate words --prompt x --tokens 1 --tokenizer bytes
-bad 2 "the tokenizer is 'word'" generate run --prompt x --tokenizer word
+bad 2 "the tokenizer 'word' is not known" generate run --prompt x --tokenizer word
 good 'tokenizer   bytes' inspect run
+# Tokens of GPT-2's encoder: the prompt is encoded, and what comes is decoded, whole characters at a time.
+must "$gwtf" tokenize text --output bpe.h5 --tokenizer "gpt2:$fixtures"
+must "$gwtf" train config.cfg --local --set run.directory=bpe --set run.iterations=30 \
+    --set data.train=bpe.h5 --set data.validation=
+good '"step": 30' generate bpe --prompt 'the and of' --tokens 40 --seed 3 --json --tokenizer "gpt2:$fixtures"
+json 'len(j["tokens"]) == 40 and j["tokenizer"].startswith("gpt2:") and len(j["text"]) > 60'
+json 'any(w in j["text"].split() for w in ("the", "and", "of", "that", "with", "was"))'
+cp out bpe.json
+good 'the and of' generate bpe --prompt 'the and of' --tokens 40 --seed 3 --tokenizer "gpt2:$fixtures"
+cp out bpe.text
+cp bpe.json out
+json '"the and of" + j["text"] + "\n" == open("bpe.text", newline="").read()'
+good '"step"' generate bpe --prompt 'the' --tokens 200 --temperature 90 --json --tokenizer "gpt2:$fixtures"
+cp out hot.json
+"$gwtf" generate bpe --prompt 'the' --tokens 200 --temperature 90 --tokenizer "gpt2:$fixtures" >out 2>err ||
+    fail 'a hot model of gpt2 fails'
+cp out hot.text
+cp hot.json out
+json '"the" + j["text"] + "\n" == open("hot.text", "rb").read().decode("utf-8", "replace")'
+bad 2 'does not hold its files: add --tokenizer gpt2:DIR' generate bpe --prompt x
+bad 2 'the model was trained with' generate bpe --prompt x --tokenizer bytes
 
 # export
 good 'example:' export --help
