@@ -4,6 +4,8 @@
 #include "launcher/commands.h"
 #include "launcher/options.h"
 #include "worker/runtime/benchmark.h"
+#include "worker/runtime/footprint.h"
+#include "worker/runtime/machine.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -11,15 +13,18 @@
 
 static const struct gwtf_usage usage = {
     .command = "bench",
-    .arguments = "compute CONFIG [--rounds N] [--threads N] [--set PATH=VALUE] [--json]",
+    .arguments = "compute|memory CONFIG [--rounds N] [--threads N] [--set PATH=VALUE] [--json]",
     .summary =
         "compute: trains the whole model in this process on made-up tokens, a microbatch and an\n"
         "optimizer step a round, and prints medians: tokens and matrix operations per second of\n"
         "the forward pass, of head and backward pass, of the optimizer and of all. The share of\n"
         "the peak is that of the best product of the library here, measured in the same process.\n"
-        "No data is needed where model.vocabulary is given.\n",
+        "No data is needed where model.vocabulary is given.\n"
+        "memory: of a worker of each stage, how much memory it will take and how much a process\n"
+        "takes at most that does its work here; and whether all workers fit into what is free.\n",
     .example = "  gwtf bench compute my.cfg\n"
-               "  gwtf bench compute my.cfg --set backend.precision=bfloat16 --rounds 5 --json\n",
+               "  gwtf bench compute my.cfg --set backend.precision=bfloat16 --rounds 5 --json\n"
+               "  gwtf bench memory my.cfg --set backend.recompute=blocks\n",
     .arguments_least = 2,
     .arguments_most = 2,
 };
@@ -113,10 +118,12 @@ static void show_progress(void *context, uint32_t done, uint32_t rounds) {
 }
 
 static int bench_compute(const struct gwtf_setup *setup, uint32_t rounds, uint32_t threads,
-                         bool json) {
+                         bool processor_time, bool json) {
     bool terminal = isatty(STDERR_FILENO) != 0;
-    struct gwtf_benchmark_options options = {
-        .rounds = rounds, .threads = threads, .progress = terminal ? show_progress : NULL};
+    struct gwtf_benchmark_options options = {.rounds = rounds,
+                                             .threads = threads,
+                                             .processor_time = processor_time,
+                                             .progress = terminal ? show_progress : NULL};
     struct gwtf_benchmark found;
     struct gwtf_error error;
     gwtf_status status = gwtf_benchmark_run(setup, &options, &found, &error);
@@ -128,16 +135,94 @@ static int bench_compute(const struct gwtf_setup *setup, uint32_t rounds, uint32
     return 0;
 }
 
-/* Data is asked for only where the vocabulary is to come from it. */
-static gwtf_status open_setup(const char *path, const struct gwtf_option_list *overrides,
-                              struct gwtf_setup *setup, struct gwtf_error *error) {
+static double mib(uint64_t bytes) {
+    return (double)bytes / 1048576.0;
+}
+
+static double off_by(const struct gwtf_footprint *found) {
+    return (double)found->predicted_bytes / (double)found->measured_bytes - 1;
+}
+
+static void print_memory_json(const struct gwtf_footprint *found, uint32_t stages,
+                              uint64_t all_bytes, uint64_t free_bytes) {
+    struct gwtf_json json;
+    gwtf_json_start(&json, stdout);
+    gwtf_json_open(&json, NULL, '{');
+    gwtf_json_count(&json, "free_bytes", free_bytes);
+    gwtf_json_count(&json, "all_workers_bytes", all_bytes);
+    gwtf_json_flag(&json, "all_workers_fit", all_bytes <= free_bytes);
+    gwtf_json_open(&json, "stages", '[');
+    for (uint32_t i = 0; i <= stages; i++) {
+        gwtf_json_open(&json, NULL, '{');
+        gwtf_json_count(&json, "stage", found[i].stage);
+        gwtf_json_count(&json, "workers", found[i].workers);
+        gwtf_json_count(&json, "capacity", found[i].slots);
+        gwtf_json_count(&json, "retained", found[i].retained);
+        gwtf_json_count(&json, "predicted_bytes", found[i].predicted_bytes);
+        gwtf_json_count(&json, "measured_bytes", found[i].measured_bytes);
+        gwtf_json_close(&json);
+    }
+    gwtf_json_close(&json);
+    gwtf_json_close(&json);
+    gwtf_json_end(&json);
+}
+
+static void print_memory(const struct gwtf_footprint *found, uint32_t stages, uint64_t all_bytes,
+                         uint64_t free_bytes) {
+    static const char *const headers[] = {"stage",         "workers",      "capacity", "retained",
+                                          "predicted MiB", "measured MiB", "off by"};
+    struct gwtf_table table;
+    gwtf_table_init(&table, "rrrrrrr", headers);
+    for (uint32_t i = 0; i <= stages; i++) {
+        gwtf_table_cell(&table, "%" PRIu32, found[i].stage);
+        gwtf_table_cell(&table, "%" PRIu32, found[i].workers);
+        gwtf_table_cell(&table, "%" PRIu32, found[i].slots);
+        gwtf_table_cell(&table, "%" PRIu32, found[i].retained);
+        gwtf_table_cell(&table, "%.1f", mib(found[i].predicted_bytes));
+        gwtf_table_cell(&table, "%.1f", mib(found[i].measured_bytes));
+        gwtf_table_cell(&table, "%+.1f %%", 100 * off_by(&found[i]));
+    }
+    gwtf_table_print(&table, stdout);
+    gwtf_table_deinit(&table);
+    printf("all workers on this machine: %.0f MiB of the %.0f MiB that are free%s\n",
+           mib(all_bytes), mib(free_bytes), all_bytes <= free_bytes ? "" : ": too much");
+}
+
+static int bench_memory(const struct gwtf_setup *setup, uint32_t threads, bool json) {
+    uint32_t stages = setup->config.pipeline.stages, nodes = setup->data_nodes + setup->relays;
+    uint64_t free_bytes = gwtf_machine_free_bytes(), all_bytes = 0;
+    struct gwtf_footprint *found = calloc((size_t)stages + 1, sizeof *found);
+    struct gwtf_error error;
+    if (found == NULL)
+        return gwtf_fail(GWTF_ERROR_MEMORY, "out of memory: free some");
+    uint32_t cores = gwtf_machine_cores() / nodes;
+    if (threads == 0)
+        threads = setup->config.backend.threads;
+    if (threads == 0)
+        threads = cores > 0 ? cores : 1;
+    gwtf_status status = GWTF_OK;
+    for (uint32_t i = 0; i <= stages && status == GWTF_OK; i++) {
+        status = gwtf_footprint_measure(setup, i, free_bytes / nodes, threads, &found[i], &error);
+        all_bytes += found[i].workers * found[i].predicted_bytes;
+    }
+    if (status == GWTF_OK)
+        (json ? print_memory_json : print_memory)(found, stages, all_bytes, free_bytes);
+    free(found);
+    return status == GWTF_OK ? 0 : gwtf_fail(status, "%s", error.text);
+}
+
+/* Data is asked for only where it is read, or the vocabulary is to come from it. */
+static gwtf_status open_setup(const char *path, bool reads_data,
+                              const struct gwtf_option_list *overrides, struct gwtf_setup *setup,
+                              struct gwtf_error *error) {
     struct gwtf_config *config = calloc(1, sizeof *config);
     if (config == NULL)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     gwtf_status status = gwtf_config_load(path, overrides->items, overrides->count, config, error);
     if (status == GWTF_OK)
-        status = config->model.vocabulary == 0 ? gwtf_setup_open(config, setup, error)
-                                               : gwtf_setup_open_relay(config, setup, error);
+        status = reads_data || config->model.vocabulary == 0
+                     ? gwtf_setup_open(config, setup, error)
+                     : gwtf_setup_open_relay(config, setup, error);
     free(config);
     return status;
 }
@@ -145,7 +230,7 @@ static gwtf_status open_setup(const char *path, const struct gwtf_option_list *o
 int gwtf_command_bench(int argc, char **argv) {
     const char *rounds = NULL, *threads = NULL;
     struct gwtf_option_list overrides = {0};
-    bool json = false;
+    bool json = false, processor_time = false;
     int code;
     const struct gwtf_option options[] = {
         {.name = "rounds", .argument = "N", .help = "default 7", .value = &rounds},
@@ -157,12 +242,18 @@ int gwtf_command_bench(int argc, char **argv) {
          .argument = "PATH=VALUE",
          .help = "override a value of the configuration; may be repeated",
          .list = &overrides},
+        {.name = "processor-time",
+         .help = "measure what the process had of the processors, not the clock's time: where "
+                 "others work too; with --threads 1",
+         .flag = &processor_time},
         {.name = "json", .help = "print JSON", .flag = &json},
         {0}};
     if (!gwtf_options_parse(&usage, options, argc, argv, &code))
         return code;
-    if (strcmp(argv[optind], "compute") != 0)
-        return gwtf_fail(GWTF_ERROR_USAGE, "bench: '%s' cannot be measured: use bench compute",
+    bool memory = strcmp(argv[optind], "memory") == 0;
+    if (!memory && strcmp(argv[optind], "compute") != 0)
+        return gwtf_fail(GWTF_ERROR_USAGE,
+                         "bench: '%s' cannot be measured: use bench compute or bench memory",
                          argv[optind]);
     double most = ROUNDS_DEFAULT, cores = 0;
     code = gwtf_option_number("rounds", rounds, 1, GWTF_BENCHMARK_ROUNDS_MAX, true, &most);
@@ -174,12 +265,13 @@ int gwtf_command_bench(int argc, char **argv) {
     struct gwtf_error error;
     if (setup == NULL)
         return gwtf_fail(GWTF_ERROR_MEMORY, "out of memory: free some");
-    gwtf_status status = open_setup(argv[optind + 1], &overrides, setup, &error);
+    gwtf_status status = open_setup(argv[optind + 1], memory, &overrides, setup, &error);
     if (status != GWTF_OK) {
         free(setup);
         return gwtf_fail(status, "%s", error.text);
     }
-    code = bench_compute(setup, (uint32_t)most, (uint32_t)cores, json);
+    code = memory ? bench_memory(setup, (uint32_t)cores, json)
+                  : bench_compute(setup, (uint32_t)most, (uint32_t)cores, processor_time, json);
     gwtf_setup_close(setup);
     free(setup);
     return code;

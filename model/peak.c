@@ -1,7 +1,9 @@
 #include "model/peak.h"
 
 #ifndef GWTF_HAVE_ONEDNN
-double gwtf_peak_of_library(enum gwtf_precision precision, uint32_t threads, uint32_t rounds) {
+double gwtf_peak_of_library(enum gwtf_precision precision, uint32_t threads, uint32_t rounds,
+                            bool processor_time) {
+    (void)processor_time;
     (void)precision;
     (void)threads;
     (void)rounds;

@@ -6,8 +6,10 @@
 
 /*
  * Operations per second of the fastest of ROUNDS large square products with operands of PRECISION
- * on THREADS threads; 0 where the library is not in this build or cannot do it on this processor.
+ * on THREADS threads, by the clock or by the PROCESSOR_TIME of all threads together; 0 where the
+ * library is not in this build or cannot do it on this processor.
  */
-double gwtf_peak_of_library(enum gwtf_precision precision, uint32_t threads, uint32_t rounds);
+double gwtf_peak_of_library(enum gwtf_precision precision, uint32_t threads, uint32_t rounds,
+                            bool processor_time);
 
 #endif

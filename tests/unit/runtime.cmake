@@ -11,7 +11,7 @@ gwtf_test(local SOURCES test_local.c ../support/tiny_run.c USES gwtf_runtime_cor
 gwtf_test(trained SOURCES test_trained.c ../support/tiny_run.c USES gwtf_runtime_core m LABELS unit)
 add_test(NAME trained_commands COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/test_trained.sh $<TARGET_FILE:gwtf>)
 add_test(NAME bench_command COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/test_bench.sh $<TARGET_FILE:gwtf>)
-set_tests_properties(bench_command PROPERTIES LABELS unit TIMEOUT 120)
+set_tests_properties(bench_command PROPERTIES LABELS unit TIMEOUT 300)
 set_tests_properties(trained_commands PROPERTIES LABELS unit TIMEOUT 300)
 add_test(NAME doctor_command COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/test_doctor.sh $<TARGET_FILE:gwtf>)
 set_tests_properties(doctor_command PROPERTIES LABELS unit TIMEOUT 120)

@@ -36,8 +36,40 @@ for precision in float32 bfloat16; do
     json 'j["share_of_peak"] is None or abs(j["share_of_peak"] * j["peak_gflops"] / j["gflops"] - 1) < 1e-6'
     json 'j["forward"]["seconds"] < j["step_seconds"] and j["optimizer"]["seconds"] > 0'
 done
+good 'tokens/s' bench compute small.cfg --threads 1 --rounds 1 --processor-time
 good 'tokens/s' bench compute small.cfg --threads 2 --rounds 1
 holds 'backward'
-[ "$(ls)" = "$(printf 'err\nout\nsmall.cfg')" ] || fail 'files are left behind'
 
-finish 11
+# memory
+yes 'In the beginning God created the heaven and the earth.' | head -c 20000 >text
+good 'tokens' tokenize text --output train.h5
+cat >large.cfg <<'END'
+run = { directory = "run"; iterations = 1; };
+model = { family = "llama"; layers = 5; width = 384; heads = 6; context = 128; };
+data = { train = "train.h5"; };
+batch = { microbatch = 4; microbatches = 4; };
+pipeline = { stages = 2; };
+nodes = ( { role = "data"; }, { role = "relay"; count = 3; } );
+END
+bad 2 'none.h5' bench memory small.cfg
+good '"all_workers_fit": true' bench memory large.cfg --json
+json 'len(j["stages"]) == 3 and [s["workers"] for s in j["stages"]] == [1, 2, 1]'
+json '[s["capacity"] for s in j["stages"]] == [4, 2, 4]'
+json 'all(abs(s["predicted_bytes"] / s["measured_bytes"] - 1) < 0.05 for s in j["stages"])'
+# Weights, gradients, two moments, a sum and three in the snapshot's copy.
+json 'j["stages"][1]["measured_bytes"] > 8 * 4 * 3 * (4 + 3 * 8 / 3) * 384 * 384'
+kept=$(sed -n 's/.*"measured_bytes": \([0-9]*\).*/\1/p' out | tail -1)
+good 'off by' bench memory large.cfg --set backend.recompute=blocks
+good '"stages":' bench memory large.cfg --json --set backend.recompute=blocks
+json 'all(abs(s["predicted_bytes"] / s["measured_bytes"] - 1) < 0.05 for s in j["stages"])'
+# Of four slots and two blocks: nine boundary tensors of each block and slot more, but what is shared.
+json "$kept - j['stages'][2]['measured_bytes'] > 0.5 * 4 * 2 * 9 * 4 * 128 * 384 * 4"
+bad 1 'this worker needs' bench memory large.cfg --set nodes.1.capacity=4096
+[ "$(ls)" = "$(printf 'err\nlarge.cfg\nout\nsmall.cfg\ntext\ntrain.h5')" ] || fail 'files are left behind'
+
+# What is checked before anything is allocated: some 2.8 TB.
+run train large.cfg --local --set model.layers=96 --set model.width=12288
+[ "$code" -eq 1 ] || fail 'training what does not fit: not exit code 1'
+grep -q '^gwtf: this model needs .* in one process.*: set a smaller' err || fail 'no word of memory'
+
+finish 19

@@ -2,13 +2,13 @@
 
 #include "model/peak.h"
 #include "share/base/random.h"
-#include "worker/runtime/clock.h"
 #include "worker/runtime/machine.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 /* Products that the library's best is taken from, before the rounds and again after them. */
-#define PEAK_ROUNDS 5u
+#define PEAK_ROUNDS 3u
 
 enum boundary { EMBEDDED, OUTPUT, OUTPUT_GRADIENT, INPUT_GRADIENT, BOUNDARIES };
 
@@ -16,6 +16,7 @@ struct bench {
     const struct gwtf_setup *setup;
     gwtf_stage *ends;   /* stage 0 */
     gwtf_stage *blocks; /* all of them */
+    clockid_t clock;
     size_t tokens_count;
     uint32_t *tokens, *labels;
     float *boundaries[BOUNDARIES];
@@ -81,27 +82,32 @@ static void optimize(struct bench *bench, uint32_t iteration) {
     }
 }
 
-static double since(gwtf_time_us *last_us) {
-    gwtf_time_us now_us = gwtf_clock_now_us();
-    double seconds = 1e-6 * (double)(now_us - *last_us);
-    *last_us = now_us;
-    return seconds;
+static double now(const struct bench *bench) {
+    struct timespec time;
+    clock_gettime(bench->clock, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static double since(const struct bench *bench, double *last) {
+    double before = *last;
+    *last = now(bench);
+    return *last - before;
 }
 
 static void run_round(struct bench *bench, uint32_t iteration, uint32_t slot) {
     float **b = bench->boundaries;
     double loss = 0;
-    gwtf_time_us last_us = gwtf_clock_now_us();
+    double last = now(bench);
     gwtf_stage_embed(bench->ends, bench->tokens, b[EMBEDDED]);
     gwtf_stage_forward(bench->blocks, 0, b[EMBEDDED], b[OUTPUT], true);
-    double forward = since(&last_us);
+    double forward = since(bench, &last);
     gwtf_stage_loss(bench->ends, b[OUTPUT], bench->labels, 1.0f / (float)bench->tokens_count, &loss,
                     b[OUTPUT_GRADIENT], NULL);
     gwtf_stage_backward(bench->blocks, 0, b[EMBEDDED], b[OUTPUT_GRADIENT], b[INPUT_GRADIENT]);
     gwtf_stage_embed_backward(bench->ends, bench->tokens, b[INPUT_GRADIENT]);
-    double backward = since(&last_us);
+    double backward = since(bench, &last);
     optimize(bench, iteration);
-    double step = since(&last_us);
+    double step = since(bench, &last);
     bench->seconds[GWTF_BENCHMARK_FORWARD][slot] = forward;
     bench->seconds[GWTF_BENCHMARK_BACKWARD][slot] = backward;
     bench->seconds[GWTF_BENCHMARK_OPTIMIZER][slot] = step;
@@ -140,7 +146,8 @@ static void measure(struct bench *bench, const struct gwtf_benchmark_options *op
     bool rounds_bfloat16 = bench->setup->config.backend.precision == GWTF_CONFIG_PRECISION_BFLOAT16;
     enum gwtf_precision precision =
         rounds_bfloat16 ? GWTF_PRECISION_BFLOAT16 : GWTF_PRECISION_FLOAT32;
-    double before = gwtf_peak_of_library(precision, found->threads, PEAK_ROUNDS);
+    double before =
+        gwtf_peak_of_library(precision, found->threads, PEAK_ROUNDS, options->processor_time);
     run_round(bench, 1, 0); /* warms up; the first that counts overwrites it */
     for (uint32_t i = 0; i < options->rounds; i++) {
         run_round(bench, i + 2, i);
@@ -154,7 +161,8 @@ static void measure(struct bench *bench, const struct gwtf_benchmark_options *op
     count_operations(bench, found);
     /* The library's matrices take the place of the model, so that the peak of memory is its. */
     bench_deinit(bench);
-    double after = gwtf_peak_of_library(precision, found->threads, PEAK_ROUNDS);
+    double after =
+        gwtf_peak_of_library(precision, found->threads, PEAK_ROUNDS, options->processor_time);
     found->peak = after > before ? after : before;
 }
 
@@ -164,6 +172,7 @@ gwtf_status gwtf_benchmark_run(const struct gwtf_setup *setup,
     struct bench *bench = calloc(1, sizeof *bench);
     if (bench == NULL)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
+    bench->clock = options->processor_time ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
     struct gwtf_benchmark found = {.threads = options->threads};
     if (found.threads == 0)
         found.threads = setup->config.backend.threads;

@@ -19,6 +19,9 @@ enum gwtf_benchmark_part {
 struct gwtf_benchmark_options {
     uint32_t rounds;  /* 1..GWTF_BENCHMARK_ROUNDS_MAX */
     uint32_t threads; /* 0: those of the configuration, or all cores */
+    /* In place of the clock's: what this process had of the processors, all threads together. What
+     * others do on the machine counts less. */
+    bool processor_time;
     /* May be NULL. Hears of each round that is done. */
     void (*progress)(void *context, uint32_t done, uint32_t rounds);
     void *progress_context;

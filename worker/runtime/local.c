@@ -2,6 +2,7 @@
 
 #include "share/base/assert.h"
 #include "worker/runtime/clock.h"
+#include "worker/runtime/machine.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -38,12 +39,45 @@ static void local_deinit(struct local *local) {
     free(local->labels);
 }
 
-static gwtf_status make_stage(struct local *local, uint32_t index, const char *snapshot,
-                              struct gwtf_error *error) {
-    const struct gwtf_setup *setup = local->setup;
+static struct gwtf_stage_options stage_options(const struct gwtf_setup *setup, uint32_t index) {
     struct gwtf_stage_options options =
         gwtf_setup_stage_options(setup, gwtf_setup_stage_shape(setup, index));
     options.threads = thread_count(setup);
+    return options;
+}
+
+/* Before anything is allocated: a process that takes more than there is, the system kills without a
+ * word. */
+static gwtf_status check_room(const struct gwtf_setup *setup, uint64_t boundary_bytes,
+                              struct gwtf_error *error) {
+    uint64_t needed = (setup->config.pipeline.stages + 3) * boundary_bytes;
+    uint64_t free_bytes = gwtf_machine_free_bytes();
+    for (uint32_t i = 0; i <= setup->config.pipeline.stages; i++) {
+        struct gwtf_stage_options options = stage_options(setup, i);
+        struct gwtf_stage_plan plan;
+        uint64_t fixed, slot;
+        gwtf_status status = gwtf_stage_plan_init(&plan, &options.shape, error);
+        if (status != GWTF_OK)
+            return status;
+        gwtf_stage_memory(&options, &plan, &fixed, &slot);
+        gwtf_stage_plan_deinit(&plan);
+        if (__builtin_add_overflow(needed, fixed, &needed) ||
+            __builtin_add_overflow(needed, slot, &needed))
+            needed = UINT64_MAX;
+    }
+    if (needed <= free_bytes)
+        return GWTF_OK;
+    return gwtf_error_set(error, GWTF_ERROR_MEMORY,
+                          "this model needs %llu MiB in one process, %llu MiB are free: set a "
+                          "smaller batch.microbatch or model, or backend.recompute to \"blocks\"",
+                          (unsigned long long)(needed >> 20),
+                          (unsigned long long)(free_bytes >> 20));
+}
+
+static gwtf_status make_stage(struct local *local, uint32_t index, const char *snapshot,
+                              struct gwtf_error *error) {
+    const struct gwtf_setup *setup = local->setup;
+    struct gwtf_stage_options options = stage_options(setup, index);
     gwtf_status status = gwtf_stage_create(&options, &local->stage[index], error);
     if (status == GWTF_OK)
         status = gwtf_setup_restore(setup, snapshot, local->stage[index], error);
@@ -55,6 +89,9 @@ static gwtf_status local_init(struct local *local, const struct gwtf_setup *setu
     size_t tokens = (size_t)setup->config.batch.microbatch * setup->model.context;
     size_t boundary_bytes = tokens * setup->model.width * sizeof(float);
     *local = (struct local){.setup = setup, .stages = setup->config.pipeline.stages};
+    gwtf_status room = check_room(setup, boundary_bytes, error);
+    if (room != GWTF_OK)
+        return room;
     local->stage = calloc((size_t)local->stages + 1, sizeof *local->stage);
     local->activation = calloc((size_t)local->stages + 1, sizeof *local->activation);
     local->gradient[0] = malloc(boundary_bytes);

@@ -45,6 +45,14 @@ uint64_t gwtf_machine_data_bytes(void) {
     return read_kib("/proc/self/status", "VmData");
 }
 
+uint64_t gwtf_machine_resident_bytes(void) {
+    return read_kib("/proc/self/status", "VmRSS");
+}
+
+uint64_t gwtf_machine_resident_peak_bytes(void) {
+    return read_kib("/proc/self/status", "VmHWM");
+}
+
 /* The value behind KEY in a file of "key value" lines, 0 when there is none. */
 static uint64_t read_value(const char *path, const char *key) {
     char line[256];

@@ -17,6 +17,11 @@ uint64_t gwtf_machine_free_bytes(void);
  * what RLIMIT_DATA counts. 0 when the system does not tell. */
 uint64_t gwtf_machine_data_bytes(void);
 
+/* Bytes of memory that this process has at this moment, and the most that it ever had. 0 when the
+ * system does not tell. */
+uint64_t gwtf_machine_resident_bytes(void);
+uint64_t gwtf_machine_resident_peak_bytes(void);
+
 /* Bytes left in the control group ROOT + GROUP and in all from there up to ROOT, the least of them;
  * UINT64_MAX when none has a limit. Version 2 of control groups only. */
 uint64_t gwtf_machine_group_bytes(const char *root, const char *group);

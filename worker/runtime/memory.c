@@ -78,13 +78,60 @@ gwtf_status gwtf_memory_predict(const struct gwtf_memory_options *options, uint6
         return status;
     uint64_t stage_fixed, stage_slot;
     gwtf_stage_memory(&of_stage, &plan, &stage_fixed, &stage_slot);
-    uint64_t aggregation =
-        (plan.floats + parts_floats(plan.floats, options->replicas)) * sizeof(float);
+    uint64_t parts = options->replicas > 1 ? parts_floats(plan.floats, options->replicas) : 0;
+    uint64_t aggregation = (plan.floats + parts) * sizeof(float);
     uint64_t snapshot = 3 * plan.floats * sizeof(float);
     uint64_t probes = 2 * gwtf_probe_bytes(gwtf_memory_boundary_bytes(options->setup));
     *fixed_bytes = stage_fixed + aggregation + snapshot + probes;
     *slot_bytes = stage_slot + GWTF_BOUNDARIES * gwtf_memory_boundary_bytes(options->setup);
     gwtf_stage_plan_deinit(&plan);
+    return GWTF_OK;
+}
+
+gwtf_status gwtf_memory_predict_peak(const struct gwtf_memory_options *options, uint64_t *bytes,
+                                     struct gwtf_error *error) {
+    uint64_t fixed, slot;
+    gwtf_status status = gwtf_memory_predict(options, &fixed, &slot, error);
+    if (status == GWTF_OK)
+        *bytes = fixed + options->slots * slot +
+                 2 * (uint64_t)options->retained * gwtf_memory_boundary_bytes(options->setup);
+    return status;
+}
+
+uint64_t gwtf_memory_useful_to_retain(const struct gwtf_setup *setup, uint32_t stage) {
+    uint64_t all = setup->config.batch.microbatches;
+    if (setup->config.faults.repair == GWTF_CONFIG_REPAIR_RESTART)
+        return 0;
+    if (stage > 0)
+        all *= setup->data_nodes;
+    return all < GWTF_RETAINED_MAX ? all : GWTF_RETAINED_MAX;
+}
+
+gwtf_status gwtf_memory_choose(struct gwtf_memory_options *options,
+                               const struct gwtf_memory_room *given, struct gwtf_error *error) {
+    uint64_t fixed, slot, kept = 2 * gwtf_memory_boundary_bytes(options->setup);
+    gwtf_status status = gwtf_memory_predict(options, &fixed, &slot, error);
+    if (status != GWTF_OK)
+        return status;
+    uint64_t mine = given->free_bytes / 5 * 4;
+    uint64_t room = mine > fixed ? mine - fixed : 0;
+    bool is_given = given->capacity != 0;
+    uint32_t wanted = is_given ? given->capacity : given->capacity_useful;
+    if (room / slot < (is_given ? wanted : 1))
+        return gwtf_error_set(
+            error, GWTF_ERROR_MEMORY,
+            "this worker needs %llu MiB for %u microbatch(es), %llu MiB are free for it: set a "
+            "smaller capacity, batch.microbatch or model, backend.recompute to \"blocks\", or "
+            "fewer nodes on this machine",
+            (unsigned long long)((fixed + slot * wanted) >> 20), wanted,
+            (unsigned long long)(mine >> 20));
+    uint64_t retained = room > slot * wanted ? (room - slot * wanted) / kept : 0;
+    if (!is_given && retained < room / 4 / kept)
+        retained = room - slot > room / 4 ? room / 4 / kept : (room - slot) / kept;
+    options->retained =
+        (uint32_t)(retained < given->retained_useful ? retained : given->retained_useful);
+    uint64_t fitting = (room - options->retained * kept) / slot;
+    options->slots = fitting < wanted ? (uint32_t)fitting : wanted;
     return GWTF_OK;
 }
 

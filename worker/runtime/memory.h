@@ -35,6 +35,32 @@ void gwtf_memory_destroy(gwtf_memory *memory); /* NULL is allowed */
 gwtf_status gwtf_memory_predict(const struct gwtf_memory_options *options, uint64_t *fixed_bytes,
                                 uint64_t *slot_bytes, struct gwtf_error *error);
 
+/* What a worker may use, and could. */
+struct gwtf_memory_room {
+    uint64_t free_bytes;
+    uint32_t capacity;        /* slots that it must have; 0: as many as are useful and fit */
+    uint32_t capacity_useful; /* slots */
+    uint64_t retained_useful; /* retained ones */
+};
+
+/*
+ * Sets OPTIONS' slots and retained ones: as many slots as the configuration says, or as are useful
+ * and fit into four fifths of the free memory; and what a loss is repaired from, as far as it fits:
+ * it gets what slots leave, and a quarter where they would leave less, unless the configuration
+ * says how many slots there are. Errors: GWTF_ERROR_MEMORY with the line when not even one slot, or
+ * not all that are configured, fit.
+ */
+gwtf_status gwtf_memory_choose(struct gwtf_memory_options *options,
+                               const struct gwtf_memory_room *room, struct gwtf_error *error);
+
+/* Microbatches that can pass a node of STAGE in an iteration: to keep more is of no use; 0 where
+ * nothing is repaired. */
+uint64_t gwtf_memory_useful_to_retain(const struct gwtf_setup *setup, uint32_t stage);
+
+/* Bytes that all of OPTIONS takes when everything has been used once. */
+gwtf_status gwtf_memory_predict_peak(const struct gwtf_memory_options *options, uint64_t *bytes,
+                                     struct gwtf_error *error);
+
 /* Floats of a flat array, and bytes of a boundary tensor. */
 uint64_t gwtf_memory_gradient_floats(const gwtf_memory *memory);
 uint64_t gwtf_memory_boundary_bytes(const struct gwtf_setup *setup);

@@ -58,46 +58,6 @@ static gwtf_status open_setup(struct node *node, struct gwtf_error *error) {
     return status;
 }
 
-/* Every microbatch that can pass this node in an iteration. */
-static uint32_t useful_to_retain(const struct node *node) {
-    uint64_t all = node->setup.config.batch.microbatches;
-    if (node->setup.config.faults.repair == GWTF_CONFIG_REPAIR_RESTART)
-        return 0;
-    if (node->stage > 0)
-        all *= node->setup.data_nodes;
-    return all < GWTF_RETAINED_MAX ? (uint32_t)all : GWTF_RETAINED_MAX;
-}
-
-/* As many slots as the configuration says, or as are useful and fit into this worker's part of the
- * free memory; and what a loss is repaired from, as far as it fits: it gets what slots leave, and a
- * quarter where they would leave less, unless the configuration says how many slots there are. */
-static gwtf_status choose_capacity(struct node *node, const struct gwtf_memory_options *options,
-                                   struct gwtf_error *error) {
-    uint64_t fixed, slot, kept = 2 * gwtf_memory_boundary_bytes(&node->setup);
-    gwtf_status status = gwtf_memory_predict(options, &fixed, &slot, error);
-    if (status != GWTF_OK)
-        return status;
-    uint64_t mine = node->charter->memory_bytes / 5 * 4;
-    uint64_t room = mine > fixed ? mine - fixed : 0;
-    bool is_given = node->charter->capacity != 0;
-    uint32_t wanted = is_given ? node->charter->capacity : node->charter->capacity_useful;
-    if (room / slot < (is_given ? wanted : 1))
-        return gwtf_error_set(
-            error, GWTF_ERROR_MEMORY,
-            "this worker needs %llu MiB for %u microbatch(es), %llu MiB are free for it: set a "
-            "smaller capacity, batch.microbatch or model, or fewer nodes on this machine",
-            (unsigned long long)((fixed + slot * wanted) >> 20), wanted,
-            (unsigned long long)(mine >> 20));
-    uint64_t useful = useful_to_retain(node);
-    uint64_t retained = room > slot * wanted ? (room - slot * wanted) / kept : 0;
-    if (!is_given && retained < room / 4 / kept)
-        retained = room - slot > room / 4 ? room / 4 / kept : (room - slot) / kept;
-    node->retained = (uint32_t)(retained < useful ? retained : useful);
-    uint64_t fitting = (room - node->retained * kept) / slot;
-    node->capacity = fitting < wanted ? (uint32_t)fitting : wanted;
-    return GWTF_OK;
-}
-
 /* The node's memory, made and filled beside the thread that owns MPI, which has its heartbeats to
  * send meanwhile. */
 struct loading {
@@ -288,10 +248,15 @@ gwtf_status node_make(struct node *node, struct gwtf_error *error) {
     if (status == GWTF_OK)
         status = gwtf_bell_create(&node->bell);
     struct gwtf_memory_options options = memory_options(node);
+    struct gwtf_memory_room room = {.free_bytes = node->charter->memory_bytes,
+                                    .capacity = node->charter->capacity,
+                                    .capacity_useful = node->charter->capacity_useful};
     if (status == GWTF_OK)
-        status = choose_capacity(node, &options, error);
-    options.slots = node->capacity;
-    options.retained = node->retained;
+        room.retained_useful = gwtf_memory_useful_to_retain(&node->setup, node->stage);
+    if (status == GWTF_OK)
+        status = gwtf_memory_choose(&options, &room, error);
+    node->capacity = options.slots;
+    node->retained = options.retained;
     node->state.capacity = node->capacity;
     if (status == GWTF_OK)
         status = make_transport(node, error);
