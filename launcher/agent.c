@@ -16,6 +16,7 @@
 #include "launcher/commands.h"
 #include "launcher/options.h"
 #include "launcher/supervise.h"
+#include "launcher/temporary.h"
 #include "share/base/log.h"
 
 #include <errno.h>
@@ -135,12 +136,12 @@ static int await(pid_t child, const sigset_t *heard, const char *run) {
 }
 
 static int run_here(const char *run, const char *line) {
-    char temporary[GWTF_SUPERVISE_TEMPORARY_MAX];
+    char temporary[GWTF_TEMPORARY_MAX];
     struct gwtf_error error;
     sigset_t heard;
     /* Mpirun's is on its own node. */
     unsetenv("TMPDIR");
-    if (gwtf_supervise_make_temporary(temporary, &error) != GWTF_OK)
+    if (gwtf_temporary_make(temporary, &error) != GWTF_OK)
         return gwtf_fail(GWTF_ERROR_IO, "%s", error.text);
     setenv("TMPDIR", temporary, 1);
     sigemptyset(&heard);
@@ -160,7 +161,7 @@ static int run_here(const char *run, const char *line) {
         _exit(127);
     }
     int code = child < 0 ? 1 : await(child, &heard, run);
-    gwtf_supervise_remove_temporary(temporary);
+    gwtf_temporary_remove(temporary);
     return code;
 }
 

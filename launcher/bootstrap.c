@@ -159,11 +159,17 @@ static void join_hosts(const struct entry *entries, int count, char *list, size_
                                      entries[i].host, entries[i].count);
 }
 
-static MPI_Info host_info(const char *host) {
+/* By slots: Open MPI 5.0 would start all workers on the first of several hosts otherwise, since it
+ * may give a host more than it has slots. */
+static MPI_Info host_info(const char *host, bool by_slots) {
     MPI_Info info = MPI_INFO_NULL;
     if (host[0] != '\0') {
         MPI_Info_create(&info);
         MPI_Info_set(info, "host", host);
+        if (by_slots) {
+            MPI_Info_set(info, "map_by", "slot");
+            MPI_Info_set(info, "bind_to", "none");
+        }
     }
     return info;
 }
@@ -188,10 +194,16 @@ static gwtf_status spawn(struct bootstrap *bootstrap, struct gwtf_error *error) 
         for (int i = 0; i < made; i++) {
             commands[i] = bootstrap->worker;
             counts[i] = merge ? (int)bootstrap->count : entries[i].count;
-            infos[i] = host_info(merge ? list : entries[i].host);
+            infos[i] = host_info(merge ? list : entries[i].host, merge);
         }
-        if (MPI_Comm_spawn_multiple(made, commands, MPI_ARGVS_NULL, counts, infos, 0, MPI_COMM_SELF,
-                                    &bootstrap->workers, codes) != MPI_SUCCESS)
+        int result = MPI_Comm_spawn_multiple(made, commands, MPI_ARGVS_NULL, counts, infos, 0,
+                                             MPI_COMM_SELF, &bootstrap->workers, codes);
+        if (result != MPI_SUCCESS && merge) { /* a resource manager has fewer slots there */
+            infos[0] = host_info(list, false);
+            result = MPI_Comm_spawn_multiple(made, commands, MPI_ARGVS_NULL, counts, infos, 0,
+                                             MPI_COMM_SELF, &bootstrap->workers, codes);
+        }
+        if (result != MPI_SUCCESS)
             status = gwtf_error_set(
                 error, GWTF_ERROR_RUN,
                 "mpirun could not start %u workers: check the hosts in `nodes` and the run's log",

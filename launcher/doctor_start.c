@@ -4,6 +4,7 @@
 #include "launcher/program.h"
 #include "launcher/slurm.h"
 #include "launcher/supervise.h"
+#include "launcher/temporary.h"
 #include "worker/runtime/clock.h"
 
 #include <libgen.h>
@@ -129,7 +130,7 @@ static void check_pmix(struct gwtf_doctor *doctor) {
 /* The command that a run would begin with, around a program that does nothing. */
 static int try_mpirun(struct gwtf_doctor *doctor, const char *temporary, char *text,
                       size_t text_bytes) {
-    char hosts[GWTF_SUPERVISE_TEMPORARY_MAX + 16], agent[sizeof doctor->job.agent];
+    char hosts[GWTF_TEMPORARY_MAX + 16], agent[sizeof doctor->job.agent];
     char limit[16];
     struct gwtf_mpirun_command command;
     struct gwtf_mpirun_job job = {
@@ -154,10 +155,10 @@ static int try_mpirun(struct gwtf_doctor *doctor, const char *temporary, char *t
 }
 
 static void check_mpirun(struct gwtf_doctor *doctor) {
-    char temporary[GWTF_SUPERVISE_TEMPORARY_MAX], text[2048];
+    char temporary[GWTF_TEMPORARY_MAX], text[2048];
     struct gwtf_error error = {""};
     const char *given = getenv("TMPDIR");
-    if (gwtf_supervise_make_temporary(temporary, &error) != GWTF_OK) {
+    if (gwtf_temporary_make(temporary, &error) != GWTF_OK) {
         gwtf_doctor_advise(
             gwtf_doctor_find(doctor, "temporary", GWTF_DOCTOR_ERROR, "%s", error.text),
             "it must be a directory of each node's own, with a short path");
@@ -168,13 +169,13 @@ static void check_mpirun(struct gwtf_doctor *doctor) {
                          ? ": TMPDIR is too long a path for sockets, so not there"
                          : "");
     if (!doctor->has_mpirun || !doctor->job_is_good) {
-        gwtf_supervise_remove_temporary(temporary);
+        gwtf_temporary_remove(temporary);
         return;
     }
     gwtf_time_us start_us = gwtf_clock_now_us();
     int code = try_mpirun(doctor, temporary, text, sizeof text);
     double seconds = (double)(gwtf_clock_now_us() - start_us) * 1e-6;
-    gwtf_supervise_remove_temporary(temporary);
+    gwtf_temporary_remove(temporary);
     if (code == 0) {
         gwtf_doctor_find(
             doctor, "mpirun", GWTF_DOCTOR_OK, "reaches %u node(s) and starts a process, in %.1f s",

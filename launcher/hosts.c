@@ -70,3 +70,44 @@ const char *gwtf_hosts_list(const struct gwtf_config *config) {
     }
     return list;
 }
+
+/* The index of the group of nodes whose host has the fewest workers, of those that are REACHED. */
+static size_t emptiest(const struct gwtf_config *config, const bool *reached) {
+    size_t best = config->nodes_count;
+    for (size_t i = 0; i < config->nodes_count; i++)
+        if (reached[i] &&
+            (best == config->nodes_count || workers_on(config, config->nodes[i].host) <
+                                                workers_on(config, config->nodes[best].host)))
+            best = i;
+    return best;
+}
+
+bool gwtf_hosts_move(struct gwtf_config *config, const struct gwtf_mpirun *mpirun, char *text,
+                     size_t text_bytes) {
+    bool reached[GWTF_CONFIG_NODES_MAX];
+    size_t used = 0;
+    for (size_t i = 0; i < config->nodes_count; i++) {
+        const char *host = config->nodes[i].host;
+        reached[i] = gwtf_hosts_is_here(host);
+        for (size_t j = 0; j < i && !reached[i]; j++)
+            reached[i] = strcmp(config->nodes[j].host, host) == 0 && reached[j];
+        if (!reached[i] && !is_named_before(config, i))
+            reached[i] = gwtf_mpirun_reaches(mpirun, host);
+    }
+    text[0] = '\0';
+    if (emptiest(config, reached) == config->nodes_count)
+        return false;
+    for (size_t i = 0; i < config->nodes_count; i++) {
+        if (reached[i])
+            continue;
+        const char *to = config->nodes[emptiest(config, reached)].host;
+        if (used < text_bytes)
+            used += (size_t)snprintf(text + used, text_bytes - used,
+                                     "%s%s cannot be reached, its "
+                                     "nodes run on %s",
+                                     used > 0 ? "; " : "", config->nodes[i].host,
+                                     to[0] != '\0' ? to : "this machine");
+        memmove(config->nodes[i].host, to, strlen(to) + 1);
+    }
+    return true;
+}

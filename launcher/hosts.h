@@ -3,6 +3,7 @@
 #define GWTF_LAUNCHER_HOSTS_H
 
 #include "io/config.h"
+#include "launcher/mpirun.h"
 
 #include <stdbool.h>
 
@@ -18,5 +19,13 @@ bool gwtf_hosts_all_here(const struct gwtf_config *config);
  * host file, or when all workers are here. Lives until the next call.
  */
 const char *gwtf_hosts_list(const struct gwtf_config *config);
+
+/*
+ * Before a restart: workers of hosts that mpirun does not reach any more are to run on those that
+ * it does, on each time the one with the fewest. TEXT says which went where; "": all were reached.
+ * False when none is left but unreached ones: CONFIG is as it was.
+ */
+bool gwtf_hosts_move(struct gwtf_config *config, const struct gwtf_mpirun *mpirun, char *text,
+                     size_t text_bytes);
 
 #endif

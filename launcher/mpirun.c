@@ -1,12 +1,23 @@
 #include "launcher/mpirun.h"
 
 #include "launcher/program.h"
+#include "launcher/signals.h"
+#include "launcher/temporary.h"
 #include "share/base/assert.h"
 
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+/* How long a host has to run a program, a loaded one too. */
+#define REACH_MS 15000
+#define REACH_LOOK_MS 20
 
 static bool ask_version(const char *path, char *line, size_t line_bytes) {
     char command[4200];
@@ -146,6 +157,46 @@ void gwtf_mpirun_set_environment(const char *temporary_directory) {
         setenv("PRTE_ALLOW_RUN_AS_ROOT", "1", 0);
         setenv("PRTE_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 0);
     }
+}
+
+/* Has mpirun run `true` on HOST. */
+static void become_probe(const struct gwtf_mpirun *mpirun, const char *host,
+                         const char *temporary) {
+    const char *const words[] = {mpirun->path, "--host", host, "-n", "1", "true", NULL};
+    gwtf_mpirun_set_environment(temporary);
+    gwtf_signals_restore();
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    int nothing = open("/dev/null", O_RDWR);
+    for (int fd = 0; fd <= STDERR_FILENO; fd++)
+        dup2(nothing, fd);
+    /* execv takes char *const *, but does not write. */
+    execv(words[0], (char *const *)(uintptr_t)words);
+    _exit(127);
+}
+
+bool gwtf_mpirun_reaches(const struct gwtf_mpirun *mpirun, const char *host) {
+    char temporary[GWTF_TEMPORARY_MAX];
+    if (gwtf_temporary_make(temporary, NULL) != GWTF_OK)
+        return false;
+    fflush(NULL);
+    pid_t probe = fork();
+    if (probe == 0)
+        become_probe(mpirun, host, temporary);
+    int status = -1;
+    pid_t ended = 0;
+    for (int64_t waited_ms = 0; probe > 0 && ended == 0 && waited_ms < REACH_MS;
+         waited_ms += REACH_LOOK_MS) {
+        poll(NULL, 0, REACH_LOOK_MS);
+        ended = waitpid(probe, &status, WNOHANG);
+    }
+    if (probe > 0 && ended == 0) {
+        kill(-probe, SIGKILL);
+        waitpid(probe, NULL, 0);
+        status = -1;
+    }
+    gwtf_temporary_remove(temporary);
+    return ended == probe && status == 0;
 }
 
 static void print_word(const char *word) {

@@ -52,6 +52,9 @@ void gwtf_mpirun_build(const struct gwtf_mpirun *mpirun, const struct gwtf_mpiru
 /* Sets what mpirun wants to find in the environment, in this process. Not what the user has set. */
 void gwtf_mpirun_set_environment(const char *temporary_directory);
 
+/* Whether mpirun can start a process on HOST, within some seconds. */
+bool gwtf_mpirun_reaches(const struct gwtf_mpirun *mpirun, const char *host);
+
 /* The command as a shell would take it, on stdout. */
 void gwtf_mpirun_print(const struct gwtf_mpirun_command *command);
 

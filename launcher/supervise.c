@@ -2,13 +2,13 @@
 
 #include "io/run.h"
 #include "launcher/signals.h"
+#include "launcher/temporary.h"
 #include "share/base/log.h"
 #include "worker/runtime/clock.h"
 #include "worker/runtime/machine.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -37,7 +37,7 @@
 struct supervisor {
     const struct gwtf_supervise_options *options;
     const char *directory;
-    char temporary[GWTF_SUPERVISE_TEMPORARY_MAX];
+    char temporary[GWTF_TEMPORARY_MAX];
     pid_t mpirun;
     int output; /* what mpirun and all below it print */
     FILE *log;  /* RUN/train.log */
@@ -64,34 +64,6 @@ struct supervisor {
     bool gone;                 /* mpirun has ended */
     char reason[GWTF_ERROR_TEXT_MAX];
 };
-
-static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *where) {
-    (void)status;
-    (void)type;
-    (void)where;
-    remove(path);
-    return 0;
-}
-
-void gwtf_supervise_remove_temporary(const char *temporary) {
-    nftw(temporary, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-gwtf_status gwtf_supervise_make_temporary(char temporary[GWTF_SUPERVISE_TEMPORARY_MAX],
-                                          struct gwtf_error *error) {
-    const char *parent = getenv("TMPDIR");
-    /* Short: sockets live in it, and their paths are limited to a hundred bytes. */
-    if (parent == NULL || parent[0] == '\0' || strlen(parent) > 40)
-        parent = "/tmp";
-    snprintf(temporary, GWTF_SUPERVISE_TEMPORARY_MAX, "%s/gwtf-XXXXXX", parent);
-    if (mkdtemp(temporary) == NULL) {
-        temporary[0] = '\0';
-        return gwtf_error_set(error, GWTF_ERROR_IO,
-                              "cannot make a directory in '%s' (%s): set TMPDIR to one that works",
-                              parent, strerror(errno));
-    }
-    return GWTF_OK;
-}
 
 /* In a job, Slurm tells all processes by SIGTERM that it wants their machine. That is heard
  * elsewhere; mpirun would end all at once. */
@@ -135,7 +107,7 @@ static void become_mpirun(const struct supervisor *supervisor, int output) {
 static gwtf_status start(struct supervisor *supervisor, struct gwtf_error *error) {
     int ends[2];
     char path[GWTF_RUN_PATH_MAX];
-    gwtf_status status = gwtf_supervise_make_temporary(supervisor->temporary, error);
+    gwtf_status status = gwtf_temporary_make(supervisor->temporary, error);
     if (status != GWTF_OK)
         return status;
     snprintf(path, sizeof path, "%s/train.log", supervisor->directory);
@@ -491,8 +463,7 @@ static void clean_up(struct supervisor *supervisor) {
     }
     if (supervisor->log != NULL)
         fclose(supervisor->log);
-    if (supervisor->temporary[0] != '\0')
-        gwtf_supervise_remove_temporary(supervisor->temporary);
+    gwtf_temporary_remove(supervisor->temporary);
     gwtf_run_clear_request(supervisor->directory, "stop");
     free(supervisor->lost);
 }
@@ -506,6 +477,14 @@ static void skip_old_lines(struct supervisor *supervisor) {
     snprintf(path, sizeof path, "%s/events.jsonl", supervisor->directory);
     if (stat(path, &status) == 0)
         supervisor->events_offset = (uint64_t)status.st_size;
+}
+
+/* Open MPI 5.0.7 loses one of its daemons in one of twenty starts on several hosts: not a word of
+ * ours has been said then. */
+static bool may_start_again(const struct supervisor *supervisor, bool trained) {
+    const struct gwtf_supervise_options *options = supervisor->options;
+    return options->mpirun->ulfm && !options->job->one_host && !trained &&
+           !supervisor->outcome_known && supervisor->reason[0] == '\0';
 }
 
 /* How a run that did not end well ended, by what its nodes say. */
@@ -532,6 +511,8 @@ static gwtf_status classify(const struct supervisor *supervisor) {
         return GWTF_ERROR_STAGE;
     if (of_link && !of_others)
         return GWTF_ERROR_LINK;
+    if (may_start_again(supervisor, trained))
+        return GWTF_ERROR_PEER;
     bool has_failed = supervisor->outcome_known && supervisor->outcome == GWTF_ERROR_RUN;
     return has_failed || !trained ? GWTF_ERROR_RUN : GWTF_ERROR_PEER;
 }

@@ -16,13 +16,6 @@
 /* With this and the host's name gwtf node-agent begins the line that what ran there has ended. */
 #define GWTF_SUPERVISE_HOST_ENDED "what ran has ended on "
 
-/* A directory for the files of one start, with a path so short that sockets can live in it. Errors:
- * GWTF_ERROR_IO. */
-#define GWTF_SUPERVISE_TEMPORARY_MAX 256
-gwtf_status gwtf_supervise_make_temporary(char temporary[GWTF_SUPERVISE_TEMPORARY_MAX],
-                                          struct gwtf_error *error);
-void gwtf_supervise_remove_temporary(const char *temporary);
-
 struct gwtf_supervise_options {
     const struct gwtf_setup *setup;
     const struct gwtf_mpirun *mpirun;

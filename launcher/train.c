@@ -25,6 +25,7 @@
 #define STATE_INTERVAL_US 1000000
 #define RESTARTS 3
 #define RESTARTS_MOST 1000000
+#define HOSTS_TEXT_MAX 512
 
 struct train {
     const char *config_path;
@@ -392,9 +393,10 @@ static gwtf_status explain_end(const struct train *train, unsigned restarts, gwt
 }
 
 /* Makes everything ready for the run to go on, for the NUMBER-th time. */
-static gwtf_status restart(struct train *train, unsigned number, struct gwtf_error *error) {
+static gwtf_status restart(struct train *train, const struct gwtf_mpirun *mpirun, unsigned number,
+                           struct gwtf_error *error) {
     struct gwtf_error reason = *error;
-    char how[GWTF_SNAPSHOT_HOW_MAX], text[2 * GWTF_SNAPSHOT_PATH_MAX];
+    char how[GWTF_SNAPSHOT_HOW_MAX], text[2 * GWTF_SNAPSHOT_PATH_MAX], moved[HOSTS_TEXT_MAX];
     gwtf_status status = gwtf_restart_find(&train->setup, &train->snapshot, how, error);
     if (status != GWTF_OK)
         return status;
@@ -411,9 +413,15 @@ static gwtf_status restart(struct train *train, unsigned number, struct gwtf_err
     if (!gwtf_restart_wait(number))
         return gwtf_error_set(error, GWTF_ERROR_RUN, "stopped before a restart: %.900s",
                               reason.text);
-    snprintf(text, sizeof text, "restart %u of %u: %s%s%s%s", number, train->restarts_most,
+    if (!gwtf_hosts_move(&train->setup.config, mpirun, moved, sizeof moved))
+        return gwtf_error_set(
+            error, GWTF_ERROR_RUN,
+            "no host of the run can be reached any more: go on with --resume when "
+            "one can; it ended with: %.900s",
+            reason.text);
+    snprintf(text, sizeof text, "restart %u of %u: %s%s%s%s%s%s", number, train->restarts_most,
              anew ? "from the beginning, there is no snapshot" : "from ", train->snapshot.path,
-             how[0] != '\0' ? "; " : "", how);
+             how[0] != '\0' ? "; " : "", how, moved[0] != '\0' ? "; " : "", moved);
     status = prepare_directory(train, "restarted", text, error);
     if (status != GWTF_OK)
         return status;
@@ -422,6 +430,14 @@ static gwtf_status restart(struct train *train, unsigned number, struct gwtf_err
     else
         gwtf_progress_note(&train->progress, "%s", text);
     return GWTF_OK;
+}
+
+/* What differs from one start to the next. */
+static void describe_start(const struct train *train, struct gwtf_mpirun_job *job) {
+    job->first_iteration = train->first_iteration;
+    job->hosts = gwtf_hosts_list(&train->setup.config);
+    job->one_host = gwtf_hosts_all_here(&train->setup.config);
+    gwtf_job_describe(&train->job, job);
 }
 
 static gwtf_status train_distributed(struct train *train, struct gwtf_error *error) {
@@ -436,13 +452,9 @@ static gwtf_status train_distributed(struct train *train, struct gwtf_error *err
         return gwtf_error_set(error, GWTF_ERROR_MISSING,
                               "'%s' is not there: build GWTF with MPI, or use --local", bootstrap);
     snprintf(config, sizeof config, "%s/config.cfg", train->setup.config.run.directory);
-    struct gwtf_mpirun_job job = {.bootstrap = bootstrap,
-                                  .config = config,
-                                  .snapshot = train->snapshot.path,
-                                  .first_iteration = train->first_iteration,
-                                  .hosts = gwtf_hosts_list(&train->setup.config),
-                                  .one_host = gwtf_hosts_all_here(&train->setup.config)};
-    gwtf_job_describe(&train->job, &job);
+    struct gwtf_mpirun_job job = {
+        .bootstrap = bootstrap, .config = config, .snapshot = train->snapshot.path};
+    describe_start(train, &job);
     if (train->dry_run) {
         struct gwtf_mpirun_command command;
         gwtf_mpirun_build(&mpirun, &job, &command);
@@ -468,10 +480,10 @@ static gwtf_status train_distributed(struct train *train, struct gwtf_error *err
                        : explain_end(train, number - 1, status, error);
         gwtf_restart_forget_crashes(&train->setup.config,
                                     (double)(gwtf_clock_now_us() - began_us) * 1e-6);
-        status = restart(train, number, error);
+        status = restart(train, &mpirun, number, error);
         if (status != GWTF_OK || train->first_iteration > train->setup.config.run.iterations)
             return status;
-        job.first_iteration = train->first_iteration;
+        describe_start(train, &job);
     }
 }
 

@@ -85,6 +85,7 @@ cp -L /etc/resolv.conf /etc/hosts "$folder/etc/" 2>/dev/null || true
 # shellcheck disable=SC2016 # expanded inside
 inside='
     folder=$1; shift
+    mount --bind "$folder" "$folder" # what is a mount can be the root of further namespaces
     mount -t proc proc "$folder/proc"
     mount --rbind /sys "$folder/sys"
     mount --rbind /dev "$folder/dev"

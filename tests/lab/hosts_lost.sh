@@ -12,7 +12,7 @@ sed -i 's/^nodes = .*/nodes = ( { role = "data"; host = "host-a"; },\
   { role = "relay"; count = 3; host = "host-c"; capacity = 3; } );/' "$scratch/config.cfg"
 iterations=900
 lost_at=500 # pauses are known by then, and silence is told from them
-restarts=3
+restarts=3 # a lost host ends the job with Open MPI 5.0, which also fails to start now and then
 
 # The median of an iteration's seconds, iterations FROM to TO of NAME.
 pace() {
@@ -22,7 +22,7 @@ pace() {
 
 # goes_on NAME LOST: after a loss at $lost_at the run NAME comes to its end with as many LOST nodes.
 goes_on() {
-    wait_for_end "$1" 120
+    wait_for_end "$1" 240
     [ "$status" -eq 0 ] || fail "$1 ended with exit code $status"
     expect_same loss "$1" calm 1e-4
     [ "$(tells "$1" lost)" -ge "$2" ] || [ "$(tells "$1" restarted)" -ge 1 ] ||
@@ -37,7 +37,7 @@ goes_on() {
 # begin NAME: the run is under way.
 begin() {
     train_behind "$1" --set "run.iterations=$iterations" --set snapshot.every=200
-    wait_until 60 has_reached "$1" "$lost_at" || fail "$1 did not get under way"
+    wait_until 120 has_reached "$1" "$lost_at" || fail "$1 did not get under way"
 }
 
 train_whole calm --set "run.iterations=$iterations"

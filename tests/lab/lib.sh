@@ -73,11 +73,13 @@ on() {
 }
 
 # What mpirun calls as it would call ssh: AGENT [-x] HOST WORD..., the words for the host's shell.
+# Like ssh it needs the host's link.
 write_agent() {
     cat >"$lab/agent" <<AGENT
 #!/bin/sh
 while [ "\${1#-}" != "\$1" ]; do shift; done
 host_pid=\$(cat "$lab/\$1.pid") || exit 255
+[ -n "\$(ip link show up dev "link-\${1#host-}" 2>/dev/null)" ] || exit 255
 shift
 exec nsenter --target "\$host_pid" --net --uts sh -c "\$*"
 AGENT
