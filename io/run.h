@@ -103,6 +103,7 @@ struct gwtf_node_state {
     uint64_t weights_hash;
     uint64_t hash_iteration;         /* 0: no hash yet */
     uint64_t updated_unix_us;        /* filled by gwtf_run_write_node */
+    char waits[128];                 /* for what: "iteration 7: the norms of stages 2" */
     gwtf_status status;              /* phase FAILED: which loss it was */
     char error[GWTF_ERROR_TEXT_MAX]; /* phase FAILED: why */
 };

@@ -54,6 +54,8 @@ gwtf_status gwtf_run_write_node(const char *directory, const struct gwtf_node_st
     set_text(object, "weights_hash", hash);
     set_count(object, "hash_iteration", state->hash_iteration);
     set_count(object, "updated_unix_us", now_us());
+    if (state->waits[0] != '\0')
+        set_text(object, "waits_for", state->waits);
     if (state->phase == GWTF_NODE_FAILED) {
         set_count(object, "status", (uint64_t)state->status);
         set_text(object, "error", state->error);
@@ -100,6 +102,7 @@ static bool parse_node(const json_t *object, struct gwtf_node_state *state) {
         state->status = (gwtf_status)status;
     get_text(object, "host", state->host, sizeof state->host);
     get_text(object, "error", state->error, sizeof state->error);
+    get_text(object, "waits_for", state->waits, sizeof state->waits);
     get_text(object, "weights_hash", hash, sizeof hash);
     state->weights_hash = strtoull(hash, NULL, 16);
     get_text(object, "phase", phase, sizeof phase);

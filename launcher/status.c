@@ -51,12 +51,12 @@ static void print_progress(const struct gwtf_view *view) {
 }
 
 static void print_nodes(const struct gwtf_view *view) {
-    static const char *const headers[] = {"node",     "role", "phase",    "iteration",
-                                          "capacity", "host", "last seen"};
+    static const char *const headers[] = {"node",     "role", "phase",     "iteration",
+                                          "capacity", "host", "last seen", "waits for"};
     if (view->nodes_count == 0)
         return;
     struct gwtf_table table;
-    gwtf_table_init(&table, "rllrrll", headers);
+    gwtf_table_init(&table, "rllrrlll", headers);
     for (size_t i = 0; i < view->nodes_count; i++) {
         const struct gwtf_node_state *node = &view->nodes[i];
         char span[48];
@@ -72,6 +72,8 @@ static void print_nodes(const struct gwtf_view *view) {
         gwtf_table_cell(&table, "%s", node->host);
         gwtf_table_cell(&table, "%s ago%s", gwtf_view_span(gwtf_view_age_s(view, node), span),
                         silent ? ", silent" : "");
+        const char *waits = strstr(node->waits, ": ");
+        gwtf_table_cell(&table, "%s", waits != NULL ? waits + 2 : "");
     }
     putchar('\n');
     gwtf_table_print(&table, stdout);
@@ -159,6 +161,7 @@ static void json_node(struct gwtf_json *json, const struct gwtf_view *view,
     gwtf_json_text(json, "weights_hash", hash);
     gwtf_json_count(json, "hash_iteration", node->hash_iteration);
     gwtf_json_real(json, "seconds_silent", gwtf_view_age_s(view, node));
+    gwtf_json_text(json, "waits_for", node->waits);
     if (node->phase == GWTF_NODE_FAILED)
         gwtf_json_text(json, "error", node->error);
     gwtf_json_close(json);

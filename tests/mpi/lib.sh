@@ -36,6 +36,12 @@ fail() {
         echo "--- $(basename "$log")" >&2
         tail -n 30 "$log" >&2
     done
+    for run in "$scratch"/*/events.jsonl; do
+        [ -s "$run" ] || continue
+        echo "--- the last events of $(basename "$(dirname "$run")"), and what its nodes wait for" >&2
+        tail -n 40 "$run" >&2
+        grep -H -e '"waits_for"' -e '"updated_unix_us"' "$(dirname "$run")"/nodes/*.json >&2 || true
+    done
     exit 1
 }
 

@@ -151,6 +151,35 @@ static void a_stage_steps_once_when_all_replicas_have_everything(void) {
     story_end(&story);
 }
 
+static void expect_wait(const struct story *story, enum gwtf_waits_kind kind, uint32_t of) {
+    struct gwtf_waits waits = gwtf_protocol_get_waits(story->protocol);
+    CU_ASSERT_EQUAL(waits.kind, kind);
+    CU_ASSERT_EQUAL(waits.count, of == GWTF_NODE_NONE ? 0 : 1);
+    if (of != GWTF_NODE_NONE)
+        CU_ASSERT_EQUAL(waits.of[0], of);
+}
+
+static void a_node_says_what_it_waits_for(void) {
+    struct story story;
+    train_one(&story);
+    expect_wait(&story, GWTF_WAITS_CONTRIBUTION, 11);
+    story_end(&story);
+    uint64_t ticket = exchange(&story);
+    expect_wait(&story, GWTF_WAITS_SHARE, 11);
+    collect(&story);
+    expect_wait(&story, GWTF_WAITS_COMPLETE, 11);
+    struct gwtf_message complete = complete_of_11();
+    story_message(&story, 11, &complete);
+    expect_wait(&story, GWTF_WAITS_SENDS, GWTF_NODE_NONE);
+    story_sent(&story, ticket);
+    expect_wait(&story, GWTF_WAITS_WORK, GWTF_NODE_NONE);
+    struct gwtf_work work = begun(&story, GWTF_WORK_STEP);
+    story_worked(&story, &work);
+    expect_wait(&story, GWTF_WAITS_DONE, 0);
+    CU_ASSERT_STRING_EQUAL(gwtf_waits_name(GWTF_WAITS_DONE), "the end of microbatches of nodes");
+    story_end(&story);
+}
+
 static void a_share_is_not_overwritten_while_it_is_sent(void) {
     struct story story;
     uint64_t ticket = exchange(&story);
@@ -477,6 +506,7 @@ static void shares_cover_the_gradients_in_whole_lines(void) {
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(a_stage_steps_once_when_all_replicas_have_everything),
+        GWTF_TEST(a_node_says_what_it_waits_for),
         GWTF_TEST(a_share_is_not_overwritten_while_it_is_sent),
         GWTF_TEST(a_microbatch_counted_twice_begins_the_iteration_anew),
         GWTF_TEST(a_microbatch_that_nobody_counts_begins_the_iteration_anew),

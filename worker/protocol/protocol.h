@@ -384,6 +384,35 @@ struct gwtf_protocol_view {
 };
 struct gwtf_protocol_view gwtf_protocol_get_view(const gwtf_protocol *protocol);
 
+/* What keeps this node from going on: for its state file, and for people who look at a run that
+ * stands still. */
+enum gwtf_waits_kind {
+    GWTF_WAITS_NOTHING,
+    GWTF_WAITS_ENTRY,        /* it has been declared down, and knocks */
+    GWTF_WAITS_WELCOME,      /* of nodes */
+    GWTF_WAITS_STATE,        /* weights and moments, of nodes */
+    GWTF_WAITS_MICROBATCHES, /* that are with nodes, or here; several may be with one */
+    GWTF_WAITS_DONE,         /* of data nodes */
+    GWTF_WAITS_VIEW,         /* replicas know of other losses than this node */
+    GWTF_WAITS_COUNT,        /* of replicas, after a loss */
+    GWTF_WAITS_CONTRIBUTION, /* of replicas */
+    GWTF_WAITS_SHARE,        /* of replicas */
+    GWTF_WAITS_COMPLETE,     /* of replicas */
+    GWTF_WAITS_CONFIRMATION, /* of replicas' losses, by all */
+    GWTF_WAITS_NORM,         /* of stages */
+    GWTF_WAITS_SENDS,        /* tensors that others have to take */
+    GWTF_WAITS_WORK,
+    GWTF_WAITS_SNAPSHOT
+};
+#define GWTF_WAITS_MAX 8
+struct gwtf_waits {
+    enum gwtf_waits_kind kind;
+    uint32_t count;              /* may be more than are named */
+    uint32_t of[GWTF_WAITS_MAX]; /* nodes, or stages with NORM */
+};
+struct gwtf_waits gwtf_protocol_get_waits(const gwtf_protocol *protocol);
+const char *gwtf_waits_name(enum gwtf_waits_kind kind); /* "the norms of stages" */
+
 /* The whole-state checker: true when every invariant holds; else false and a constant text in WHY
  * (may be NULL). */
 bool gwtf_protocol_check(const gwtf_protocol *protocol, const char **why);

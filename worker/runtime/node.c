@@ -41,7 +41,22 @@
 #define FLUSH_MAX_US 5000000
 #define LINGER_US 300000
 
+/* For a person who wonders why a run stands still: "iteration 7: the norms of stages 2, 3". */
+static void note_waits(struct node *node) {
+    char *text = node->state.waits;
+    size_t bytes = sizeof node->state.waits, used;
+    struct gwtf_waits waits = gwtf_protocol_get_waits(node->protocol);
+    used = (size_t)snprintf(text, bytes, "iteration %u: %s",
+                            gwtf_protocol_get_view(node->protocol).iteration,
+                            gwtf_waits_name(waits.kind));
+    for (uint32_t i = 0; i < waits.count && i < GWTF_WAITS_MAX && used < bytes; i++)
+        used +=
+            (size_t)snprintf(text + used, bytes - used, "%s%u", i > 0 ? ", " : " ", waits.of[i]);
+}
+
 static void write_state(struct node *node, gwtf_time_us now_us) {
+    if (node->protocol != NULL && now_us - node->state_written_us >= STATE_INTERVAL_US)
+        note_waits(node);
     struct gwtf_writer_job job = {.kind = GWTF_WRITER_NODE, .node = node->state};
     node->state_written_us = now_us;
     if (!node->state_under_way) /* else the next one tells as much */
