@@ -303,6 +303,18 @@ static gwtf_status compose(const struct composition *of, struct gwtf_snapshot_in
     return status == GWTF_OK ? gwtf_snapshot_verify(path, info, of->error) : status;
 }
 
+/*
+ * More stages would come from the snapshot than from what is left. Weights of different ages do not
+ * fit each other, which training mends where one stage of many is behind; here all go back, to an
+ * exact state. So it is when a whole job ends, whose last nodes see the others end.
+ */
+static bool is_mostly_lost(const struct composition *of) {
+    uint32_t from_snapshot = 0;
+    for (uint32_t stage = 0; stage <= of->plan->stages; stage++)
+        from_snapshot += of->rests[stage] == NOWHERE && !takes_neighbours(of, stage);
+    return 2 * from_snapshot > of->plan->stages + 1;
+}
+
 /* What was done about each lost stage, for the person. */
 static void describe(const struct composition *of, char *text, size_t size) {
     size_t length = 0;
@@ -338,6 +350,10 @@ gwtf_status gwtf_snapshot_compose(const char *snapshots, const struct gwtf_snaps
     if (status == GWTF_OK && of.snapshot.path[0] != '\0' && of.snapshot.step >= of.step) {
         *info = of.snapshot;
         snprintf(how, GWTF_SNAPSHOT_HOW_MAX, "the newest snapshot is as new");
+    } else if (status == GWTF_OK && of.snapshot.path[0] != '\0' && is_mostly_lost(&of)) {
+        *info = of.snapshot;
+        snprintf(how, GWTF_SNAPSHOT_HOW_MAX, "most stages were lost: all are of iteration %" PRIu64,
+                 of.snapshot.step);
     } else if (status == GWTF_OK) {
         status = compose(&of, info);
         describe(&of, how, GWTF_SNAPSHOT_HOW_MAX);

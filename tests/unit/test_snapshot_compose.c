@@ -252,6 +252,22 @@ static void files_of_two_steps_make_a_snapshot_of_the_older_one(void) {
     expect_as_of(&model, 17, 4, 5);
 }
 
+/* One stage of four is left. */
+static void where_most_is_lost_all_go_back_to_the_snapshot(void) {
+    static struct model model;
+    const char *snapshots = temporary_path("mostly-lost");
+    write_snapshot(snapshots, 10);
+    write_rest(snapshots, 17, 1, 1);
+    CU_ASSERT_EQUAL(compose(snapshots, GWTF_SNAPSHOT_LOST_SNAPSHOT, 100), GWTF_OK);
+    CU_ASSERT_EQUAL(info.step, 10);
+    CU_ASSERT_STRING_EQUAL(how, "most stages were lost: all are of iteration 10");
+    load(&model);
+    expect_as_of(&model, 10, 0, 5);
+    write_rest(snapshots, 17, 0, 1);
+    CU_ASSERT_EQUAL(compose(snapshots, GWTF_SNAPSHOT_LOST_SNAPSHOT, 100), GWTF_OK);
+    CU_ASSERT_EQUAL(info.step, 17);
+}
+
 static void a_snapshot_is_not_of_a_later_step_than_it_may_be(void) {
     const char *snapshots = temporary_path("step-most");
     write_snapshot(snapshots, 10);
@@ -355,6 +371,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(the_data_nodes_stage_comes_from_a_snapshot_alone),
         GWTF_TEST(without_a_snapshot_a_stage_is_made_of_its_neighbours),
         GWTF_TEST(files_of_two_steps_make_a_snapshot_of_the_older_one),
+        GWTF_TEST(where_most_is_lost_all_go_back_to_the_snapshot),
         GWTF_TEST(a_snapshot_is_not_of_a_later_step_than_it_may_be),
         GWTF_TEST(a_snapshot_as_new_as_the_rest_is_taken_as_it_is),
         GWTF_TEST(a_snapshot_of_another_cut_is_refused),

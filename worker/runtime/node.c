@@ -338,9 +338,9 @@ static void carry_out(struct node *node, const struct gwtf_event *event,
     }
 }
 
-/* It has been taken as a new member after all that. */
-static bool is_up_again(const struct gwtf_update *update, size_t after, gwtf_node_id peer) {
-    for (size_t i = after; i < update->actions_count; i++)
+/* It has been taken as a new member by an action from FROM on. */
+static bool is_up_again(const struct gwtf_update *update, size_t from, gwtf_node_id peer) {
+    for (size_t i = from; i < update->actions_count; i++)
         if (update->actions[i].kind == GWTF_ACTION_INCIDENT &&
             update->actions[i].incident.kind == GWTF_INCIDENT_UP &&
             update->actions[i].incident.node == peer)
@@ -368,7 +368,8 @@ static void peer_down(struct node *node, gwtf_node_id peer, const char *found_by
     struct gwtf_event event = {.kind = GWTF_EVENT_PEER_DOWN, .peer = peer};
     feed(node, &event);
     node->found_by = "others say so";
-    forget_peer(node, peer, found_by);
+    if (!is_up_again(&node->update, 0, peer))
+        forget_peer(node, peer, found_by);
 }
 
 /* The last node of a stage may be heard again: it is listened to. */
@@ -382,7 +383,7 @@ static void peer_silent(struct node *node, gwtf_node_id peer, gwtf_time_us now_u
     node->found_by = "others say so";
     if (node->lost[peer].is_doubted)
         gwtf_heartbeat_watch(node->heartbeat, peer, now_us);
-    else
+    else if (!is_up_again(&node->update, 0, peer))
         forget_peer(node, peer, found_by);
 }
 

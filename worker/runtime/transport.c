@@ -553,12 +553,15 @@ static void test_requests(struct gwtf_transport *transport) {
 }
 
 static bool take_pending(struct gwtf_transport *transport, struct gwtf_arrival *arrival) {
-    if (transport->pending_count == 0)
-        return false;
-    *arrival = transport->pending[transport->pending_first];
-    transport->pending_first = (transport->pending_first + 1) % transport->pending_max;
-    transport->pending_count--;
-    return true;
+    while (transport->pending_count > 0) {
+        *arrival = transport->pending[transport->pending_first];
+        transport->pending_first = (transport->pending_first + 1) % transport->pending_max;
+        transport->pending_count--;
+        /* A peer that was lost may have got a new channel since. */
+        if (arrival->kind != GWTF_ARRIVAL_LOST || transport->peers[arrival->peer].lost)
+            return true;
+    }
+    return false;
 }
 
 bool gwtf_transport_poll(gwtf_transport *transport, struct gwtf_arrival *arrival) {
