@@ -10,8 +10,8 @@ make_lab
 sed -i 's/^nodes = .*/nodes = ( { role = "data"; host = "host-a"; },\
   { role = "relay"; count = 3; host = "host-b"; capacity = 3; },\
   { role = "relay"; count = 3; host = "host-c"; capacity = 3; } );/' "$scratch/config.cfg"
-iterations=900
-lost_at=500 # pauses are known by then, and silence is told from them
+iterations=650
+lost_at=350 # pauses are known by then, and silence is told from them
 restarts=3 # a lost host ends the job with Open MPI 5.0, which also fails to start now and then
 
 # The median of an iteration's seconds, iterations FROM to TO of NAME.
@@ -46,7 +46,7 @@ goes_on() {
     expect_same_until_restored "$1"
     [ "$(tells "$1" lost)" -ge "$2" ] || [ "$(tells "$1" restarted)" -ge 1 ] ||
         fail "$1: the loss was not noticed"
-    before=$(pace "$1" 300 "$lost_at")
+    before=$(pace "$1" 150 "$lost_at")
     after=$(pace "$1" $((lost_at + 100)) "$iterations")
     note "$1: an iteration took $before s before and $after s after the loss"
     awk -v before="$before" -v after="$after" 'BEGIN { exit !(after < 4 * before) }' ||
