@@ -190,8 +190,9 @@ static void run_step_alone(const struct gwtf_compute *compute, const struct step
 static void run_own(const struct gwtf_compute *compute, const struct gwtf_product *product,
                     size_t columns_max,
                     void (*run)(const struct gwtf_compute *, const struct step *)) {
-    struct step step = {.tiling = compute->tiling, .product = product};
-    size_t depth = depth_of(compute->tiling, product);
+    const struct gwtf_tiling *tiling = gwtf_tiling_for(compute->tiling, product->m, product->n);
+    struct step step = {.tiling = tiling, .product = product};
+    size_t depth = depth_of(tiling, product);
     for (step.n0 = 0; step.n0 < product->n; step.n0 += columns_max) {
         step.columns = smaller(columns_max, product->n - step.n0);
         for (step.k0 = 0; step.k0 < product->k; step.k0 += depth) {

@@ -42,6 +42,10 @@ struct gwtf_tiling {
     /* Around any number of tiles, on the thread that computes them; NULL: nothing to do. */
     void (*enter)(void);
     void (*leave)(void);
+
+    /* The one to take where C has at most FEW rows or columns; NULL: this one does. */
+    const struct gwtf_tiling *for_few;
+    size_t few;
 };
 
 /*
@@ -49,6 +53,13 @@ struct gwtf_tiling {
  * is none for float32, oneDNN's products are to be used.
  */
 const struct gwtf_tiling *gwtf_tiling_at(enum gwtf_precision precision, size_t index);
+
+/* The one of TILING and TILING->for_few for a C of M rows and N columns. */
+static inline const struct gwtf_tiling *gwtf_tiling_for(const struct gwtf_tiling *tiling, size_t m,
+                                                        size_t n) {
+    bool few = tiling->for_few != NULL && (m <= tiling->few || n <= tiling->few);
+    return few ? tiling->for_few : tiling;
+}
 
 /* DEPTH steps as a panel holds them. */
 static inline size_t gwtf_tiling_depth(const struct gwtf_tiling *tiling, size_t depth) {

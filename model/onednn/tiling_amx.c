@@ -326,6 +326,8 @@ const struct gwtf_tiling gwtf_tiling_amx = {
     .leave = leave,
 };
 
+/* A number is split once and multiplied as often as the other operand has lanes: with few of them
+ * splitting costs more than the unit saves. */
 const struct gwtf_tiling gwtf_tiling_amx_split = {
     .name = "amx, three parts",
     .rows = SIDE,
@@ -338,4 +340,6 @@ const struct gwtf_tiling gwtf_tiling_amx_split = {
     .tile = tile_split,
     .enter = enter,
     .leave = leave,
+    .for_few = &gwtf_tiling_avx512,
+    .few = SIDE,
 };

@@ -227,9 +227,15 @@ static const size_t product_shapes[][3] = {{1, 1, 1},    {14, 32, 16},  {15, 33,
                                            {5, 70, 3},   {120, 40, 50}, {29, 31, 400}, {3, 1100, 5},
                                            {200, 7, 16}, {64, 256, 64}, {70, 33, 550}};
 
-/* The worst error over shapes, layouts and numbers of threads, with TILING. */
+/* The worst error over shapes, layouts and numbers of threads, with TILING for all of them. */
 static double worst_product_error(const struct gwtf_tiling *tiling) {
+    struct gwtf_tiling itself = {0};
     double worst = 0;
+    if (tiling != NULL) {
+        itself = *tiling;
+        itself.for_few = NULL;
+        tiling = &itself;
+    }
     for (int threads = 1; threads <= 3; threads += 2) {
         struct gwtf_compute compute = {
             .kernels = gwtf_kernels_best(), .tiling = tiling, .threads = threads};
@@ -256,6 +262,23 @@ static void products_of_any_shape_and_layout_are_right(void) {
     }
 }
 
+static void few_rows_or_columns_are_multiplied_by_the_tiling_for_them(void) {
+    const struct gwtf_tiling few = {.name = "few"},
+                             many = {.name = "many", .for_few = &few, .few = 32};
+    CU_ASSERT_PTR_EQUAL(gwtf_tiling_for(&many, 32, 768), &few);
+    CU_ASSERT_PTR_EQUAL(gwtf_tiling_for(&many, 768, 1), &few);
+    CU_ASSERT_PTR_EQUAL(gwtf_tiling_for(&many, 33, 33), &many);
+    CU_ASSERT_PTR_EQUAL(gwtf_tiling_for(&few, 1, 1), &few);
+    /* What it stands for is what it computes: no other precision. */
+    for (size_t i = 0; gwtf_tiling_at(GWTF_PRECISION_FLOAT32, i) != NULL; i++) {
+        const struct gwtf_tiling *tiling = gwtf_tiling_at(GWTF_PRECISION_FLOAT32, i);
+        bool found = tiling->for_few == NULL;
+        for (size_t j = i + 1; gwtf_tiling_at(GWTF_PRECISION_FLOAT32, j) != NULL; j++)
+            found = found || gwtf_tiling_at(GWTF_PRECISION_FLOAT32, j) == tiling->for_few;
+        CU_ASSERT(found);
+    }
+}
+
 static void products_in_bfloat16_are_right_to_its_rounding(void) {
     for (size_t i = 0; gwtf_tiling_at(GWTF_PRECISION_BFLOAT16, i) != NULL; i++) {
         double error = worst_product_error(gwtf_tiling_at(GWTF_PRECISION_BFLOAT16, i));
@@ -277,6 +300,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(causal_softmax_sums_to_one_and_sees_no_future),
         GWTF_TEST(cross_entropy_is_the_logarithm_of_the_labels_probability),
         GWTF_TEST(products_of_any_shape_and_layout_are_right),
+        GWTF_TEST(few_rows_or_columns_are_multiplied_by_the_tiling_for_them),
         GWTF_TEST(products_in_bfloat16_are_right_to_its_rounding),
     };
     return gwtf_suite_main(argc, argv, "model_kernels", tests, sizeof tests / sizeof tests[0], NULL,
