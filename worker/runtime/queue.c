@@ -5,6 +5,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+/* Who waits looks once in this time, even if nobody has woken it: glibc before 2.41 can lose the
+ * signal of a condition (its bug 25847), and a thread that sleeps on would hold up the run. */
+#define LOOK_S 1
 
 struct gwtf_queue {
     pthread_mutex_t lock;
@@ -50,10 +55,17 @@ void gwtf_queue_destroy(gwtf_queue *queue) {
     free(queue);
 }
 
+static void wait_for(pthread_cond_t *condition, pthread_mutex_t *lock) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += LOOK_S;
+    pthread_cond_clockwait(condition, lock, CLOCK_MONOTONIC, &until);
+}
+
 static gwtf_status push(gwtf_queue *queue, const void *item, bool waits) {
     pthread_mutex_lock(&queue->lock);
     while (waits && !queue->closed && queue->count == queue->capacity)
-        pthread_cond_wait(&queue->not_full, &queue->lock);
+        wait_for(&queue->not_full, &queue->lock);
     if (queue->closed || queue->count == queue->capacity) {
         pthread_mutex_unlock(&queue->lock);
         return GWTF_ERROR_LIMIT;
@@ -79,7 +91,7 @@ gwtf_status gwtf_queue_push(gwtf_queue *queue, const void *item) {
 static bool pop(gwtf_queue *queue, void *item, bool waits) {
     pthread_mutex_lock(&queue->lock);
     while (waits && !queue->closed && queue->count == 0)
-        pthread_cond_wait(&queue->not_empty, &queue->lock);
+        wait_for(&queue->not_empty, &queue->lock);
     bool any = queue->count > 0;
     if (any) {
         memcpy(item, queue->items + queue->first * queue->item_bytes, queue->item_bytes);
