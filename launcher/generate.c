@@ -193,6 +193,15 @@ static void print_piece(struct printer *printer, const unsigned char *piece, siz
     fflush(stdout);
 }
 
+/*
+ * Where what the model sees begins, in a text of COUNT tokens that it last saw from BEGIN on. Each
+ * token that leaves moves all others to other places, so that nothing computed for them holds any
+ * longer: half of them leave at once, and the next ones go on from what is kept.
+ */
+static size_t begin_of(size_t begin, size_t count, uint32_t context) {
+    return count - begin <= context ? begin : count - (context + 1) / 2;
+}
+
 /* Appends tokens to TEXT, and prints each unless it will be JSON. A reader that is gone ends it. */
 static gwtf_status go_on(struct gwtf_trained *trained, const struct request *request,
                          struct text *text, struct gwtf_error *error) {
@@ -204,12 +213,13 @@ static gwtf_status go_on(struct gwtf_trained *trained, const struct request *req
     float *logits = calloc(model->vocabulary, sizeof *logits);
     struct gwtf_candidate *room = calloc(choices, sizeof *room);
     struct printer printer = {.count = 0};
+    size_t begin = list->count > model->context ? list->count - model->context : 0, size;
     gwtf_status status = GWTF_OK;
     if (logits == NULL || room == NULL)
         status = gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     for (uint64_t i = 0; i < request->tokens && status == GWTF_OK && !ferror(stdout); i++) {
-        size_t count = list->count < model->context ? list->count : model->context, size;
-        status = gwtf_trained_next(trained, list->ids + list->count - count, (uint32_t)count,
+        begin = begin_of(begin, list->count, model->context);
+        status = gwtf_trained_next(trained, list->ids + begin, (uint32_t)(list->count - begin),
                                    logits, error);
         if (status != GWTF_OK)
             break;
@@ -270,8 +280,8 @@ static void print_json(const struct gwtf_snapshot_info *info, const struct reque
 
 /* Where a token is soon computed, threads wait for each other longer than they work. */
 static uint32_t threads_for(const struct gwtf_snapshot_info *info) {
-    double operations = 24.0 * info->layers * info->width * info->width * info->context;
-    return operations < 4e9 ? 1 : 0;
+    double operations = 24.0 * info->layers * info->width * info->width;
+    return operations < 2e7 ? 1 : 0;
 }
 
 static gwtf_status generate(const struct gwtf_snapshot_info *info, const struct request *request,

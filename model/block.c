@@ -20,7 +20,8 @@ struct pass {
     const struct gwtf_operations *operations;
     const struct gwtf_workspace *work;
     const struct gwtf_block_offsets *at;
-    struct gwtf_activations a; /* of the piece's first row on */
+    struct gwtf_activations a;     /* of the piece's first row on */
+    struct gwtf_activations whole; /* as a, from the first row that attention sees */
     struct gwtf_norm_shape norm;
     struct gwtf_attention_shape attention;
     struct gwtf_linear_shape qkv, out, expand, shrink;
@@ -64,13 +65,16 @@ static struct pass pass_of(struct gwtf_stage *stage, uint32_t layer,
     const struct gwtf_model_shape *model = &stage->plan.shape.model;
     const struct gwtf_block_sizes *sizes = &stage->sizes;
     bool across = stage->family->transposed;
+    struct gwtf_activations a =
+        from_row(stage, activations, gwtf_stage_shares(stage) ? 0 : first_row);
     return (struct pass){
         .stage = stage,
         .compute = &stage->compute,
         .operations = stage->compute.operations,
         .work = &stage->workspace,
         .at = &stage->blocks[layer],
-        .a = from_row(stage, activations, gwtf_stage_shares(stage) ? 0 : first_row),
+        .a = a,
+        .whole = a,
         .norm = gwtf_stage_norm_shape(stage, rows),
         .attention = {.sequences = rows / model->context,
                       .context = model->context,
@@ -113,36 +117,53 @@ static void rotate(const struct pass *pass, float *qkv, bool back) {
         pass->operations->rotate(pass->compute, &pass->attention, qkv, pass->stage->turns, back);
 }
 
+/* INPUT and OUTPUT point at the piece's first row. */
+static void forward(const struct pass *pass, const float *input, float *output) {
+    const struct gwtf_operations *operations = pass->operations;
+    const struct gwtf_compute *compute = pass->compute;
+    const struct gwtf_block_offsets *at = pass->at;
+    const struct gwtf_activations *a = &pass->a, *whole = &pass->whole;
+    float *normed = pass->work->normed;
+
+    operations->norm(compute, &pass->norm, normed, a->mean1, a->rstd1, input,
+                     weights_at(pass, at->norm1_w), weights_at(pass, at->norm1_b));
+    operations->linear(compute, &pass->qkv, a->qkv, normed, weights_at(pass, at->qkv_w),
+                       weights_at(pass, at->qkv_b), NULL);
+    rotate(pass, whole->qkv, false);
+    operations->attention(compute, &pass->attention, whole->mixed, whole->log_sums, whole->qkv);
+    operations->linear(compute, &pass->out, a->middle, a->mixed, weights_at(pass, at->out_w),
+                       weights_at(pass, at->out_b), input);
+
+    operations->norm(compute, &pass->norm, normed, a->mean2, a->rstd2, a->middle,
+                     weights_at(pass, at->norm2_w), weights_at(pass, at->norm2_b));
+    operations->linear(compute, &pass->expand, a->expanded, normed, weights_at(pass, at->expand_w),
+                       weights_at(pass, at->expand_b), NULL);
+    if (output == NULL)
+        return;
+    activate(pass);
+    operations->linear(compute, &pass->shrink, output, pass->work->wide,
+                       weights_at(pass, at->shrink_w), weights_at(pass, at->shrink_b), a->middle);
+}
+
 void gwtf_block_forward(struct gwtf_stage *stage, uint32_t layer,
                         const struct gwtf_activations *activations, const float *input,
                         float *output, size_t first_row, size_t rows) {
     struct pass pass = pass_of(stage, layer, activations, first_row, rows);
-    const struct gwtf_operations *operations = pass.operations;
-    const struct gwtf_compute *compute = pass.compute;
-    const struct gwtf_block_offsets *at = pass.at;
-    const struct gwtf_activations *a = &pass.a;
-    float *normed = pass.work->normed;
-    input += first_row * stage->sizes.width;
+    size_t start = first_row * stage->sizes.width;
+    forward(&pass, input + start, output != NULL ? output + start : NULL);
+}
 
-    operations->norm(compute, &pass.norm, normed, a->mean1, a->rstd1, input,
-                     weights_at(&pass, at->norm1_w), weights_at(&pass, at->norm1_b));
-    operations->linear(compute, &pass.qkv, a->qkv, normed, weights_at(&pass, at->qkv_w),
-                       weights_at(&pass, at->qkv_b), NULL);
-    rotate(&pass, a->qkv, false);
-    operations->attention(compute, &pass.attention, a->mixed, a->log_sums, a->qkv);
-    operations->linear(compute, &pass.out, a->middle, a->mixed, weights_at(&pass, at->out_w),
-                       weights_at(&pass, at->out_b), input);
-
-    operations->norm(compute, &pass.norm, normed, a->mean2, a->rstd2, a->middle,
-                     weights_at(&pass, at->norm2_w), weights_at(&pass, at->norm2_b));
-    operations->linear(compute, &pass.expand, a->expanded, normed, weights_at(&pass, at->expand_w),
-                       weights_at(&pass, at->expand_b), NULL);
-    if (output == NULL)
-        return;
-    activate(&pass);
-    operations->linear(compute, &pass.shrink, output + first_row * stage->sizes.width,
-                       pass.work->wide, weights_at(&pass, at->shrink_w),
-                       weights_at(&pass, at->shrink_b), a->middle);
+void gwtf_block_continue(struct gwtf_stage *stage, uint32_t layer,
+                         const struct gwtf_activations *activations, const float *input,
+                         float *output, size_t first, size_t count) {
+    struct pass pass = pass_of(stage, layer, activations, 0, count);
+    size_t layer_rows = (size_t)layer * stage->plan.shape.model.context;
+    pass.whole.qkv = stage->begun_qkv + layer_rows * stage->sizes.qkv;
+    pass.a = from_row(stage, &pass.whole, first);
+    pass.attention.sequences = 1;
+    pass.attention.context = first + count;
+    pass.attention.first = first;
+    forward(&pass, input, output);
 }
 
 /* work->middle_d = OUTPUT_GRADIENT through the MLP and around it. */

@@ -17,15 +17,25 @@ static void add_row(float *sum, const float *row, size_t width) {
 void gwtf_stage_embed(gwtf_stage *stage, const uint32_t *tokens, float *output) {
     const struct gwtf_model_shape *model = &stage->plan.shape.model;
     GWTF_ASSERT(stage->plan.shape.stage == 0);
-    size_t width = model->width, rows = gwtf_stage_rows(stage);
+    for (size_t i = 0; i < stage->options.microbatch; i++)
+        gwtf_stage_embed_some(stage, tokens + i * model->context, 0, model->context,
+                              output + i * model->context * model->width);
+}
+
+void gwtf_stage_embed_some(gwtf_stage *stage, const uint32_t *tokens, uint32_t first,
+                           uint32_t count, float *output) {
+    const struct gwtf_model_shape *model = &stage->plan.shape.model;
+    GWTF_ASSERT(stage->plan.shape.stage == 0);
+    GWTF_ASSERT(first <= model->context && count <= model->context - first);
+    size_t width = model->width;
     const float *token_rows = stage->weights + stage->data.tokens;
     const float *position_rows = gwtf_tensor_at(stage->weights, stage->data.positions);
-    for (size_t row = 0; row < rows; row++) {
+    for (size_t row = 0; row < count; row++) {
         GWTF_ASSERT(tokens[row] < model->vocabulary);
         float *sum = output + row * width;
         memcpy(sum, token_rows + tokens[row] * width, width * sizeof *sum);
         if (position_rows != NULL)
-            add_row(sum, position_rows + row % model->context * width, width);
+            add_row(sum, position_rows + (first + row) * width, width);
     }
 }
 
@@ -45,6 +55,28 @@ void gwtf_stage_embed_backward(gwtf_stage *stage, const uint32_t *tokens,
     }
 }
 
+/* (rows, V) from INPUT (rows, C). */
+static void compute_logits(struct gwtf_stage *stage, const float *input, float *logits,
+                           size_t rows) {
+    const struct gwtf_model_shape *model = &stage->plan.shape.model;
+    const struct gwtf_operations *operations = stage->compute.operations;
+    const struct gwtf_workspace *work = &stage->workspace;
+    const struct gwtf_data_offsets *at = &stage->data;
+    struct gwtf_norm_shape norm = gwtf_stage_norm_shape(stage, rows);
+    struct gwtf_linear_shape shape = {
+        .rows = rows, .in = model->width, .out = model->vocabulary, .transposed = true};
+    operations->norm(&stage->compute, &norm, work->normed, work->mean, work->rstd, input,
+                     stage->weights + at->norm_w, gwtf_tensor_at(stage->weights, at->norm_b));
+    operations->linear(&stage->compute, &shape, logits, work->normed, stage->weights + at->head,
+                       NULL, NULL);
+}
+
+void gwtf_stage_logits(gwtf_stage *stage, const float *input, float *logits) {
+    GWTF_ASSERT(stage->plan.shape.stage == 0);
+    gwtf_stage_enter(stage);
+    compute_logits(stage, input, logits, 1);
+}
+
 /* The loss of ROWS tokens; INPUT, LABELS, INPUT_GRADIENT and LOGITS point at the first of them. */
 static double piece_loss(struct gwtf_stage *stage, const float *input, const uint32_t *labels,
                          float scale, float *input_gradient, float *logits, size_t rows) {
@@ -59,9 +91,7 @@ static double piece_loss(struct gwtf_stage *stage, const float *input, const uin
     struct gwtf_linear_shape shape = {
         .rows = rows, .in = model->width, .out = model->vocabulary, .transposed = true};
 
-    operations->norm(compute, &norm, work->normed, work->mean, work->rstd, input, w + at->norm_w,
-                     gwtf_tensor_at(stage->weights, at->norm_b));
-    operations->linear(compute, &shape, work->logits, work->normed, w + at->head, NULL, NULL);
+    compute_logits(stage, input, work->logits, rows);
     if (logits != NULL)
         memcpy(logits, work->logits, rows * model->vocabulary * sizeof *logits);
     double loss = operations->cross_entropy(compute, work->logits, labels, scale,

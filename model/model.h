@@ -122,6 +122,9 @@ struct gwtf_stage_options {
     /* Neither gradients nor moments: only gwtf_stage_embed, gwtf_stage_forward without KEEP, and
      * gwtf_stage_loss without INPUT_GRADIENT may be called, and what reads and writes weights. */
     bool forward_only;
+    /* Of a relay that is forward_only, with a microbatch of 1: room for the keys and values of a
+     * sequence's tokens, so that gwtf_stage_continue may be called. */
+    bool continues;
     uint32_t microbatch; /* B: sequences of one microbatch */
     uint32_t slots;      /* microbatches whose activations are kept at one time, at least 1 */
     uint32_t threads;    /* for the backend's library, at least 1 */
@@ -171,6 +174,14 @@ void gwtf_stage_forward(gwtf_stage *stage, uint32_t slot, const float *input, fl
                         bool keep);
 
 /*
+ * Relay that continues: OUTPUT (COUNT, C) = blocks(INPUT (COUNT, C)) of the tokens FIRST to FIRST +
+ * COUNT - 1 of a sequence, at most T. Those before FIRST have gone through here already; of
+ * later ones nothing is kept.
+ */
+void gwtf_stage_continue(gwtf_stage *stage, const float *input, float *output, uint32_t first,
+                         uint32_t count);
+
+/*
  * Relay: INPUT_GRADIENT (B, T, C) from OUTPUT_GRADIENT (B, T, C); adds the weight gradients of this
  * microbatch to the flat gradients. INPUT is what gwtf_stage_forward got for SLOT, unchanged. The
  * buffers may not overlap.
@@ -181,6 +192,13 @@ void gwtf_stage_backward(gwtf_stage *stage, uint32_t slot, const float *input,
 /* Data node: OUTPUT (B, T, C) = token embedding + position embedding (where the family has one) of
  * TOKENS (B, T), each below V. */
 void gwtf_stage_embed(gwtf_stage *stage, const uint32_t *tokens, float *output);
+
+/* The same of COUNT TOKENS at the places from FIRST on of one sequence: OUTPUT (COUNT, C). */
+void gwtf_stage_embed_some(gwtf_stage *stage, const uint32_t *tokens, uint32_t first,
+                           uint32_t count, float *output);
+
+/* Data node: LOGITS (V) = head(norm(INPUT (C))), of one token. */
+void gwtf_stage_logits(gwtf_stage *stage, const float *input, float *logits);
 
 /* Data node: adds the embeddings' gradients from the gradient of gwtf_stage_embed's output. */
 void gwtf_stage_embed_backward(gwtf_stage *stage, const uint32_t *tokens,

@@ -53,6 +53,9 @@ struct gwtf_norm_shape {
 struct gwtf_attention_shape {
     size_t sequences;
     size_t context;
+    /* Of one sequence alone: tokens before it are done already. Their keys and values are seen,
+     * their rows of outputs stay as they are. */
+    size_t first;
     size_t heads;
     size_t key_heads;
     size_t width;

@@ -128,6 +128,9 @@ static void carve_fixed(struct gwtf_stage *stage, struct carver *carver) {
     carve_workspace(stage, carver);
     if (layers != 0 && gwtf_stage_shares(stage))
         carve_kept(stage, &stage->again, stage->piece_rows, carver);
+    if (stage->options.continues)
+        stage->begun_qkv =
+            carve_floats(carver, layers * stage->plan.shape.model.context, stage->sizes.qkv);
     bool turns = stage->family->rotary && layers != 0;
     stage->turns =
         turns ? carve_floats(carver, stage->plan.shape.model.context, stage->sizes.head) : NULL;
@@ -229,6 +232,7 @@ static gwtf_status check_options(const struct gwtf_stage_options *options,
     if (options->microbatch == 0)
         return gwtf_error_set(error, GWTF_ERROR_USAGE,
                               "batch.microbatch is 0: use at least 1 sequence");
+    GWTF_ASSERT(!options->continues || (options->forward_only && options->microbatch == 1));
     if (options->slots == 0)
         return gwtf_error_set(error, GWTF_ERROR_USAGE,
                               "a stage has room for 0 microbatches: give it at least 1");
@@ -375,6 +379,20 @@ void gwtf_stage_forward(gwtf_stage *stage, uint32_t slot, const float *input, fl
         input = layer_output;
     }
     stage->kept[slot] = keep;
+}
+
+void gwtf_stage_continue(gwtf_stage *stage, const float *input, float *output, uint32_t first,
+                         uint32_t count) {
+    uint32_t layers = stage->plan.shape.layers, context = stage->plan.shape.model.context;
+    GWTF_ASSERT(stage->options.continues && count >= 1);
+    GWTF_ASSERT(first <= context && count <= context - first);
+    gwtf_stage_enter(stage);
+    for (uint32_t layer = 0; layer < layers; layer++) {
+        const struct gwtf_activations *activations = &stage->activations[layer];
+        float *layer_output = layer + 1 < layers ? activations->output : output;
+        gwtf_block_continue(stage, layer, activations, input, layer_output, first, count);
+        input = layer_output;
+    }
 }
 
 void gwtf_stage_backward(gwtf_stage *stage, uint32_t slot, const float *input,

@@ -41,7 +41,8 @@ struct gwtf_stage {
     float *turns;                         /* (T, C / H): see rotate; NULL: positions are embedded */
     struct gwtf_activations *activations; /* slots * layers */
     struct gwtf_activations again; /* of one piece, where blocks share it: what is not kept */
-    bool *kept;                    /* for each slot: it waits for its backward pass */
+    float *begun_qkv; /* (layers, T, C + 2K): of the sequence that goes on; NULL: none does */
+    bool *kept;       /* for each slot: it waits for its backward pass */
     float *weights, *gradients, *first_moments, *second_moments;
     struct gwtf_workspace workspace;
     size_t piece_rows; /* tokens that go through a block, or the head, at one time */
@@ -82,6 +83,12 @@ static inline bool gwtf_stage_shares(const struct gwtf_stage *stage) {
 void gwtf_block_forward(struct gwtf_stage *stage, uint32_t layer,
                         const struct gwtf_activations *activations, const float *input,
                         float *output, size_t first_row, size_t rows);
+
+/* The same for COUNT tokens from FIRST on of a stage that continues; INPUT and OUTPUT point at
+ * theirs. The keys and values of those before stand in begun_qkv. */
+void gwtf_block_continue(struct gwtf_stage *stage, uint32_t layer,
+                         const struct gwtf_activations *activations, const float *input,
+                         float *output, size_t first, size_t count);
 
 /* INPUT_GRADIENT may be OUTPUT_GRADIENT. */
 void gwtf_block_backward(struct gwtf_stage *stage, uint32_t layer,

@@ -26,7 +26,7 @@ struct head {
     size_t y_start;   /* of the head's first row, in an array laid out as Y */
     size_t log_start; /* of the head's first token, in LOG_SUMS */
     size_t size;
-    size_t context;
+    size_t context, tokens_before;
     float scale;
 };
 
@@ -46,6 +46,7 @@ static struct head head_at(const struct gwtf_attention_shape *shape, const float
                          .log_start = index * shape->context,
                          .size = size,
                          .context = shape->context,
+                         .tokens_before = shape->first,
                          .scale = 1.0f / sqrtf((float)size)};
 }
 
@@ -85,7 +86,7 @@ static struct gwtf_matrix transposed(const float *values, size_t stride) {
 static void forward_head(const struct gwtf_compute *compute, const struct head *head, float *y,
                          float *log_sums, struct room room) {
     size_t stride = head->qkv_stride;
-    for (size_t first = 0; first < head->context; first += BLOCK) {
+    for (size_t first = head->tokens_before; first < head->context; first += BLOCK) {
         size_t rows = block_rows(head, first), keys = first + rows;
         multiply(compute, room.p, keys, plain(head->q + first * stride, stride),
                  transposed(head->k, stride), rows, keys, head->size, false);
@@ -182,8 +183,10 @@ void gwtf_onednn_rotate(const struct gwtf_compute *compute,
     int threads = compute->threads;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int t = 0; t < threads; t++) {
-        struct gwtf_share part = gwtf_share_of(shape->sequences * shape->context, t, threads);
-        for (size_t row = part.first; row < part.first + part.count; row++)
+        struct gwtf_share part =
+            gwtf_share_of(shape->sequences * shape->context - shape->first, t, threads);
+        size_t start = shape->first + part.first;
+        for (size_t row = start; row < start + part.count; row++)
             compute->kernels->rotate(qkv + row * stride, turns + row % shape->context * size,
                                      shape->heads + shape->key_heads, size, back);
     }

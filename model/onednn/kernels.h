@@ -35,6 +35,11 @@ struct gwtf_kernels {
     /* Y (width) = BIAS + AROUND; either may be NULL, then it counts as zero. Y may be AROUND. */
     void (*start_row)(float *y, const float *bias, const float *around, size_t width);
 
+    /* Y (columns) += X (depth) B: B (depth, columns), or, ACROSS, (columns, depth); its rows start
+     * STRIDE floats apart. */
+    void (*row_times)(float *y, const float *x, const float *b, size_t stride, bool across,
+                      size_t columns, size_t depth);
+
     /* SUMS (width) += the rows of X, whose rows start STRIDE floats apart. */
     void (*add_rows)(float *sums, const float *x, size_t rows, size_t width, size_t stride);
 

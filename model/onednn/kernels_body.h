@@ -230,6 +230,40 @@ static void start_row(float *y, const float *bias, const float *around, size_t w
         y[i] = (bias != NULL ? bias[i] : 0.0f) + (around != NULL ? around[i] : 0.0f);
 }
 
+/* Four rows of B at a time: Y is loaded and stored once for them. */
+static void row_times_along(float *y, const float *x, const float *b, size_t stride, size_t columns,
+                            size_t depth) {
+    size_t p = 0;
+    for (; p + 4 <= depth; p += 4) {
+        const float *b0 = b + p * stride, *b1 = b0 + stride, *b2 = b1 + stride, *b3 = b2 + stride;
+        float x0 = x[p], x1 = x[p + 1], x2 = x[p + 2], x3 = x[p + 3];
+#pragma omp simd
+        for (size_t i = 0; i < columns; i++)
+            y[i] += (x0 * b0[i] + x1 * b1[i]) + (x2 * b2[i] + x3 * b3[i]);
+    }
+    for (; p < depth; p++) {
+#pragma omp simd
+        for (size_t i = 0; i < columns; i++)
+            y[i] += x[p] * b[p * stride + i];
+    }
+}
+
+static void row_times(float *y, const float *x, const float *b, size_t stride, bool across,
+                      size_t columns, size_t depth) {
+    if (!across) {
+        row_times_along(y, x, b, stride, columns, depth);
+        return;
+    }
+    for (size_t i = 0; i < columns; i++) {
+        const float *row = b + i * stride;
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (size_t p = 0; p < depth; p++)
+            sum += x[p] * row[p];
+        y[i] += sum;
+    }
+}
+
 static void add_rows(float *sums, const float *x, size_t rows, size_t width, size_t stride) {
     for (size_t row = 0; row < rows; row++) {
         const float *values = x + row * stride;
@@ -305,6 +339,7 @@ const struct gwtf_kernels KERNELS = {
     .rotate = rotate,
     .cross_entropy = cross_entropy,
     .start_row = start_row,
+    .row_times = row_times,
     .add_rows = add_rows,
     .softmax = softmax,
     .softmax_again = softmax_again,

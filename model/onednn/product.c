@@ -222,7 +222,30 @@ static void start(const struct gwtf_compute *compute, const struct gwtf_product 
                                     p->around ? p->around + row * p->c_stride : NULL, p->n);
 }
 
+/* One row is as fast as B comes from memory: packing would read it twice. In bfloat16 B is to be
+ * rounded, which packing does. */
+static bool is_row(const struct gwtf_compute *compute, const struct gwtf_product *p) {
+    return p->m == 1 && !p->a.transposed && compute->precision == GWTF_PRECISION_FLOAT32;
+}
+
+static void run_row(const struct gwtf_compute *compute, const struct gwtf_product *p, int threads) {
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int t = 0; t < threads; t++) {
+        struct gwtf_share share = gwtf_share_of(p->n, t, threads);
+        size_t column = share.first;
+        compute->kernels->start_row(p->c + column, p->bias != NULL ? p->bias + column : NULL,
+                                    p->around != NULL ? p->around + column : NULL, share.count);
+        compute->kernels->row_times(p->c + column, p->a.values,
+                                    p->b.values + (p->b.transposed ? column * p->b.stride : column),
+                                    p->b.stride, p->b.transposed, share.count, p->k);
+    }
+}
+
 void gwtf_product_run(const struct gwtf_compute *compute, const struct gwtf_product *product) {
+    if (is_row(compute, product)) {
+        run_row(compute, product, compute->threads);
+        return;
+    }
     if (compute->tiling != NULL) {
         run_own(compute, product, COLUMNS_SHARED, run_step);
         return;
@@ -234,6 +257,10 @@ void gwtf_product_run(const struct gwtf_compute *compute, const struct gwtf_prod
 
 void gwtf_product_run_alone(const struct gwtf_compute *compute,
                             const struct gwtf_product *product) {
+    if (is_row(compute, product)) {
+        run_row(compute, product, 1);
+        return;
+    }
     if (compute->tiling != NULL) {
         run_own(compute, product, COLUMNS_ALONE, run_step_alone);
         return;

@@ -8,7 +8,7 @@ struct head {
     const float *q, *k, *v;
     size_t stride;
     size_t size; /* floats of a head's vector */
-    size_t context;
+    size_t context, first;
     double scale; /* 1 / sqrt(size) */
 };
 
@@ -24,6 +24,7 @@ static struct head head_at(const struct gwtf_attention_shape *shape, const float
                          .stride = stride,
                          .size = size,
                          .context = shape->context,
+                         .first = shape->first,
                          .scale = 1.0 / sqrt((double)size)};
 }
 
@@ -32,7 +33,7 @@ void gwtf_reference_rotate(const struct gwtf_compute *compute,
                            bool back) {
     (void)compute;
     size_t size = shape->width / shape->heads, half = size / 2;
-    for (size_t row = 0; row < shape->sequences * shape->context; row++) {
+    for (size_t row = shape->first; row < shape->sequences * shape->context; row++) {
         const float *turn = turns + row % shape->context * size;
         for (size_t head = 0; head < shape->heads + shape->key_heads; head++) {
             float *x = qkv + row * gwtf_attention_row(shape) + head * size;
@@ -62,7 +63,7 @@ static double score(const struct head *head, size_t t, size_t s) {
 /* Y and LOG_SUMS of one head; row t of Y starts t * y_stride floats on. P is a row of scratch. */
 static void head_forward(const struct head *head, float *y, size_t y_stride, float *log_sums,
                          float *p) {
-    for (size_t t = 0; t < head->context; t++) {
+    for (size_t t = head->first; t < head->context; t++) {
         double largest = -INFINITY, sum = 0;
         for (size_t s = 0; s <= t; s++) {
             p[s] = (float)score(head, t, s);

@@ -58,6 +58,7 @@ void pipeline_create(struct pipeline *pipeline, const struct pipeline_options *o
                                            .precision = o->precision,
                                            .recompute = o->recompute,
                                            .forward_only = o->forward_only,
+                                           .continues = o->continues && i > 0,
                                            .microbatch = o->microbatch,
                                            .slots = o->slots,
                                            .threads = o->threads};

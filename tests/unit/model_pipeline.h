@@ -20,6 +20,7 @@ struct pipeline_options {
     enum gwtf_precision precision;
     bool recompute;
     bool forward_only;
+    bool continues; /* of the relays */
 };
 
 struct pipeline {

@@ -151,6 +151,52 @@ static void a_forward_pass_that_keeps_nothing_gives_the_same_output(void) {
     }
 }
 
+/* The last stage's output for COUNT tokens at a time, COUNTS one after the other, is that of the
+ * whole sequence. */
+static void compare_continued(struct pipeline_options options, const uint32_t *counts) {
+    struct pipeline whole;
+    uint32_t context = options.model.context, width = options.model.width, first = 0;
+    uint32_t tokens[150], labels[150];
+    float logits[300];
+    options.stages = options.microbatch = 1;
+    options.forward_only = options.continues = true;
+    pipeline_create(&whole, &options);
+    pipeline_tokens(&whole, 4, tokens);
+    pipeline_tokens(&whole, 5, labels);
+    (void)pipeline_forward(&whole, 0, tokens, labels);
+    float *input = calloc((size_t)context * width, sizeof *input);
+    float *output = calloc((size_t)context * width, sizeof *output);
+    for (size_t i = 0; first < context; i++) {
+        uint32_t count = counts[i] < context - first ? counts[i] : context - first;
+        gwtf_stage_embed_some(whole.stages[0], tokens + first, first, count, input);
+        gwtf_stage_continue(whole.stages[1], input, output + (size_t)first * width, first, count);
+        first += count;
+        gwtf_stage_logits(whole.stages[0], output + (size_t)(first - 1) * width, logits);
+        CU_ASSERT(relative_distance(logits,
+                                    whole.logits + (size_t)(first - 1) * options.model.vocabulary,
+                                    options.model.vocabulary) < ROUNDING);
+    }
+    CU_ASSERT(relative_distance(output, whole.boundaries[0][1], (size_t)context * width) <
+              ROUNDING);
+    free(input);
+    free(output);
+    pipeline_destroy(&whole);
+}
+
+static void a_sequence_in_parts_gives_what_it_gives_at_once(void) {
+    static const uint32_t one_by_one[] = {1, 1, 1, 1, 1, 1, 1}, mixed[] = {3, 70, 1, 1, 60, 1, 150};
+    for (size_t i = 0; i < 2 * FAMILIES; i++) {
+        struct pipeline_options options = {.model = odd_model(families[i / 2], i % 2 == 1)};
+        for (int fast = 0; fast < 2; fast++) {
+            options.backend = fast ? GWTF_BACKEND_ONEDNN : GWTF_BACKEND_REFERENCE;
+            compare_continued(options, one_by_one);
+        }
+        options.model.context = 150;
+        options.threads = i == 0 ? 2 : 1;
+        compare_continued(options, mixed);
+    }
+}
+
 static void the_same_microbatch_gives_the_same_bits_again(void) {
     for (uint32_t run = 0; run < 2 * FAMILIES; run++) {
         uint32_t threads = 1 + run % 2;
@@ -189,6 +235,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(stages_in_a_row_compute_what_one_stage_does),
         GWTF_TEST(two_microbatches_in_flight_add_up_to_their_sum),
         GWTF_TEST(a_forward_pass_that_keeps_nothing_gives_the_same_output),
+        GWTF_TEST(a_sequence_in_parts_gives_what_it_gives_at_once),
         GWTF_TEST(the_same_microbatch_gives_the_same_bits_again),
     };
     return gwtf_suite_main(argc, argv, "model_backends", tests, sizeof tests / sizeof tests[0],

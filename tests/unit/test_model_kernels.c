@@ -225,7 +225,8 @@ static double product_error(const struct gwtf_compute *compute, size_t m, size_t
 
 static const size_t product_shapes[][3] = {{1, 1, 1},    {14, 32, 16},  {15, 33, 17},  {6, 16, 8},
                                            {5, 70, 3},   {120, 40, 50}, {29, 31, 400}, {3, 1100, 5},
-                                           {200, 7, 16}, {64, 256, 64}, {70, 33, 550}};
+                                           {200, 7, 16}, {64, 256, 64}, {70, 33, 550}, {1, 70, 33},
+                                           {1, 33, 700}};
 
 /* The worst error over shapes, layouts and numbers of threads, with TILING for all of them. */
 static double worst_product_error(const struct gwtf_tiling *tiling) {

@@ -82,6 +82,57 @@ static void what_comes_next_is_what_the_loss_is_of(void) {
     gwtf_trained_close(trained);
 }
 
+/* What comes next after TOKENS, of a model that has seen nothing of them before. */
+static void next_afresh(struct gwtf_trained *trained, const uint32_t *tokens, uint32_t count,
+                        float *logits) {
+    uint32_t other[8];
+    struct gwtf_error error = {""};
+    take_sequence(9, other, 8);
+    other[0] = tokens[0] + 1;
+    CU_ASSERT_EQUAL(gwtf_trained_next(trained, other, 8, logits, &error), GWTF_OK);
+    CU_ASSERT_EQUAL(gwtf_trained_next(trained, tokens, count, logits, &error), GWTF_OK);
+}
+
+static double apart(const float *a, const float *b, size_t count) {
+    double worst = 0;
+    for (size_t i = 0; i < count; i++)
+        worst = fmax(worst, fabs((double)a[i] - (double)b[i]));
+    return worst;
+}
+
+static size_t likeliest(const float *logits, size_t count) {
+    size_t best = 0;
+    for (size_t i = 1; i < count; i++)
+        best = logits[i] > logits[best] ? i : best;
+    return best;
+}
+
+static void what_is_kept_of_a_text_gives_what_all_of_it_gives(void) {
+    struct gwtf_trained *keeping = open_trained(1), *forgetting = open_trained(1);
+    struct gwtf_error error = {""};
+    uint32_t tokens[8];
+    float kept[256], fresh[256];
+    take_sequence(2, tokens, 8);
+    /* One by one; a step of several; back to a shorter text; another end. */
+    const uint32_t counts[] = {1, 2, 3, 4, 7, 8, 5, 8};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        if (i == 7)
+            tokens[6] ^= 1;
+        CU_ASSERT_EQUAL(gwtf_trained_next(keeping, tokens, counts[i], kept, &error), GWTF_OK);
+        next_afresh(forgetting, tokens, counts[i], fresh);
+        CU_ASSERT(apart(kept, fresh, 256) < 1e-5);
+        CU_ASSERT_EQUAL(likeliest(kept, 256), likeliest(fresh, 256));
+    }
+    /* A loss in between changes nothing. */
+    uint32_t other[9];
+    take_sequence(3, other, 9);
+    (void)gwtf_trained_loss(keeping, other, other + 1, 1);
+    CU_ASSERT_EQUAL(gwtf_trained_next(keeping, tokens, 8, kept, &error), GWTF_OK);
+    CU_ASSERT(apart(kept, fresh, 256) < 1e-5);
+    gwtf_trained_close(keeping);
+    gwtf_trained_close(forgetting);
+}
+
 static void a_batch_has_the_losses_of_its_sequences(void) {
     struct gwtf_trained *one = open_trained(1), *many = open_trained(5);
     uint32_t inputs[5 * 8], labels[5 * 8], tokens[9];
@@ -107,6 +158,7 @@ static void a_snapshot_says_what_its_tokens_are(void) {
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(what_comes_next_is_what_the_loss_is_of),
+        GWTF_TEST(what_is_kept_of_a_text_gives_what_all_of_it_gives),
         GWTF_TEST(a_batch_has_the_losses_of_its_sequences),
         GWTF_TEST(a_snapshot_says_what_its_tokens_are),
     };

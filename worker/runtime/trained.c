@@ -19,9 +19,8 @@ struct gwtf_trained {
     gwtf_stage *blocks; /* stage 1 of 1 */
     float *embedded;    /* (sequences, T, C) */
     float *hidden;      /* (sequences, T, C) */
-    uint32_t *tokens;   /* (T) */
-    uint32_t *labels;   /* (T): zeros, for what the loss is not asked of */
-    float *logits;      /* (T, V); NULL until it is asked what comes next, as are the two above */
+    uint32_t *known;    /* (T): the tokens whose keys and values BLOCKS keeps */
+    uint32_t known_count;
 };
 
 /* The weights of STAGE from the snapshot at PATH. */
@@ -93,6 +92,7 @@ static gwtf_status open_trained(const char *path, uint32_t threads, struct gwtf_
     options.microbatch = 1;
     status = make_stage(trained, path, options, 0, &trained->ends, error);
     options.microbatch = trained->sequences;
+    options.continues = trained->sequences == 1;
     if (status == GWTF_OK)
         status = make_stage(trained, path, options, 1, &trained->blocks, error);
     if (status != GWTF_OK)
@@ -100,7 +100,8 @@ static gwtf_status open_trained(const char *path, uint32_t threads, struct gwtf_
     size_t floats = (size_t)trained->sequences * trained->model.context * trained->model.width;
     trained->embedded = calloc(floats, sizeof *trained->embedded);
     trained->hidden = calloc(floats, sizeof *trained->hidden);
-    if (trained->embedded == NULL || trained->hidden == NULL)
+    trained->known = calloc(trained->model.context, sizeof *trained->known);
+    if (trained->embedded == NULL || trained->hidden == NULL || trained->known == NULL)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     return GWTF_OK;
 }
@@ -128,9 +129,7 @@ void gwtf_trained_close(struct gwtf_trained *trained) {
     gwtf_stage_destroy(trained->blocks);
     free(trained->embedded);
     free(trained->hidden);
-    free(trained->tokens);
-    free(trained->labels);
-    free(trained->logits);
+    free(trained->known);
     free(trained);
 }
 
@@ -159,36 +158,24 @@ double gwtf_trained_loss(struct gwtf_trained *trained, const uint32_t *inputs,
     return sum;
 }
 
-static bool make_room(struct gwtf_trained *trained) {
-    size_t context = trained->model.context;
-    if (trained->logits != NULL)
-        return true;
-    trained->tokens = calloc(context, sizeof *trained->tokens);
-    trained->labels = calloc(context, sizeof *trained->labels);
-    trained->logits = calloc(context * trained->model.vocabulary, sizeof *trained->logits);
-    return trained->tokens != NULL && trained->labels != NULL && trained->logits != NULL;
-}
-
 gwtf_status gwtf_trained_next(struct gwtf_trained *trained, const uint32_t *tokens, uint32_t count,
                               float *logits, struct gwtf_error *error) {
-    size_t context = trained->model.context, vocabulary = trained->model.vocabulary;
-    double loss = 0;
-    GWTF_ASSERT(count >= 1 && count <= context);
-    if (!make_room(trained))
-        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
-    /* What stands behind them is seen by no token before it. */
-    memset(trained->tokens, 0, context * sizeof *trained->tokens);
-    memcpy(trained->tokens, tokens, count * sizeof *tokens);
-    gwtf_stage_embed(trained->ends, trained->tokens, trained->embedded);
-    gwtf_stage_forward(trained->blocks, 0, trained->embedded, trained->hidden, false);
-    gwtf_stage_loss(trained->ends, trained->hidden, trained->labels, 0, &loss, NULL,
-                    trained->logits);
-    const float *last = trained->logits + (count - 1) * vocabulary;
-    for (size_t i = 0; i < vocabulary; i++)
-        if (!isfinite(last[i]))
+    const struct gwtf_model_shape *model = &trained->model;
+    GWTF_ASSERT(trained->sequences == 1 && count >= 1 && count <= model->context);
+    /* The last token goes through in any case: what comes after it is asked. */
+    uint32_t same = 0;
+    while (same < trained->known_count && same + 1 < count && trained->known[same] == tokens[same])
+        same++;
+    uint32_t fresh = count - same;
+    memcpy(trained->known + same, tokens + same, fresh * sizeof *tokens);
+    trained->known_count = count;
+    gwtf_stage_embed_some(trained->ends, tokens + same, same, fresh, trained->embedded);
+    gwtf_stage_continue(trained->blocks, trained->embedded, trained->hidden, same, fresh);
+    gwtf_stage_logits(trained->ends, trained->hidden + (size_t)(fresh - 1) * model->width, logits);
+    for (size_t i = 0; i < model->vocabulary; i++)
+        if (!isfinite(logits[i]))
             return gwtf_error_set(error, GWTF_ERROR_CORRUPT,
                                   "the model answers with no finite number, it has diverged: take "
                                   "an older snapshot, and train on with a smaller learning rate");
-    memcpy(logits, last, vocabulary * sizeof *logits);
     return GWTF_OK;
 }

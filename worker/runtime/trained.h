@@ -45,8 +45,9 @@ double gwtf_trained_loss(struct gwtf_trained *trained, const uint32_t *inputs,
 
 /*
  * What may come after TOKENS[0..COUNT-1], COUNT from 1 to the model's context: LOGITS
- * [0..vocabulary-1]. All of TOKENS go through the model at every call. Errors: GWTF_ERROR_MEMORY;
- * GWTF_ERROR_CORRUPT when a logit is no finite number, as of a model that has diverged.
+ * [0..vocabulary-1]. For a model that was opened for one sequence at a time. Keys and values of
+ * TOKENS are kept: those that the next call begins with as well do not go through the model again.
+ * Errors: GWTF_ERROR_CORRUPT when a logit is no finite number, as of a model that has diverged.
  */
 gwtf_status gwtf_trained_next(struct gwtf_trained *trained, const uint32_t *tokens, uint32_t count,
                               float *logits, struct gwtf_error *error);
