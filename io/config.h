@@ -78,6 +78,8 @@ struct gwtf_config_node {
     uint32_t capacity;               /* microbatches held at one time; 0: from free memory */
     uint32_t stage;                  /* relays: 1..stages, 0: spread evenly over the stages */
     char host[GWTF_CONFIG_PATH_MAX]; /* where its workers are spawned; "": where mpirun puts them */
+    char partition[GWTF_CONFIG_PATH_MAX]; /* of a Slurm job; "": data nodes in the first, relays in
+                                           * all */
     char region[GWTF_CONFIG_PATH_MAX]; /* of network.emulate's topology; "": one after the other */
 };
 

@@ -102,6 +102,8 @@ const struct gwtf_config_key gwtf_config_keys[] = {
      .help = "of relays; 0: spread evenly"},
     {"nodes", "host", GWTF_CONFIG_TEXT, IN_NODE(host), .least = 0, .fallback = "",
      .help = "where they run; empty: where mpirun puts them"},
+    {"nodes", "partition", GWTF_CONFIG_TEXT, IN_NODE(partition), .least = 0, .fallback = "",
+     .help = "of a Slurm job; empty: data nodes in its first, relays in all"},
     {"nodes", "region", GWTF_CONFIG_TEXT, IN_NODE(region), .least = 0, .fallback = "",
      .help = "of the emulated network; empty: its regions one after the other"},
 

@@ -15,6 +15,7 @@ static struct gwtf_allocation make_job(uint32_t uni, uint32_t cloud, uint32_t sl
     struct gwtf_allocation job = {.job = "17", .components_count = cloud > 0 ? 2 : 1};
     char name[32];
     snprintf(job.components[0].nodes, sizeof job.components[0].nodes, "uni[1-%u]", uni);
+    snprintf(job.components[0].partition, sizeof job.components[0].partition, "campus");
     snprintf(job.components[0].job, sizeof job.components[0].job, "17");
     snprintf(job.components[1].job, sizeof job.components[1].job, "18");
     snprintf(job.components[1].partition, sizeof job.components[1].partition, "spot");
@@ -30,7 +31,7 @@ static struct gwtf_allocation make_job(uint32_t uni, uint32_t cloud, uint32_t sl
 static uint32_t make_nodes(struct gwtf_placement *nodes, uint32_t relays, uint32_t stages) {
     for (uint32_t i = 0; i <= relays; i++)
         nodes[i] = (struct gwtf_placement){
-            .node = i, .stage = i == 0 ? 0 : (i - 1) % stages + 1, .host = ""};
+            .node = i, .stage = i == 0 ? 0 : (i - 1) % stages + 1, .host = "", .partition = ""};
     return relays + 1;
 }
 
@@ -131,6 +132,48 @@ static void a_host_that_is_named_is_kept_as_the_job_spells_it(void) {
     gwtf_allocation_deinit(&job);
 }
 
+static void nodes_stay_in_the_partition_that_they_name(void) {
+    struct gwtf_placement nodes[COUNT_MAX];
+    struct gwtf_allocation job = make_job(2, 2, 8);
+    uint32_t count = make_nodes(nodes, 8, 4);
+    nodes[0].partition = "spot";   /* where the data is, here */
+    nodes[1].partition = "campus"; /* both replicas of stage 1 */
+    nodes[5].partition = "campus";
+    CU_ASSERT_EQUAL(gwtf_spread(&job, nodes, count, NULL), GWTF_OK);
+    CU_ASSERT_EQUAL(strncmp(nodes[0].host, "cloud", 5), 0);
+    CU_ASSERT_EQUAL(strncmp(nodes[1].host, "uni", 3), 0);
+    CU_ASSERT_EQUAL(strncmp(nodes[5].host, "uni", 3), 0);
+    CU_ASSERT_STRING_NOT_EQUAL(nodes[1].host, nodes[5].host);
+    gwtf_allocation_deinit(&job);
+}
+
+static void a_partition_that_the_job_does_not_have_is_told(void) {
+    struct gwtf_placement nodes[COUNT_MAX];
+    struct gwtf_allocation job = make_job(2, 2, 8);
+    struct gwtf_error error = {""};
+    uint32_t count = make_nodes(nodes, 3, 3);
+    nodes[2].partition = "gpu";
+    CU_ASSERT_EQUAL(gwtf_spread(&job, nodes, count, &error), GWTF_ERROR_USAGE);
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(error.text, "partition 'gpu' is not in job 17 (campus, spot): name one"));
+    nodes[2].partition = "campus";
+    nodes[2].host = "cloud1";
+    CU_ASSERT_EQUAL(gwtf_spread(&job, nodes, count, &error), GWTF_ERROR_USAGE);
+    CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "host 'cloud1' is not in partition 'campus'"));
+    nodes[2].host = "uni2";
+    CU_ASSERT_EQUAL(gwtf_spread(&job, nodes, count, &error), GWTF_OK);
+    gwtf_allocation_deinit(&job);
+}
+
+static void hosts_of_two_domains_are_not_one(void) {
+    CU_ASSERT_TRUE(gwtf_spread_same_host("node7", "node7"));
+    CU_ASSERT_TRUE(gwtf_spread_same_host("node7", "node7.campus.example"));
+    CU_ASSERT_TRUE(gwtf_spread_same_host("node7.campus.example", "node7"));
+    CU_ASSERT_FALSE(gwtf_spread_same_host("node7", "node70"));
+    CU_ASSERT_FALSE(gwtf_spread_same_host("node7.campus.example", "node7.cloud.example"));
+    CU_ASSERT_FALSE(gwtf_spread_same_host("10.0.0.1", "10.0.0.2"));
+}
+
 static void without_a_job_nothing_is_placed(void) {
     struct gwtf_placement nodes[COUNT_MAX];
     struct gwtf_allocation job = {.job = ""};
@@ -185,6 +228,9 @@ static const struct gwtf_test tests[] = {
     GWTF_TEST(data_nodes_stay_in_the_first_component),
     GWTF_TEST(each_stage_is_in_both_components),
     GWTF_TEST(a_host_that_is_named_is_kept_as_the_job_spells_it),
+    GWTF_TEST(nodes_stay_in_the_partition_that_they_name),
+    GWTF_TEST(a_partition_that_the_job_does_not_have_is_told),
+    GWTF_TEST(hosts_of_two_domains_are_not_one),
     GWTF_TEST(without_a_job_nothing_is_placed),
     GWTF_TEST(a_job_is_read_back_as_it_was_written),
     GWTF_TEST(a_damaged_file_is_told),

@@ -347,6 +347,7 @@ static void fill_placements(const struct gwtf_setup *setup, struct gwtf_placemen
                 .stage = node->role == GWTF_CONFIG_ROLE_DATA ? 0 : node->stage,
                 .capacity = node->capacity,
                 .host = node->host,
+                .partition = node->partition,
                 .region = node->region,
             };
         }

@@ -89,8 +89,9 @@ struct gwtf_placement {
     /* The most that is useful: what the stage's replicas need to carry one iteration together, so
      * that a cheap replica does not take everything and leave the others idle. */
     uint32_t capacity_useful;
-    const char *host;   /* "" for anywhere; lives as long as the setup */
-    const char *region; /* of the emulated network, "" for any; lives as long as the setup */
+    const char *host;      /* "" for anywhere; lives as long as the setup */
+    const char *partition; /* of a Slurm job, "" for any; lives as long as the setup */
+    const char *region;    /* of the emulated network, "" for any; lives as long as the setup */
 };
 
 /* data_nodes + relays entries, growing ids; *PLACEMENTS is the caller's to free. Errors:

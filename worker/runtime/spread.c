@@ -13,8 +13,9 @@ struct spread {
 
 bool gwtf_spread_same_host(const char *wished, const char *name) {
     size_t short_length = strcspn(wished, ".");
-    return strcmp(wished, name) == 0 ||
-           (strncmp(wished, name, short_length) == 0 && strcspn(name, ".") == short_length);
+    if (strchr(wished, '.') != NULL && strchr(name, '.') != NULL)
+        return strcmp(wished, name) == 0; /* "a.here" and "a.there", or addresses */
+    return strncmp(wished, name, short_length) == 0 && strcspn(name, ".") == short_length;
 }
 
 static uint32_t find_host(const struct gwtf_allocation *allocation, const char *name) {
@@ -55,16 +56,43 @@ static bool is_better(const struct spread *spread, uint32_t stage, uint32_t a, u
     return (uint64_t)spread->load[a] * hosts[b].slots < (uint64_t)spread->load[b] * hosts[a].slots;
 }
 
-static uint32_t choose_host(const struct spread *spread, uint32_t stage) {
+/* True when a node may be put on HOST: in the partition that it names, else data nodes in the first
+ * component. */
+static bool is_allowed(const struct gwtf_allocation *allocation,
+                       const struct gwtf_placement *placement, uint32_t host) {
+    uint32_t component = allocation->hosts[host].component;
+    const char *wished = placement->partition;
+    if (wished != NULL && wished[0] != '\0')
+        return strcmp(allocation->components[component].partition, wished) == 0;
+    return placement->stage != 0 || component == allocation->hosts[0].component;
+}
+
+/* UINT32_MAX: there is none. */
+static uint32_t choose_host(const struct spread *spread, const struct gwtf_placement *placement) {
     const struct gwtf_allocation *allocation = spread->allocation;
     uint32_t best = UINT32_MAX;
-    for (uint32_t host = 0; host < allocation->hosts_count; host++) {
-        if (stage == 0 && allocation->hosts[host].component != allocation->hosts[0].component)
-            continue;
-        if (best == UINT32_MAX || is_better(spread, stage, host, best))
+    for (uint32_t host = 0; host < allocation->hosts_count; host++)
+        if (is_allowed(allocation, placement, host) &&
+            (best == UINT32_MAX || is_better(spread, placement->stage, host, best)))
             best = host;
-    }
     return best;
+}
+
+static gwtf_status complain_partition(const struct gwtf_allocation *allocation,
+                                      const struct gwtf_placement *placement,
+                                      struct gwtf_error *error) {
+    if (placement->host[0] != '\0')
+        return gwtf_error_set(error, GWTF_ERROR_USAGE,
+                              "nodes: host '%s' is not in partition '%s': leave out one of them",
+                              placement->host, placement->partition);
+    return gwtf_error_set(
+        error, GWTF_ERROR_USAGE,
+        "nodes: partition '%s' is not in job %s (%s%s%s%s): name one that is, or "
+        "leave `partition` out",
+        placement->partition, allocation->job, allocation->components[0].partition,
+        allocation->components_count > 1 ? ", " : "",
+        allocation->components_count > 1 ? allocation->components[1].partition : "",
+        allocation->components_count > 2 ? ", ..." : "");
 }
 
 static gwtf_status place_all(struct spread *spread, struct gwtf_placement *placements,
@@ -81,12 +109,17 @@ static gwtf_status place_all(struct spread *spread, struct gwtf_placement *place
                                   placements[i].host, allocation->job,
                                   allocation->components[0].nodes,
                                   allocation->components_count > 1 ? ", ..." : "");
+        if (placements[i].partition != NULL && placements[i].partition[0] != '\0' &&
+            !is_allowed(allocation, &placements[i], host))
+            return complain_partition(allocation, &placements[i], error);
         spread->host_of[i] = host;
         spread->load[host]++;
     }
     for (uint32_t i = 0; i < spread->count; i++) {
         if (spread->host_of[i] == UINT32_MAX) {
-            spread->host_of[i] = choose_host(spread, placements[i].stage);
+            spread->host_of[i] = choose_host(spread, &placements[i]);
+            if (spread->host_of[i] == UINT32_MAX)
+                return complain_partition(allocation, &placements[i], error);
             spread->load[spread->host_of[i]]++;
         }
         /* As the job spells it, which is what mpirun knows it by. */
