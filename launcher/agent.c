@@ -18,6 +18,7 @@
 #include "launcher/supervise.h"
 #include "launcher/temporary.h"
 #include "share/base/log.h"
+#include "worker/runtime/spread.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -42,6 +43,7 @@ static char *join(char **words) {
 
 /* Where srun finds HOST, and how many processors the job has there. */
 struct place {
+    char name[256]; /* as Slurm spells it: mpirun may leave out what follows the first dot */
     char job[32];
     uint32_t component; /* of a heterogeneous job; UINT32_MAX: it is none */
     uint32_t slots;
@@ -55,7 +57,8 @@ static bool find_host(const char *run, const char *host, struct place *place) {
     snprintf(place->job, sizeof place->job, "%s", allocation.job);
     for (uint32_t i = 0; i < allocation.hosts_count && !found; i++) {
         const struct gwtf_allocation_host *known = &allocation.hosts[i];
-        found = strcmp(known->name, host) == 0;
+        found = gwtf_spread_same_host(host, known->name);
+        snprintf(place->name, sizeof place->name, "%s", known->name);
         place->slots = known->slots;
         place->component = allocation.components_count > 1 ? known->component : UINT32_MAX;
     }
@@ -63,30 +66,42 @@ static bool find_host(const char *run, const char *host, struct place *place) {
     return found;
 }
 
-/* How the batch script was started says nothing about this step. */
+/* How the batch script was started says nothing about this step, and srun would take all of it for
+ * options of its own. */
 static void forget_job_options(void) {
-    static const char *const names[] = {
-        "SLURM_NTASKS",        "SLURM_NPROCS",    "SLURM_NTASKS_PER_NODE",
-        "SLURM_DISTRIBUTION",  "SLURM_EXCLUSIVE", "SLURM_CPU_BIND",
-        "SLURM_HINT",          "SLURM_NNODES",    "SLURM_CPUS_PER_TASK",
-        "SLURM_NTASKS_PER_GPU"};
+    static const char *const names[] = {"SLURM_NTASKS",
+                                        "SLURM_NPROCS",
+                                        "SLURM_NTASKS_PER_NODE",
+                                        "SLURM_NTASKS_PER_CORE",
+                                        "SLURM_NTASKS_PER_SOCKET",
+                                        "SLURM_NTASKS_PER_GPU",
+                                        "SLURM_DISTRIBUTION",
+                                        "SLURM_EXCLUSIVE",
+                                        "SLURM_CPU_BIND",
+                                        "SLURM_HINT",
+                                        "SLURM_NNODES",
+                                        "SLURM_CPUS_PER_TASK",
+                                        "SLURM_TRES_PER_TASK",
+                                        "SLURM_THREADS_PER_CORE",
+                                        "SLURM_OVERCOMMIT",
+                                        "SLURM_EXPORT_ENV"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         unsetenv(names[i]);
 }
 
-static void become_srun(const char *host, const struct place *place, char **words) {
+static void become_srun(const struct place *place, char **words) {
     char self[4096] = "", nodelist[300], jobid[64], cpus[32], group[32];
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
     self[length > 0 ? length : 0] = '\0';
     char *line = join(words);
-    snprintf(nodelist, sizeof nodelist, "--nodelist=%s", host);
+    snprintf(nodelist, sizeof nodelist, "--nodelist=%s", place->name);
     snprintf(jobid, sizeof jobid, "--jobid=%s", place->job);
     snprintf(cpus, sizeof cpus, "--cpus-per-task=%u", place->slots);
     snprintf(group, sizeof group, "--het-group=%u", place->component);
     forget_job_options();
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     execlp("srun", "srun", "--quiet", "--overlap", jobid, "--nodes=1", "--ntasks=1", nodelist, cpus,
-           "--mpi=none", "--cpu-bind=none", "--kill-on-bad-exit=0", "--input=none",
+           "--export=ALL", "--mpi=none", "--cpu-bind=none", "--kill-on-bad-exit=0", "--input=none",
            place->component != UINT32_MAX ? group : "--quiet", self, "node-agent", "--here", line,
            (char *)NULL);
     gwtf_log(GWTF_LOG_ERROR, "cannot run srun: %s: is Slurm's srun in PATH?", strerror(errno));
@@ -106,7 +121,7 @@ static int reach(const char *run, char **words) {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     pid_t child = fork();
     if (child == 0)
-        become_srun(host, &place, words + 1);
+        become_srun(&place, words + 1);
     int status = 0;
     while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
         continue;
@@ -135,20 +150,28 @@ static int await(pid_t child, const sigset_t *heard, const char *run) {
     }
 }
 
+/* Mpirun's TMPDIR is on its own node; what the user has set may be there on this one, too. */
+static void choose_parent(void) {
+    const char *parent = getenv(GWTF_TEMPORARY_PARENT_VARIABLE);
+    if (parent != NULL && access(parent, W_OK | X_OK) == 0)
+        setenv("TMPDIR", parent, 1);
+    else
+        unsetenv("TMPDIR");
+}
+
 static int run_here(const char *run, const char *line) {
-    char temporary[GWTF_TEMPORARY_MAX];
+    struct gwtf_temporary temporary;
     struct gwtf_error error;
     sigset_t heard;
-    /* Mpirun's is on its own node. */
-    unsetenv("TMPDIR");
-    if (gwtf_temporary_make(temporary, &error) != GWTF_OK)
-        return gwtf_fail(GWTF_ERROR_IO, "%s", error.text);
-    setenv("TMPDIR", temporary, 1);
     sigemptyset(&heard);
     sigaddset(&heard, SIGTERM);
     sigaddset(&heard, SIGUSR1);
     sigaddset(&heard, SIGCHLD);
     sigprocmask(SIG_BLOCK, &heard, NULL);
+    choose_parent();
+    if (gwtf_temporary_make(&temporary, &error) != GWTF_OK)
+        return gwtf_fail(GWTF_ERROR_IO, "%s", error.text);
+    setenv("TMPDIR", temporary.path, 1);
     pid_t child = fork();
     if (child == 0) {
         /* The daemon keeps SIGTERM and SIGUSR1 blocked: see above. */
@@ -161,7 +184,7 @@ static int run_here(const char *run, const char *line) {
         _exit(127);
     }
     int code = child < 0 ? 1 : await(child, &heard, run);
-    gwtf_temporary_remove(temporary);
+    gwtf_temporary_remove(&temporary);
     return code;
 }
 

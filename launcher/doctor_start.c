@@ -155,27 +155,28 @@ static int try_mpirun(struct gwtf_doctor *doctor, const char *temporary, char *t
 }
 
 static void check_mpirun(struct gwtf_doctor *doctor) {
-    char temporary[GWTF_TEMPORARY_MAX], text[2048];
+    struct gwtf_temporary temporary;
+    char text[2048];
     struct gwtf_error error = {""};
     const char *given = getenv("TMPDIR");
-    if (gwtf_temporary_make(temporary, &error) != GWTF_OK) {
+    if (gwtf_temporary_make(&temporary, &error) != GWTF_OK) {
         gwtf_doctor_advise(
             gwtf_doctor_find(doctor, "temporary", GWTF_DOCTOR_ERROR, "%s", error.text),
             "it must be a directory of each node's own, with a short path");
         return;
     }
-    gwtf_doctor_find(doctor, "temporary", GWTF_DOCTOR_OK, "%s%s", temporary,
+    gwtf_doctor_find(doctor, "temporary", GWTF_DOCTOR_OK, "%s%s", temporary.path,
                      given != NULL && strlen(given) > 40
                          ? ": TMPDIR is too long a path for sockets, so not there"
                          : "");
     if (!doctor->has_mpirun || !doctor->job_is_good) {
-        gwtf_temporary_remove(temporary);
+        gwtf_temporary_remove(&temporary);
         return;
     }
     gwtf_time_us start_us = gwtf_clock_now_us();
-    int code = try_mpirun(doctor, temporary, text, sizeof text);
+    int code = try_mpirun(doctor, temporary.path, text, sizeof text);
     double seconds = (double)(gwtf_clock_now_us() - start_us) * 1e-6;
-    gwtf_temporary_remove(temporary);
+    gwtf_temporary_remove(&temporary);
     if (code == 0) {
         gwtf_doctor_find(
             doctor, "mpirun", GWTF_DOCTOR_OK, "reaches %u node(s) and starts a process, in %.1f s",

@@ -148,7 +148,12 @@ void gwtf_mpirun_set_environment(const char *temporary_directory) {
     /* Workers share cores: threads that wait must sleep. */
     setenv("OMP_WAIT_POLICY", "passive", 0);
     /* Session directories of processes that were killed stay behind and can harm the next start:
-     * each has its own. */
+     * each has its own. Those on other machines go where the user wants such things. */
+    const char *parent = getenv("TMPDIR");
+    if (parent != NULL)
+        setenv(GWTF_TEMPORARY_PARENT_VARIABLE, parent, 1);
+    else
+        unsetenv(GWTF_TEMPORARY_PARENT_VARIABLE);
     setenv("TMPDIR", temporary_directory, 1);
     if (geteuid() == 0) {
         /* In containers and on a fresh machine there is often nobody but root. */
@@ -176,13 +181,13 @@ static void become_probe(const struct gwtf_mpirun *mpirun, const char *host,
 }
 
 bool gwtf_mpirun_reaches(const struct gwtf_mpirun *mpirun, const char *host) {
-    char temporary[GWTF_TEMPORARY_MAX];
-    if (gwtf_temporary_make(temporary, NULL) != GWTF_OK)
+    struct gwtf_temporary temporary;
+    if (gwtf_temporary_make(&temporary, NULL) != GWTF_OK)
         return false;
     fflush(NULL);
     pid_t probe = fork();
     if (probe == 0)
-        become_probe(mpirun, host, temporary);
+        become_probe(mpirun, host, temporary.path);
     int status = -1;
     pid_t ended = 0;
     for (int64_t waited_ms = 0; probe > 0 && ended == 0 && waited_ms < REACH_MS;
@@ -195,7 +200,7 @@ bool gwtf_mpirun_reaches(const struct gwtf_mpirun *mpirun, const char *host) {
         waitpid(probe, NULL, 0);
         status = -1;
     }
-    gwtf_temporary_remove(temporary);
+    gwtf_temporary_remove(&temporary);
     return ended == probe && status == 0;
 }
 

@@ -37,7 +37,7 @@
 struct supervisor {
     const struct gwtf_supervise_options *options;
     const char *directory;
-    char temporary[GWTF_TEMPORARY_MAX];
+    struct gwtf_temporary temporary;
     pid_t mpirun;
     int output; /* what mpirun and all below it print */
     FILE *log;  /* RUN/train.log */
@@ -84,7 +84,7 @@ static void become_mpirun(const struct supervisor *supervisor, int output) {
     struct gwtf_mpirun_command command;
     const struct gwtf_supervise_options *options = supervisor->options;
     gwtf_mpirun_build(options->mpirun, options->job, &command);
-    gwtf_mpirun_set_environment(supervisor->temporary);
+    gwtf_mpirun_set_environment(supervisor->temporary.path);
     char *run = realpath(supervisor->directory, NULL);
     setenv(GWTF_SUPERVISE_RUN_VARIABLE, run != NULL ? run : supervisor->directory, 1);
     gwtf_signals_restore();
@@ -107,7 +107,7 @@ static void become_mpirun(const struct supervisor *supervisor, int output) {
 static gwtf_status start(struct supervisor *supervisor, struct gwtf_error *error) {
     int ends[2];
     char path[GWTF_RUN_PATH_MAX];
-    gwtf_status status = gwtf_temporary_make(supervisor->temporary, error);
+    gwtf_status status = gwtf_temporary_make(&supervisor->temporary, error);
     if (status != GWTF_OK)
         return status;
     snprintf(path, sizeof path, "%s/train.log", supervisor->directory);
@@ -463,7 +463,7 @@ static void clean_up(struct supervisor *supervisor) {
     }
     if (supervisor->log != NULL)
         fclose(supervisor->log);
-    gwtf_temporary_remove(supervisor->temporary);
+    gwtf_temporary_remove(&supervisor->temporary);
     gwtf_run_clear_request(supervisor->directory, "stop");
     free(supervisor->lost);
 }

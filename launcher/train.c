@@ -17,6 +17,7 @@
 
 #include <libgen.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -533,6 +534,15 @@ static gwtf_status run(struct train *train, struct gwtf_error *error) {
     return train_local(train, error);
 }
 
+/* The batch system may say that the time is nearly over before anything has begun: that is kept
+ * until gwtf_signals_watch hears it. */
+static void keep_notices(void) {
+    sigset_t notices;
+    sigemptyset(&notices);
+    sigaddset(&notices, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &notices, NULL);
+}
+
 int gwtf_command_train(int argc, char **argv) {
     static struct train train;
     struct gwtf_error error = {""};
@@ -542,6 +552,8 @@ int gwtf_command_train(int argc, char **argv) {
         return code;
     if (train.local && !train.dry_run)
         wait_passively();
+    if (train.requeue)
+        keep_notices();
     gwtf_status status = check(&train, &error);
     if (status == GWTF_OK) {
         status = run(&train, &error);

@@ -2,6 +2,7 @@
 # it to ~/.config/gwtf/site.sh, or name another by GWTF_SITE, and take what your cluster needs.
 
 # Modules, where the cluster has them; Open MPI 4.1 or 5.
+#. /etc/profile.d/modules.sh # where the shell of batch scripts has no `module`
 #module load openmpi
 
 # Where gwtf stands, when it is not in PATH.

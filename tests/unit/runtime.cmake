@@ -15,3 +15,6 @@ set_tests_properties(bench_command PROPERTIES LABELS unit TIMEOUT 300)
 set_tests_properties(trained_commands PROPERTIES LABELS unit TIMEOUT 300)
 add_test(NAME doctor_command COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/test_doctor.sh $<TARGET_FILE:gwtf>)
 set_tests_properties(doctor_command PROPERTIES LABELS unit TIMEOUT 120)
+add_test(NAME job_command COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/test_job.sh $<TARGET_FILE:gwtf>
+  ${PROJECT_SOURCE_DIR}/slurm)
+set_tests_properties(job_command PROPERTIES LABELS unit TIMEOUT 120)
