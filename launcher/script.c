@@ -24,6 +24,21 @@ static void append(char **text, const char *more) {
     strcpy(*text + length, more);
 }
 
+/* A word on a line of #SBATCH: its value is quoted where sbatch would take it apart. */
+static char *form_option(const char *name, const char *value) {
+    char *line = check_memory(strdup(name));
+    bool plain = value[strcspn(value, " \t\"'#\\")] == '\0';
+    char letter[3] = "";
+    append(&line, plain ? "=" : "=\"");
+    for (; *value != '\0'; value++) {
+        bool guarded = !plain && (*value == '"' || *value == '\\');
+        snprintf(letter, sizeof letter, "%s%c", guarded ? "\\" : "", *value);
+        append(&line, letter);
+    }
+    append(&line, plain ? "" : "\"");
+    return line;
+}
+
 static void append_quoted(char **text, const char *word) {
     char letter[2] = "";
     append(text, "'");
@@ -60,18 +75,26 @@ static void add_option(struct gwtf_script *script, size_t component, const char 
 
 void gwtf_script_option(struct gwtf_script *script, size_t component, const char *name,
                         const char *format, ...) {
-    char *value = NULL, *line = NULL;
+    char *value = NULL, full[64];
     va_list arguments;
     va_start(arguments, format);
-    if (vasprintf(&value, format, arguments) < 0 || asprintf(&line, "--%s=%s", name, value) < 0)
+    if (vasprintf(&value, format, arguments) < 0)
         check_memory(NULL);
     va_end(arguments);
+    snprintf(full, sizeof full, "--%s", name);
+    add_option(script, component, name, form_option(full, value));
     free(value);
-    add_option(script, component, name, line);
 }
 
 void gwtf_script_line(struct gwtf_script *script, const char *option) {
-    add_option(script, 0, "", check_memory(strdup(option)));
+    const char *sign = strncmp(option, "--", 2) == 0 ? strchr(option, '=') : NULL;
+    char *name = sign != NULL ? strndup(option, (size_t)(sign - option)) : strdup(option);
+    if (sign != NULL) {
+        char *line = form_option(check_memory(name), sign + 1);
+        free(name);
+        name = line;
+    }
+    add_option(script, 0, "", check_memory(name));
 }
 
 void gwtf_script_variable(struct gwtf_script *script, const char *name, const char *value) {
@@ -143,6 +166,13 @@ gwtf_status gwtf_script_compose(struct gwtf_script *script, struct gwtf_error *e
     char path[4096], line[4096];
     size_t component = 0;
     bool begun = false, over = false;
+    for (size_t i = 0; i < script->options_count; i++)
+        if (strchr(script->options[i].line, '\n') != NULL)
+            return gwtf_error_set(error, GWTF_ERROR_USAGE,
+                                  "'%.*s...' has a line break, which no option of sbatch can have: "
+                                  "leave it out",
+                                  (int)strcspn(script->options[i].line, "\n"),
+                                  script->options[i].line);
     snprintf(path, sizeof path, "%s/%s", GWTF_SLURM, script->template_name);
     FILE *file = fopen(path, "r");
     if (file == NULL)

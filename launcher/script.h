@@ -29,11 +29,12 @@ struct gwtf_script {
 void gwtf_script_init(struct gwtf_script *script, const char *name);
 void gwtf_script_deinit(struct gwtf_script *script);
 
-/* Component COMPONENT is asked for with --NAME=VALUE, in place of what the file has. */
+/* Component COMPONENT is asked for with --NAME=VALUE, in place of what the file has. VALUE is
+ * quoted where it must be. */
 void gwtf_script_option(struct gwtf_script *script, size_t component, const char *name,
                         const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* Another option, as sbatch takes it: of the first component. */
+/* Another option, as a shell would give it to sbatch: of the first component. */
 void gwtf_script_line(struct gwtf_script *script, const char *option);
 
 /* A variable of the shell, which gwtf_script_compose sets before anything is run. */
@@ -42,7 +43,8 @@ void gwtf_script_variable(struct gwtf_script *script, const char *name, const ch
 /* An argument of gwtf train. */
 void gwtf_script_argument(struct gwtf_script *script, const char *argument);
 
-/* Makes script->text. Errors: GWTF_ERROR_MISSING when the file in slurm/ is not there. */
+/* Makes script->text. Errors: GWTF_ERROR_MISSING when the file in slurm/ is not there;
+ * GWTF_ERROR_USAGE when an option has a line break. */
 gwtf_status gwtf_script_compose(struct gwtf_script *script, struct gwtf_error *error);
 
 /* Writes it. Errors: GWTF_ERROR_IO. */

@@ -208,6 +208,33 @@ static gwtf_status check_part(struct part *part, struct gwtf_error *error) {
     return GWTF_OK;
 }
 
+/* LIST, with commas, has NAME. */
+static bool names(const char *list, const char *name) {
+    size_t length = strlen(name);
+    for (const char *at = list; *at != '\0'; at += strcspn(at, ","), at += *at == ',')
+        if (strcspn(at, ",") == length && strncmp(at, name, length) == 0)
+            return true;
+    return false;
+}
+
+/* Nodes that name a partition find it in the job. */
+static gwtf_status check_nodes(const struct submit *submit, struct gwtf_error *error) {
+    const struct gwtf_config *config = &submit->setup.config;
+    for (size_t i = 0; i < config->nodes_count; i++) {
+        const char *wished = config->nodes[i].partition;
+        bool found = wished[0] == '\0';
+        for (size_t p = 0; p < submit->parts_count; p++)
+            found = found || names(submit->parts[p].partition, wished);
+        if (!found)
+            return gwtf_error_set(
+                error, GWTF_ERROR_USAGE,
+                "nodes.%zu.partition is '%s', and the job has no nodes there: ask "
+                "for some, or leave it out",
+                i, wished);
+    }
+    return GWTF_OK;
+}
+
 /* Processors of each node: as many as workers, which are spread evenly. */
 static gwtf_status choose_cpus(struct submit *submit, struct gwtf_error *error) {
     uint32_t workers = submit->setup.data_nodes + submit->setup.relays, nodes = 0, slots = 0;
@@ -252,13 +279,26 @@ static gwtf_status check(struct submit *submit, struct gwtf_error *error) {
                                 "no sbatch in PATH: submit on a login node of a Slurm cluster");
     for (size_t i = 0; i < submit->parts_count && status == GWTF_OK; i++)
         status = check_part(&submit->parts[i], error);
+    if (status == GWTF_OK)
+        status = check_nodes(submit, error);
     return status == GWTF_OK ? choose_cpus(submit, error) : status;
+}
+
+/* Slurm puts its own words in place of what follows a '%' in a file's name. */
+static void log_pattern(const char *run, char *pattern, size_t pattern_bytes) {
+    size_t used = 0;
+    for (; *run != '\0' && used + sizeof "%/run.log" < pattern_bytes; run++) {
+        if (*run == '%')
+            pattern[used++] = '%';
+        pattern[used++] = *run;
+    }
+    snprintf(pattern + used, pattern_bytes - used, "/run.log");
 }
 
 static gwtf_status fill_script(struct submit *submit, struct gwtf_script *script,
                                struct gwtf_error *error) {
-    char path[4096];
-    const char *run = submit->setup.config.run.directory;
+    char path[4096], log[2 * GWTF_RUN_PATH_MAX + 16];
+    log_pattern(submit->setup.config.run.directory, log, sizeof log);
     for (size_t i = 0; i < submit->parts_count; i++) {
         const struct part *part = &submit->parts[i];
         gwtf_script_option(script, i, "partition", "%s", part->partition);
@@ -273,7 +313,7 @@ static gwtf_status fill_script(struct submit *submit, struct gwtf_script *script
     }
     if (submit->name != NULL)
         gwtf_script_option(script, 0, "job-name", "%s", submit->name);
-    gwtf_script_option(script, 0, "output", "%s/run.log", run);
+    gwtf_script_option(script, 0, "output", "%s", log);
     for (size_t i = 0; i < submit->sbatch.count; i++)
         gwtf_script_line(script, submit->sbatch.items[i]);
     gwtf_script_variable(script, "GWTF", submit->self);
@@ -288,20 +328,45 @@ static gwtf_status fill_script(struct submit *submit, struct gwtf_script *script
     return gwtf_script_compose(script, error);
 }
 
+/* JOB is NULL for a dry run, whose script is in no file: TEXT, else NULL. */
+static void print_json(const struct submit *submit, const char *job, const char *path,
+                       const char *text) {
+    const char *run = submit->setup.config.run.directory;
+    struct gwtf_json json;
+    char log[GWTF_RUN_PATH_MAX + 16];
+    snprintf(log, sizeof log, "%s/run.log", run);
+    gwtf_json_start(&json, stdout);
+    gwtf_json_open(&json, NULL, '{');
+    if (job != NULL)
+        gwtf_json_text(&json, "job", job);
+    else
+        gwtf_json_null(&json, "job");
+    gwtf_json_text(&json, "run", run);
+    gwtf_json_text(&json, "script", path);
+    gwtf_json_text(&json, "log", log);
+    if (text != NULL)
+        gwtf_json_text(&json, "text", text);
+    gwtf_json_close(&json);
+    gwtf_json_end(&json);
+}
+
+static void script_path(const struct submit *submit, char *path, size_t path_bytes) {
+    snprintf(path, path_bytes, "%s/job.sbatch", submit->setup.config.run.directory);
+}
+
+static void show(const struct submit *submit, const struct gwtf_script *script) {
+    char path[GWTF_RUN_PATH_MAX + 16];
+    script_path(submit, path, sizeof path);
+    if (submit->json)
+        print_json(submit, NULL, path, script->text);
+    else
+        fputs(script->text, stdout);
+}
+
 static int say(const struct submit *submit, const char *job, const char *path) {
     const char *run = submit->setup.config.run.directory;
     if (submit->json) {
-        struct gwtf_json json;
-        char log[GWTF_RUN_PATH_MAX];
-        snprintf(log, sizeof log, "%s/run.log", run);
-        gwtf_json_start(&json, stdout);
-        gwtf_json_open(&json, NULL, '{');
-        gwtf_json_text(&json, "job", job);
-        gwtf_json_text(&json, "run", run);
-        gwtf_json_text(&json, "script", path);
-        gwtf_json_text(&json, "log", log);
-        gwtf_json_close(&json);
-        gwtf_json_end(&json);
+        print_json(submit, job, path, NULL);
         return 0;
     }
     printf("job %s is submitted, by the script %s\n"
@@ -314,7 +379,7 @@ static int give_to_slurm(const struct submit *submit, const struct gwtf_script *
     char path[GWTF_RUN_PATH_MAX + 16], text[4096];
     const char *run = submit->setup.config.run.directory;
     struct gwtf_error error = {""};
-    snprintf(path, sizeof path, "%s/job.sbatch", run);
+    script_path(submit, path, sizeof path);
     if (gwtf_run_create(run, &error) != GWTF_OK ||
         gwtf_script_write(script, path, &error) != GWTF_OK)
         return gwtf_fail(GWTF_ERROR_IO, "%s", error.text);
@@ -348,7 +413,7 @@ int gwtf_command_submit(int argc, char **argv) {
     if (status != GWTF_OK)
         code = gwtf_fail(status, "%s", error.text);
     else if (submit.dry_run)
-        fputs(script.text, stdout);
+        show(&submit, &script);
     else
         code = give_to_slurm(&submit, &script);
     gwtf_script_deinit(&script);

@@ -2,8 +2,9 @@
 #
 # `start_slurm` starts munged, slurmctld and a slurmd for each of the nodes uni1, uni2 and cloud1,
 # cloud2, with configuration, keys, state, logs and sockets in the story's scratch folder. All of
-# them end with the story. Partitions: uni, cloud, and urgent, which has the nodes of uni and takes
-# them from jobs of uni. Where Slurm is not installed or may not be started, the story ends with 77,
+# them end with the story. Partitions: uni, cloud, spare, which has the nodes of uni and whose jobs
+# are cancelled when others want them, and urgent, which sinfo does not list, and which takes the nodes
+# from jobs of both. Where Slurm is not installed or may not be started, the story ends with 77,
 # which CTest counts as skipped.
 #
 # shellcheck shell=sh
@@ -63,7 +64,8 @@ NodeName=uni[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((base + 1))-$((b
 NodeName=cloud[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((base + 3))-$((base + 4))] CPUs=2 RealMemory=2000
 PartitionName=uni Nodes=uni[1-2] Default=YES MaxTime=INFINITE PriorityTier=1 GraceTime=20
 PartitionName=cloud Nodes=cloud[1-2] MaxTime=INFINITE PriorityTier=1
-PartitionName=urgent Nodes=uni[1-2] MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF
+PartitionName=spare Nodes=uni[1-2] MaxTime=INFINITE PriorityTier=1 GraceTime=20 PreemptMode=CANCEL
+PartitionName=urgent Nodes=uni[1-2] MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF Hidden=YES
 CONF
 }
 

@@ -45,6 +45,10 @@ refused "cannot read 'absent.sh'" submit good.cfg --nodes 2 --site absent.sh
 refused "absent.h5" submit good.cfg --nodes 2 --set data.train=absent.h5
 refused "did you mean '--nodes'" submit good.cfg --noeds 2
 refused 'sbatch refuses.*(t|T)ime' submit good.cfg --nodes 2 --time soon --set "run.directory=\"$scratch/refused\""
+refused "nodes.0.partition is 'elsewhere'" submit good.cfg --nodes 2 --set 'nodes.0.partition="elsewhere"'
+refused "nodes.0.partition is 'cloud'" submit good.cfg --nodes 2 --set 'nodes.0.partition="cloud"'
+refused 'has a line break' submit good.cfg --nodes 2 --name 'two
+lines'
 [ "$wrong" -eq 0 ] || fail "$wrong cases"
 
 # Where the script goes, and what it asks for.
@@ -55,21 +59,37 @@ for line in '#SBATCH --partition=uni' '#SBATCH --nodes=2' '#SBATCH --cpus-per-ta
     [ "$(grep -cxF -- "$line" script.txt)" -eq 1 ] || fail "no line '$line' in the script: $(cat script.txt)"
 done
 [ "$(grep -c -- '--nodes=' script.txt)" -eq 1 ] || fail 'the nodes are asked for twice'
+# What sbatch would take apart is quoted; partitions that sinfo does not list are there.
+"$gwtf" submit good.cfg --partition urgent --nodes 2 --sbatch='--comment=two "odd" words' --sbatch='--qos low' \
+    --dry-run >script.txt || fail 'no job in a hidden partition'
+for line in '#SBATCH --comment="two \"odd\" words"' '#SBATCH --qos low'; do
+    grep -qxF -- "$line" script.txt || fail "no line '$line' in the script: $(cat script.txt)"
+done
+"$gwtf" submit good.cfg --nodes 2 --dry-run --json >script.json
+python3 -c 'import json; j = json.load(open("script.json")); assert j["job"] is None and j["text"].startswith("#!/bin/sh")' ||
+    fail "what --dry-run --json prints is not so: $(cat script.json)"
 [ ! -e run ] || fail '--dry-run has made a directory'
 
 # A site file is read before anything is started; a wrong configuration is not queued again and again.
 echo "echo the site was read; GWTF_INTERFACES=" >site.sh
 "$gwtf" submit good.cfg --nodes 2 --time 5 --site site.sh --json >submit.txt || fail 'it is not submitted'
 job=$(sed -n 's/.*"job": "\([0-9]*\)".*/\1/p' submit.txt)
-"$gwtf" submit good.cfg --uni uni:2 --cloud cloud:2 --time 5 \
-    --set "run.directory=\"$scratch/both\"" >both.txt || fail 'the heterogeneous job is not submitted'
+# A directory whose name has what Slurm and shells have uses of their own for, the data in the cloud,
+# and a job that keeps most of the environment from srun.
+odd="both 50%j it's"
+"$gwtf" submit good.cfg --uni uni:2 --cloud cloud:2 --time 5 --sbatch='--comment=two "odd" words' \
+    --sbatch=--export=PATH,HOME,SLURM_CONF,GWTF_STORY,TMPDIR --set 'nodes.0.partition="cloud"' \
+    --set "run.directory=\"$scratch/$odd\"" >both.txt || fail 'the heterogeneous job is not submitted'
 both=$(sed -n 's/^job \([0-9]*\) is submitted.*/\1/p' both.txt)
 wait_until 60 job_is "$job" COMPLETED || fail "the job is $(job_state "$job"): $(cat run/run.log)"
 expect_iterations run 50
 grep -q 'the site was read' run/run.log || fail 'the site file was not read'
 wait_until 90 job_is "$both" COMPLETED || fail "the heterogeneous job is $(job_state "$both")"
-expect_iterations both 50
-node_values both host >hosts.values
+expect_iterations "$odd" 50
+grep -q 'finished: ' "$odd/run.log" || fail 'the log of the odd run is elsewhere'
+scontrol show job "$both" | grep -qF 'Comment=two "odd" words' || fail 'the comment was taken apart'
+node_values "$odd" host >hosts.values
+grep -q '^node-0*0.json cloud' hosts.values || fail "the data node is not in the cloud: $(cat hosts.values)"
 for host in uni1 uni2 cloud1 cloud2; do
     grep -q " $host$" hosts.values || fail "nobody worked on $host: $(cat hosts.values)"
 done
