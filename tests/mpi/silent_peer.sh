@@ -12,33 +12,19 @@ TOPOLOGY
 is_missed() {
     grep -q 'node 3 is down (it is silent' "$scratch/$1.log"
 }
-# end NAME: Ctrl+C, some iterations later; compared with the same iterations in one process.
-end() {
-    reached=$(($(last_iteration "$1") + 20))
-    wait_until 60 has_reached "$1" "$reached" || fail "$1 does not go on"
-    interrupt
-    wait_for_end "$1" 30
-    [ "$status" -eq 0 ] || fail "$1 ended with exit code $status"
-    reached=$(last_iteration "$1")
-    expect_iterations "$1" "$reached"
-    [ "$(newest_step "$1")" -eq "$reached" ] || fail "$1 has no snapshot of its end"
-    train_whole "$1-local" --local --set 'optimizer.decay="none"' --set "run.iterations=$reached"
-    expect_same loss "$1" "$1-local" 1e-4
-    expect_nothing_left "$1"
-}
 
-train_behind stopped --set run.iterations=100000 --set 'optimizer.decay="none"'
+train_endlessly stopped
 wait_until 60 has_reached stopped 12 || fail 'the run does not come to iteration 12'
 victim=$(node_values stopped pid | sed -n 's/^node-0*3\.json //p')
 kill -STOP "$victim"
 wait_until 20 is_missed stopped || fail 'nobody misses a worker that is stopped'
 kill -CONT "$victim"
 sleep 8 # that it has failed would end the run within this time, if that ended runs
-end stopped
+end_and_compare stopped
 
-train_behind cut --set run.iterations=100000 --set 'optimizer.decay="none"' --set "network.emulate=$scratch/lan.cfg" \
+train_endlessly cut --set "network.emulate=$scratch/lan.cfg" \
     --set 'link_faults=( { seconds = 8.0; node = 3; kind = "cut"; } )'
 wait_until 60 grep -qs 'links between node 3 and any node: cut' "$scratch/cut/events.jsonl" ||
     fail 'the link is not cut'
 wait_until 20 is_missed cut || fail 'nobody misses a worker that is cut off'
-end cut
+end_and_compare cut
