@@ -126,18 +126,24 @@ static bool speaks_of(const gwtf_protocol *p, uint32_t iteration) {
     return true;
 }
 
+/* What the first one said before replica RANK was lost, it may have said to some. */
+static void say_again(gwtf_protocol *p, uint32_t rank, bool is_valid,
+                      const struct gwtf_message *norm) {
+    if (is_valid && rank < p->rank && speaks_of(p, norm->iteration))
+        protocol_broadcast(p, norm, true);
+}
+
 void protocol_aggregation_lost(gwtf_protocol *p, uint32_t rank) {
     look_at_view(p);
-    bool is_first_now = rank < p->rank && p->norm_valid && speaks_of(p, p->norm.iteration);
     p->disturbed_until = p->iteration + 1;
     struct protocol_round *next = protocol_round_of(p, p->iteration + 1);
     if (next) {
         memset(next->contributions, 0, p->replicas * sizeof *next->contributions);
         next->contributions_here = 0;
     }
-    /* What the first one said, it may have said to some. */
-    if (is_first_now)
-        protocol_broadcast(p, &p->norm, true);
+    /* A stage can have the next iteration's sum while others have yet to hear of this one's. */
+    say_again(p, rank, p->norm_before_valid, &p->norm_before);
+    say_again(p, rank, p->norm_valid, &p->norm);
 }
 
 /* The view of a node that comes back is nobody's before it knows who is there. */
@@ -613,6 +619,8 @@ static void become_durable(gwtf_protocol *p) {
     sum_norm(p, round);
     const struct protocol_norm *norm = &round->norms[p->stage];
     bool stop = false;
+    p->norm_before = p->norm;
+    p->norm_before_valid = p->norm_valid;
     p->norm = (struct gwtf_message){.kind = GWTF_MESSAGE_NORM, .iteration = p->iteration};
     p->norm.generation = round->generation;
     protocol_iteration_totals(p, &p->norm.body.norm.microbatches, &p->norm.body.norm.ids, &stop);

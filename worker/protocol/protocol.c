@@ -51,12 +51,12 @@ static uint32_t transfers_max(const gwtf_protocol *p) {
 size_t gwtf_protocol_actions_max(const struct gwtf_protocol_config *config) {
     struct gwtf_flow_config flow = flow_config(config);
     size_t flow_sends = flow_sends_max(&flow);
-    /* To all: HELLO or FIGURES, DOUBT twice, DONE, NORM twice, RESTART, DOWN, CLOSE, RECORDED; to
-     * the recorder, all that is down; to the replicas: contribution, share, COMPLETE, VIEW twice;
-     * to a stage: ASK, IRREPARABLE, FETCH twice; to those who come back WELCOME. The flow algorithm
-     * steps for the event, twice for a HELLO, for its timer and for a few costs. Each slot passes
-     * on, asks, sends back or is refused, and gets work. */
-    return 24 * config->members_count + PROTOCOL_FLOW_STEPS_MAX * flow_sends +
+    /* To all: HELLO or FIGURES, DOUBT twice, DONE, NORM three times, RESTART, DOWN, CLOSE,
+     * RECORDED; to the recorder, all that is down; to the replicas: contribution, share, COMPLETE,
+     * VIEW twice; to a stage: ASK, IRREPARABLE, FETCH twice; to those who come back WELCOME. The
+     * flow algorithm steps for the event, twice for a HELLO, for its timer and for a few costs.
+     * Each slot passes on, asks, sends back or is refused, and gets work. */
+    return 25 * config->members_count + PROTOCOL_FLOW_STEPS_MAX * flow_sends +
            6 * (size_t)(config->capacity + config->retained) + 64 + PROTOCOL_ASKING_MAX;
 }
 

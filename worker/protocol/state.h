@@ -397,7 +397,9 @@ struct gwtf_protocol {
     uint32_t tensors_coming;          /* contributions and shares */
     bool clear_wanted;                /* the gradients must be cleared first */
     bool clear_issued;
-    bool norm_valid;          /* the newest NORM of this stage, in case it must be said */
+    bool norm_valid;        /* the newest NORM of this stage, in case it must be said */
+    bool norm_before_valid; /* and the one before: who lacks that holds up one step at most */
+    struct gwtf_message norm_before;
     struct gwtf_message norm; /* again */
     uint32_t stepped;         /* the iteration that the weights are after */
     bool work_issued;         /* REDUCE or STEP of this state of aggregation */
