@@ -295,6 +295,14 @@ static void who_misses_another_one_last_says_so(void) {
     schedules_disorderly = false;
 }
 
+/* Seed 179640001897: two links broke at once, and the nodes at their ends took both replicas of a
+ * stage for lost, neither knowing of the other. */
+static void two_broken_links_cost_one_of_two_replicas(void) {
+    schedules_disorderly = true;
+    CU_ASSERT_TRUE(breaks_links(179640001897, NULL));
+    schedules_disorderly = false;
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(who_has_come_back_does_not_speak_of_steps_before),
@@ -321,6 +329,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(who_has_given_up_a_sum_does_not_say_that_it_has_it),
         GWTF_TEST(both_sides_of_a_cut_may_write_the_last_manifest),
         GWTF_TEST(who_misses_another_one_last_says_so),
+        GWTF_TEST(two_broken_links_cost_one_of_two_replicas),
     };
     return gwtf_suite_main(argc, argv, "faults_found", tests, sizeof tests / sizeof tests[0],
                            make_cluster, free_cluster);

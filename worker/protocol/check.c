@@ -265,6 +265,24 @@ static const char *check_source(const gwtf_protocol *p) {
     return NULL;
 }
 
+static const char *check_suspicions(const gwtf_protocol *p) {
+    uint32_t suspected = 0, accused = 0;
+    for (uint32_t i = 0; i < p->config.members_count; i++) {
+        const struct protocol_member *member = &p->members[i];
+        suspected += member->suspected;
+        accused += member->accused;
+        if (member->down && (member->suspected || member->accused))
+            return "a node that is down is suspected";
+    }
+    if (suspected != p->suspected_count || accused != p->accused_count)
+        return "the count of silent nodes is wrong";
+    for (uint32_t stage = 0; stage <= p->config.stages; stage++)
+        if (p->doubts[stage].own &&
+            !p->members[protocol_member_find(p, p->doubts[stage].node)].suspected)
+            return "a node is doubted that is heard";
+    return NULL;
+}
+
 static const char *check_flow(const gwtf_protocol *p) {
     const char *why = NULL;
     return gwtf_flow_check(p->flow, &why) ? NULL : why;
@@ -273,7 +291,7 @@ static const char *check_flow(const gwtf_protocol *p) {
 bool gwtf_protocol_check(const gwtf_protocol *p, const char **why) {
     static const check_function checks[] = {check_slot_counts, check_slot_states, check_paths,
                                             check_works,       check_transfers,   check_iteration,
-                                            check_source,      check_flow};
+                                            check_source,      check_suspicions,  check_flow};
     if (!p->started || p->finished || p->entry.waits)
         return true;
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {

@@ -1,15 +1,22 @@
 /*
- * The last node of a stage, not heard from any more.
+ * Nodes that are not heard from any more.
  *
- * One that takes the last node of a stage for lost ends the run for all; and a broken link between
- * the two, or a pause, looks to it as a death does. So who hears nothing of such a node says so
+ * A broken link between two nodes, or a pause, looks to each of them as a death does; and two nodes
+ * that take each a replica of a stage for lost, at the same time, would end that stage. So who
+ * hears nothing of a node (it suspects it) leaves it to the recorder, which decides of one after
+ * the other: it takes the node for lost, unless it is the last one of its stage.
+ *
+ * The recorder itself, and the last node of a stage, are doubted: who hears nothing of one says so
  * (DOUBT) to all, and goes on waiting. When everybody who lives says the same, the node is down.
  * Else the other end of the link takes this node for lost as soon as it hears nothing either, and
  * it comes back as a new member; and if nobody misses anybody but this node that one, it leaves by
  * itself, so that the others need wait for it no longer. A last node of a stage waits for longer:
  * the link may heal, and the run would end with either.
  *
- * Those whom this node doubts itself need not agree: they may be on the other side of a cut.
+ * Those whom this node suspects itself need not agree: they may be on the other side of a cut.
+ *
+ * A new recorder decides only when all that it hears have told it of the losses that they know of:
+ * the one before may have told them of some, and not it.
  */
 #include "worker/protocol/state.h"
 
@@ -74,39 +81,88 @@ static bool is_last(const gwtf_protocol *p, const struct protocol_member *member
     return !member->down && p->living[member->stage] == 1;
 }
 
-bool protocol_doubt_is_own(const gwtf_protocol *p, const struct protocol_member *member) {
+/* Taken for lost only when all miss it. */
+static bool all_must_agree(const gwtf_protocol *p, const struct protocol_member *member) {
+    return is_last(p, member) || member->node == p->recorder;
+}
+
+static bool is_doubted_here(const gwtf_protocol *p, const struct protocol_member *member) {
     return p->doubts[member->stage].own && p->doubts[member->stage].node == member->node;
+}
+
+static void end_doubt(gwtf_protocol *p, const struct protocol_member *member) {
+    if (!is_doubted_here(p, member))
+        return;
+    p->doubts[member->stage].own = false;
+    tell(p, member->node, false);
+}
+
+static void begin_doubt(gwtf_protocol *p, struct protocol_member *member) {
+    struct protocol_doubt *doubt = &p->doubts[member->stage];
+    member->asked = GWTF_NODE_NONE;
+    begin(p, doubt, member->node);
+    if (doubt->own)
+        return;
+    doubt->own = true;
+    doubt->since_us = p->now_us;
+    protocol_incident(p, GWTF_INCIDENT_DOUBTED, member->node)->stage = member->stage;
+    tell(p, member->node, true);
+}
+
+static void ask_recorder(gwtf_protocol *p, struct protocol_member *member) {
+    end_doubt(p, member);
+    if (member->asked == p->recorder)
+        return;
+    if (member->asked == GWTF_NODE_NONE)
+        protocol_incident(p, GWTF_INCIDENT_SUSPECTED, member->node)->stage = member->stage;
+    member->asked = p->recorder;
+    struct gwtf_message *message =
+        protocol_send(p, p->recorder, GWTF_MESSAGE_SILENT, GWTF_PHASE_TRAIN, p->iteration);
+    message->body.down.node = member->node;
+    message->body.down.incarnation = member->incarnation;
 }
 
 void protocol_doubt_silent(gwtf_protocol *p, gwtf_node_id node) {
     uint32_t index = protocol_member_find(p, node);
     if (index == PROTOCOL_NONE || index == p->self)
         return;
-    const struct protocol_member *member = &p->members[index];
-    if (!is_last(p, member) || p->rest.began || !protocol_entry_is_member(p)) {
+    struct protocol_member *member = &p->members[index];
+    if (p->rest.began || !protocol_entry_is_member(p)) {
         protocol_view_down(p, node, member->incarnation, true);
         return;
     }
-    struct protocol_doubt *doubt = &p->doubts[member->stage];
-    begin(p, doubt, node);
-    if (doubt->own)
+    if (member->down || member->suspected)
         return;
-    doubt->own = true;
-    doubt->since_us = p->now_us;
-    if (protocol_view_is_cut_off(p)) {
+    member->suspected = true;
+    member->asked = GWTF_NODE_NONE;
+    p->suspected_count++;
+    if (protocol_view_is_cut_off(p))
         protocol_finish(p, GWTF_ERROR_LINK, node);
-        return;
-    }
-    protocol_incident(p, GWTF_INCIDENT_DOUBTED, node)->stage = member->stage;
-    tell(p, node, true);
+}
+
+static void suspect_no_more(gwtf_protocol *p, struct protocol_member *member) {
+    p->suspected_count -= member->suspected;
+    member->suspected = false;
 }
 
 void protocol_doubt_heard(gwtf_protocol *p, gwtf_node_id node) {
     uint32_t index = protocol_member_find(p, node);
-    if (index == PROTOCOL_NONE || !protocol_doubt_is_own(p, &p->members[index]))
+    if (index == PROTOCOL_NONE || !p->members[index].suspected)
         return;
-    p->doubts[p->members[index].stage].own = false;
-    tell(p, node, false);
+    suspect_no_more(p, &p->members[index]);
+    end_doubt(p, &p->members[index]);
+}
+
+void protocol_doubt_asked(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message) {
+    (void)peer;
+    uint32_t index = protocol_member_find(p, message->body.down.node);
+    if (index == PROTOCOL_NONE || index == p->self || p->recorder != p->config.self)
+        return;
+    struct protocol_member *member = &p->members[index];
+    if (member->down || member->accused || message->body.down.incarnation < member->incarnation)
+        return;
+    member->accused = true;
+    p->accused_count++;
 }
 
 void protocol_doubt_message(gwtf_protocol *p, gwtf_node_id peer,
@@ -115,9 +171,8 @@ void protocol_doubt_message(gwtf_protocol *p, gwtf_node_id peer,
     if (index == PROTOCOL_NONE || index == p->self)
         return;
     struct protocol_doubt *doubt = &p->doubts[p->members[index].stage];
-    bool is_down = p->members[index].down; /* it was not the last one here */
-    if (message->body.doubt.doubted == 1 &&
-        (is_down || protocol_doubt_is_own(p, &p->members[index]))) {
+    bool is_down = p->members[index].down; /* nobody had to agree here */
+    if (message->body.doubt.doubted == 1 && (is_down || p->members[index].suspected)) {
         struct gwtf_message *answer =
             protocol_send(p, peer, GWTF_MESSAGE_DOUBT, GWTF_PHASE_TRAIN, p->iteration);
         answer->body.doubt = message->body.doubt;
@@ -131,12 +186,19 @@ void protocol_doubt_message(gwtf_protocol *p, gwtf_node_id peer,
     set_says_so(doubt, protocol_member_find(p, peer), message->body.doubt.doubted != 0);
 }
 
+static void forget_suspicion(gwtf_protocol *p, struct protocol_member *member) {
+    suspect_no_more(p, member);
+    p->accused_count -= member->accused;
+    member->accused = false;
+}
+
 void protocol_doubt_lost(gwtf_protocol *p, gwtf_node_id node) {
     uint32_t index = protocol_member_find(p, node);
-    const struct protocol_member *member = &p->members[index];
+    struct protocol_member *member = &p->members[index];
     struct protocol_doubt *doubt = &p->doubts[member->stage];
+    forget_suspicion(p, member);
     /* Of several that are lost at once another one may be the last to others. */
-    if (doubt->node != GWTF_NODE_NONE && !protocol_doubt_is_own(p, member))
+    if (doubt->node != GWTF_NODE_NONE && !is_doubted_here(p, member))
         tell(p, node, true);
     if (doubt->node == node)
         begin(p, doubt, GWTF_NODE_NONE);
@@ -148,7 +210,7 @@ void protocol_doubt_lost(gwtf_protocol *p, gwtf_node_id node) {
 static bool all_say_so(const gwtf_protocol *p, const struct protocol_doubt *doubt) {
     bool any = false;
     for (uint32_t i = 0; i < p->config.members_count; i++) {
-        if (i == p->self || p->members[i].down || protocol_doubt_is_own(p, &p->members[i]))
+        if (i == p->self || p->members[i].down || p->members[i].suspected)
             continue;
         if (!says_so(doubt, i))
             return false;
@@ -162,23 +224,71 @@ static gwtf_time_us ends_us(const gwtf_protocol *p, const struct protocol_doubt 
            (p->living[p->stage] > 1 ? DOUBT_MOST_US : (gwtf_time_us)DOUBT_AS_LAST_MOST_US);
 }
 
-void protocol_doubt_advance(gwtf_protocol *p) {
-    for (uint32_t stage = 0; stage <= p->config.stages && !p->finished; stage++) {
-        struct protocol_doubt *doubt = &p->doubts[stage];
-        if (!doubt->own || !protocol_entry_is_member(p))
-            continue;
-        gwtf_node_id node = doubt->node;
-        const struct protocol_member *member = &p->members[protocol_member_find(p, node)];
-        bool over = p->now_us >= ends_us(p, doubt);
-        if (p->rest.began || !is_last(p, member) || all_say_so(p, doubt) ||
-            (over && p->living[p->stage] == 1))
-            protocol_view_down(p, node, member->incarnation, true);
-        else if (over)
-            protocol_finish(p, GWTF_ERROR_FENCED, node);
+/* True when it has come to an end. */
+static bool judge_doubted(gwtf_protocol *p, struct protocol_member *member) {
+    begin_doubt(p, member);
+    const struct protocol_doubt *doubt = &p->doubts[member->stage];
+    bool over = p->now_us >= ends_us(p, doubt);
+    if (all_say_so(p, doubt) || (over && p->living[p->stage] == 1))
+        protocol_view_down(p, member->node, member->incarnation, true);
+    else if (over)
+        protocol_finish(p, GWTF_ERROR_FENCED, member->node);
+    else
+        return false;
+    return true;
+}
+
+/* All that this node hears have told it what they knew when it became the recorder. */
+static bool may_decide(const gwtf_protocol *p) {
+    if (p->recorder != p->config.self)
+        return false;
+    if (!p->recorder_before_wanted)
+        return true;
+    for (uint32_t i = 0; i < p->config.members_count; i++) {
+        const struct protocol_member *member = &p->members[i];
+        if (i != p->self && !member->down && !member->suspected &&
+            member->known < p->recorder_before_number)
+            return false;
     }
+    return true;
+}
+
+/* True when somebody is taken for lost, which changes what is to be thought of the others. */
+static bool judge(gwtf_protocol *p, struct protocol_member *member) {
+    if (member->suspected && p->rest.began) {
+        protocol_view_down(p, member->node, member->incarnation, true);
+        return true;
+    }
+    if (member->suspected && all_must_agree(p, member))
+        return judge_doubted(p, member);
+    if (member->accused && is_last(p, member)) {
+        /* Who asked hears of the losses that leave it alone, and then doubts it. */
+        member->accused = false;
+        p->accused_count--;
+        return false;
+    }
+    if (may_decide(p)) {
+        protocol_view_down(p, member->node, member->incarnation, true);
+        return true;
+    }
+    if (member->suspected && p->recorder != p->config.self)
+        ask_recorder(p, member);
+    return false;
+}
+
+/* One loss in a step, which bounds the step's messages. */
+void protocol_doubt_advance(gwtf_protocol *p) {
+    p->judging = false;
+    if (p->suspected_count + p->accused_count == 0 || !protocol_entry_is_member(p))
+        return;
+    for (uint32_t i = 0; i < p->config.members_count && !p->judging; i++)
+        if (p->members[i].suspected || p->members[i].accused)
+            p->judging = judge(p, &p->members[i]);
 }
 
 gwtf_time_us protocol_doubt_deadline(const gwtf_protocol *p) {
+    if (p->judging)
+        return p->now_us;
     gwtf_time_us deadline_us = GWTF_TIME_NEVER;
     for (uint32_t stage = 0; stage <= p->config.stages; stage++)
         if (p->doubts[stage].own && ends_us(p, &p->doubts[stage]) < deadline_us)

@@ -76,7 +76,10 @@ enum gwtf_message_kind {
     GWTF_MESSAGE_DOWN,
     /* down.number: of a DOWN that the recorder has sent, which is known here; the answer to it */
     GWTF_MESSAGE_DOWN_KNOWN,
-    /* doubt: whether the sender hears nothing of the last node of a stage; to all */
+    /* down: the sender hears nothing of down.node; to the recorder, which decides */
+    GWTF_MESSAGE_SILENT,
+    /* doubt: whether the sender hears nothing of the last node of a stage, or of the recorder; to
+     * all */
     GWTF_MESSAGE_DOUBT,
     /* you have been declared down: nothing of you is taken any more */
     GWTF_MESSAGE_FENCED,
@@ -202,7 +205,7 @@ struct gwtf_message {
         } restart;
         struct {
             gwtf_node_id node;
-            uint32_t incarnation; /* that is over */
+            uint32_t incarnation; /* that is over, or of which nothing is heard */
             uint32_t number;      /* the recorder's, growing; 0: wants no answer */
             uint32_t confirmed;   /* all living nodes know */
         } down;

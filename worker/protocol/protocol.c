@@ -52,10 +52,11 @@ size_t gwtf_protocol_actions_max(const struct gwtf_protocol_config *config) {
     struct gwtf_flow_config flow = flow_config(config);
     size_t flow_sends = flow_sends_max(&flow);
     /* To all: HELLO or FIGURES, DOUBT twice, DONE, NORM three times, RESTART, DOWN, CLOSE,
-     * RECORDED; to the recorder, all that is down; to the replicas: contribution, share, COMPLETE,
-     * VIEW twice; to a stage: ASK, IRREPARABLE, FETCH twice; to those who come back WELCOME. The
-     * flow algorithm steps for the event, twice for a HELLO, for its timer and for a few costs.
-     * Each slot passes on, asks, sends back or is refused, and gets work. */
+     * RECORDED; to the recorder, all that is down and all that is silent; to the replicas:
+     * contribution, share, COMPLETE, VIEW twice; to a stage: ASK, IRREPARABLE, FETCH twice; to
+     * those who come back WELCOME. The flow algorithm steps for the event, twice for a HELLO, for
+     * its timer and for a few costs. Each slot passes on, asks, sends back or is refused, and gets
+     * work. */
     return 25 * config->members_count + PROTOCOL_FLOW_STEPS_MAX * flow_sends +
            6 * (size_t)(config->capacity + config->retained) + 64 + PROTOCOL_ASKING_MAX;
 }
@@ -321,6 +322,7 @@ static void (*const message_handlers[])(gwtf_protocol *, gwtf_node_id,
     [GWTF_MESSAGE_RECORDED] = protocol_snapshot_message,
     [GWTF_MESSAGE_DOWN] = protocol_view_message,
     [GWTF_MESSAGE_DOWN_KNOWN] = protocol_view_message,
+    [GWTF_MESSAGE_SILENT] = protocol_doubt_asked,
     [GWTF_MESSAGE_DOUBT] = protocol_doubt_message,
     [GWTF_MESSAGE_FENCED] = protocol_view_message,
     [GWTF_MESSAGE_CLOSE] = handle_close,
@@ -512,7 +514,7 @@ static void advance(gwtf_protocol *p) {
 
 static gwtf_time_us next_deadline(const gwtf_protocol *p) {
     if (p->rest.began)
-        return p->spread_pending ? p->now_us : p->rest.until_us;
+        return p->spread_pending || p->judging ? p->now_us : p->rest.until_us;
     gwtf_time_us entry_us = protocol_entry_deadline(p);
     if (!protocol_entry_is_member(p))
         return entry_us;

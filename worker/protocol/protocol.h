@@ -201,8 +201,8 @@ enum gwtf_event_kind {
     /* peer: its process has ended, or its connection, whatever found it. Not for a peer that has
      * left in order, after its own FINISH: the transport tells the two apart */
     GWTF_EVENT_PEER_DOWN,
-    /* peer: nothing was heard of it for long. It may be dead, stand still, or be cut off: the last
-     * node of a stage is then doubted (INCIDENT_DOUBTED), any other is down */
+    /* peer: nothing was heard of it for long. It may be dead, stand still, or be cut off: the
+     * recorder decides (INCIDENT_SUSPECTED), or all must agree (INCIDENT_DOUBTED) */
     GWTF_EVENT_PEER_SILENT,
     /* peer: it was silent, and is heard again */
     GWTF_EVENT_PEER_HEARD,
@@ -265,7 +265,9 @@ enum gwtf_incident_kind {
     GWTF_INCIDENT_SNAPSHOT,  /* the iteration's snapshot was given up: its writer is lost */
     GWTF_INCIDENT_STAGE,     /* node was the last one of `stage`: the others write their weights,
                               * and all leave; told by one node */
-    GWTF_INCIDENT_DOUBTED, /* nothing is heard of node, the last one of `stage`: others are asked */
+    GWTF_INCIDENT_SUSPECTED, /* nothing is heard of node: the recorder is asked */
+    GWTF_INCIDENT_DOUBTED,   /* nothing is heard of node, the last one of `stage` or the recorder:
+                              * all are asked */
     /* node: a member from now on, in `incarnation`. What it sent before is taken no more, and what
      * was to go to it is void: between it and this node a new channel begins, named by `channel`,
      * the same number on both sides. ENTER and WELCOME, and CLOSE to a node that is down, go by the

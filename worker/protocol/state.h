@@ -33,6 +33,10 @@ struct protocol_member {
     bool welcomed;          /* it has taken this node, which comes back, as a member */
     bool confirmed;         /* down: all living nodes know, as the recorder says */
     bool down_since_commit; /* since this node's last step, or not confirmed at it */
+    /* doubt.c */
+    bool suspected;     /* living, but this node hears nothing of it */
+    gwtf_node_id asked; /* suspected: the recorder that was asked; GWTF_NODE_NONE: nobody */
+    bool accused;       /* recorder: somebody else hears nothing of it */
     /* Recorder: the others are to be told that it is down, and that all know. */
     bool spread_wanted;
     bool confirm_wanted;
@@ -289,7 +293,7 @@ struct protocol_rest {
     bool *settled; /* by stage: its file is there, or will not be */
 };
 
-/* The last node of a stage, of which somebody hears nothing: see doubt.c. */
+/* Of a stage: its last node, or the recorder, of which somebody hears nothing: see doubt.c. */
 struct protocol_doubt {
     gwtf_node_id node; /* GWTF_NODE_NONE: nobody */
     bool own;          /* this node hears nothing of it, since since_us */
@@ -425,6 +429,14 @@ struct gwtf_protocol {
 
     struct protocol_rest rest;
     struct protocol_doubt *doubts; /* by stage */
+    uint32_t suspected_count;
+    uint32_t accused_count;
+    bool judging; /* there may be more to decide at once */
+    /* Recorder that was not the first: the one before, and the number with which its loss was told;
+     * UINT32_MAX: not yet. */
+    bool recorder_before_wanted;
+    uint32_t recorder_before;
+    uint32_t recorder_before_number;
 };
 
 /* view.c: who is lost. */
@@ -445,17 +457,18 @@ bool protocol_replica_is_down(const gwtf_protocol *p, uint32_t rank);
 /* This node is on the side of a cut that must end. */
 bool protocol_view_is_cut_off(const gwtf_protocol *p);
 
-/* doubt.c: the last node of a stage, of which nothing is heard. */
+/* doubt.c: nodes of which nothing is heard. */
 gwtf_status protocol_doubt_create(gwtf_protocol *p);
 void protocol_doubt_destroy(gwtf_protocol *p);
-/* Nothing is heard of NODE: it is down, unless it is the last of its stage. */
+/* Nothing is heard of NODE. */
 void protocol_doubt_silent(gwtf_protocol *p, gwtf_node_id node);
 void protocol_doubt_heard(gwtf_protocol *p, gwtf_node_id node);
 void protocol_doubt_message(gwtf_protocol *p, gwtf_node_id peer,
                             const struct gwtf_message *message);
+/* PEER hears nothing of a node; of the recorder. */
+void protocol_doubt_asked(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message);
 void protocol_doubt_lost(gwtf_protocol *p, gwtf_node_id node); /* it is down */
 void protocol_doubt_advance(gwtf_protocol *p);
-bool protocol_doubt_is_own(const gwtf_protocol *p, const struct protocol_member *member);
 gwtf_time_us protocol_doubt_deadline(const gwtf_protocol *p);
 
 /* entry.c: nodes that come back. */

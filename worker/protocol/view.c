@@ -4,7 +4,8 @@
  * A node that finds a peer to be down tells the recorder, the recorder tells all, and everybody
  * takes it as found by itself: so views converge. Whoever learns of it tells the peer that it is
  * fenced, and takes nothing of it any more: a peer that lives after all ends, and may come back as
- * a new member (entry.c). The last node of a stage is not taken for lost by one alone (doubt.c).
+ * a new member (entry.c). Of a peer that is merely silent the recorder decides, or all together
+ * (doubt.c).
  * When the recorder is lost, the next data node is the recorder, and is told all that each node
  * knows.
  *
@@ -77,20 +78,19 @@ bool protocol_view_is_cut_off(const gwtf_protocol *p) {
     const struct protocol_member *recorder = NULL;
     for (uint32_t i = 0; i < p->config.members_count; i++) {
         const struct protocol_member *member = &p->members[i];
-        bool is_doubted = !member->down && protocol_doubt_is_own(p, member);
         bool was_there = !member->down || member->down_since_commit;
         if (was_there && member->stage == 0 && (!recorder || is_before(member, recorder)))
             recorder = member;
-        if (!is_doubted && (!member->down || !member->down_since_commit))
+        if (!member->suspected && (!member->down || !member->down_since_commit))
             continue;
-        living -= is_doubted;
+        living -= member->suspected;
         lost++;
         stages += !covered[member->stage];
         covered[member->stage] = true;
     }
     if (stages <= p->config.stages || lost < living)
         return false;
-    return lost > living || (recorder && (recorder->down || protocol_doubt_is_own(p, recorder)));
+    return lost > living || (recorder && (recorder->down || recorder->suspected));
 }
 
 void protocol_view_tell_recorder(gwtf_protocol *p) {
@@ -99,10 +99,19 @@ void protocol_view_tell_recorder(gwtf_protocol *p) {
             tell_down(p, p->recorder, p->members[i].node);
 }
 
+/* Of the loss of the recorder before, which makes everybody tell this node all losses. */
+static void await_answers(gwtf_protocol *p, uint32_t lost) {
+    p->recorder_before = lost;
+    p->recorder_before_wanted = true;
+    p->recorder_before_number = UINT32_MAX;
+}
+
 static void spread(gwtf_protocol *p, gwtf_node_id node, bool found_here, gwtf_node_id before) {
     if (p->recorder == p->config.self) {
         uint32_t lost = protocol_member_find(p, node);
         p->losses_pending = true;
+        if (before != p->recorder)
+            await_answers(p, lost);
         for (uint32_t i = 0; i < p->config.members_count; i++)
             if (i == lost || (before != p->recorder && p->members[i].down))
                 p->members[i].spread_wanted = p->members[i].confirm_wanted = true;
@@ -208,6 +217,8 @@ void protocol_view_count(gwtf_protocol *p) {
         p->living_count += !member->down;
     }
     p->recorder = first_living_data_node(p);
+    if (p->recorder_before_wanted && !p->members[p->recorder_before].down)
+        p->recorder_before_wanted = false;
 }
 
 /* Those who have come must hear who is down: they hear it again with all others. */
@@ -247,6 +258,8 @@ static bool tell_one(gwtf_protocol *p, bool confirmed) {
         } else {
             p->losses_told++;
             p->losses_known = 0;
+            if (p->recorder_before_wanted && i == p->recorder_before)
+                p->recorder_before_number = p->losses_told;
         }
         tell_all(p, member->node, confirmed ? 0 : p->losses_told, confirmed);
         return true;

@@ -246,9 +246,12 @@ static void note_incident(struct node *node, const struct gwtf_incident *inciden
         write_event(node, "snapshot", incident->iteration, incident->node,
                     "given up: a stage's file was lost with its node");
         break;
+    case GWTF_INCIDENT_SUSPECTED:
+        gwtf_log(GWTF_LOG_WARNING, "node %u: %s; the recorder decides", incident->node,
+                 node->found_by);
+        break;
     case GWTF_INCIDENT_DOUBTED:
-        node->lost[incident->node].is_doubted = true;
-        snprintf(text, sizeof text, "%s: do the others hear it? It is the last one of stage %u",
+        snprintf(text, sizeof text, "%s: do the others of the run hear it? It is of stage %u",
                  node->found_by, incident->stage);
         gwtf_log(GWTF_LOG_WARNING, "node %u: %s", incident->node, text);
         write_event(node, "doubted", (uint32_t)node->state.iteration, incident->node, text);
@@ -372,7 +375,7 @@ static void peer_down(struct node *node, gwtf_node_id peer, const char *found_by
         forget_peer(node, peer, found_by);
 }
 
-/* The last node of a stage may be heard again: it is listened to. */
+/* It may be heard again: it is listened to until it is down. */
 static void peer_silent(struct node *node, gwtf_node_id peer, gwtf_time_us now_us) {
     char found_by[64];
     snprintf(found_by, sizeof found_by, "it is silent for %.1f s",
@@ -381,10 +384,10 @@ static void peer_silent(struct node *node, gwtf_node_id peer, gwtf_time_us now_u
     struct gwtf_event event = {.kind = GWTF_EVENT_PEER_SILENT, .peer = peer};
     feed(node, &event);
     node->found_by = "others say so";
-    if (node->lost[peer].is_doubted)
-        gwtf_heartbeat_watch(node->heartbeat, peer, now_us);
-    else if (!is_up_again(&node->update, 0, peer))
-        forget_peer(node, peer, found_by);
+    if (node->lost[peer].is_forgotten)
+        return;
+    node->lost[peer].is_doubted = true;
+    gwtf_heartbeat_watch(node->heartbeat, peer, now_us);
 }
 
 static void peer_heard(struct node *node, gwtf_node_id peer) {
