@@ -40,6 +40,27 @@ static void quicken(void) {
     cluster->latency_spread_us %= LATENCY_MOST_US / 2;
 }
 
+#define QUICK_ITERATIONS 40
+
+/* An iteration takes a few ms, and now and then one of its messages takes many of them. */
+static void make_quick(uint64_t seed) {
+    struct gwtf_random random;
+    struct gwtf_simulation_config *config = &cluster->config;
+    gwtf_random_init(&random, gwtf_random_key(seed, 11));
+    for (size_t i = 0; i < config->nodes_count; i++)
+        for (int kind = 0; kind < GWTF_SIMULATION_WORKS; kind++)
+            cluster->nodes[i].work_us[kind] = 1 + cluster->nodes[i].work_us[kind] % 1009;
+    config->boundary_bytes = 1 + config->boundary_bytes % 10000;
+    config->jitter_us %= 301;
+    config->sent_us %= 301;
+    config->write_us %= 10007;
+    config->manifest_us %= 1009;
+    cluster->latency_us %= 301;
+    cluster->latency_spread_us %= 301;
+    config->resent = pick(&random, 0, 3) ? 0.003 * gwtf_random_unit(&random) : 0;
+    config->last_iteration += QUICK_ITERATIONS;
+}
+
 /* A quarter of all clusters each: with messages that are lost on their way, with clocks that
  * differ, with both, with neither. */
 static void draw_cluster(uint64_t seed) {
@@ -66,6 +87,8 @@ static void draw_cluster(uint64_t seed) {
 static uint64_t run_key(uint64_t seed) {
     const struct gwtf_simulation_config *config = &cluster->config;
     uint64_t key = gwtf_random_key(seed, config->last_iteration);
+    key = gwtf_random_key(key, (uint64_t)config->jitter_us);
+    key = gwtf_random_key(key, config->boundary_bytes);
     return gwtf_random_key(gwtf_random_key(key, config->policy), config->recovery);
 }
 
@@ -113,6 +136,14 @@ static bool may_go(const bool *gone, size_t victim) {
     return false;
 }
 
+/* And of BY's, when VICTIM is gone. */
+static bool may_go_too(bool *gone, size_t victim, size_t by) {
+    gone[victim] = true;
+    bool may = may_go(gone, by);
+    gone[victim] = false;
+    return may;
+}
+
 uint64_t schedules_traces;
 
 /* Runs to the end; all nodes that were not to go must end well. */
@@ -138,10 +169,33 @@ static bool run_to_end(gwtf_simulation *simulation, const bool *gone, uint64_t s
     return true;
 }
 
+#define STALL_MOST_US 50000
+
+/* Before its many short iterations a quick cluster builds flows for about as long. */
+static gwtf_time_us some_time(struct gwtf_random *random, gwtf_time_us duration_us,
+                              const struct mix *mix) {
+    gwtf_time_us from_us = mix->quick ? duration_us / 2 : 0;
+    return from_us + 1 + (gwtf_time_us)gwtf_random_below(random, (uint64_t)(duration_us - from_us));
+}
+
+/* So what went to half of the others before CRASH is lost, and the others have what came after it.
+ */
+static void add_stall(gwtf_simulation *simulation, struct gwtf_random *random,
+                      const struct gwtf_simulation_fault *crash) {
+    int64_t before_us = pick(random, 1, STALL_MOST_US);
+    if (before_us > crash->at_us)
+        before_us = crash->at_us;
+    struct gwtf_simulation_fault stall = {.kind = GWTF_SIMULATION_STALL,
+                                          .at_us = crash->at_us - before_us,
+                                          .node = crash->node,
+                                          .pause_us = before_us + crash->notice_us};
+    CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &stall), GWTF_OK);
+}
+
 /* Crashes of up to all nodes but one of each stage, alone or several at once. Data nodes are among
  * them only when more than half of the nodes are left at all times: else it is a cut. */
 static void add_crashes(gwtf_simulation *simulation, struct gwtf_random *random, bool *gone,
-                        gwtf_time_us duration_us, bool returns) {
+                        gwtf_time_us duration_us, const struct mix *mix) {
     uint32_t nodes = (uint32_t)cluster->config.nodes_count;
     bool data_nodes = pick(random, 0, 2) == 0;
     uint32_t wanted = pick(random, 1, data_nodes && nodes > 2 ? (nodes - 1) / 2 : nodes);
@@ -154,7 +208,7 @@ static void add_crashes(gwtf_simulation *simulation, struct gwtf_random *random,
         gone[victim] = true;
         i++;
         if (at_us == 0 || pick(random, 0, 1))
-            at_us = 1 + (gwtf_time_us)gwtf_random_below(random, (uint64_t)duration_us);
+            at_us = some_time(random, duration_us, mix);
         else
             at_us += pick(random, 0, 3) ? pick(random, 0, 50000) : 0;
         struct gwtf_simulation_fault crash = {
@@ -163,13 +217,15 @@ static void add_crashes(gwtf_simulation *simulation, struct gwtf_random *random,
             .node = cluster->nodes[victim].node,
             .notice_us = pick(random, 0, 3) ? pick(random, 0, 300000) : 2000000,
             .spread_us = pick(random, 0, 1) * 100000};
-        if (returns)
+        if (mix->stalls)
+            add_stall(simulation, random, &crash);
+        if (mix->returns)
             crash.return_us = pick(random, 1, 1000000);
         CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &crash), GWTF_OK);
     }
 }
 
-/* Nodes that live, but somebody takes them for lost. */
+/* Nodes that live, but somebody hears nothing of them. Who misses the recorder, alone, leaves. */
 static void add_suspicions(gwtf_simulation *simulation, struct gwtf_random *random, bool *gone,
                            gwtf_time_us duration_us) {
     uint32_t nodes = (uint32_t)cluster->config.nodes_count, away = 0;
@@ -181,9 +237,12 @@ static void add_suspicions(gwtf_simulation *simulation, struct gwtf_random *rand
     uint32_t wanted = pick(random, 1, most - away);
     for (uint32_t i = 0, tries = 0; i < wanted && tries < 8 * nodes; tries++) {
         size_t victim = pick(random, 0, nodes - 1), by = pick(random, 0, nodes - 1);
-        if (gone[victim] || gone[by] || by == victim || !may_go(gone, victim))
+        bool is_data_node = cluster->nodes[victim].stage == 0;
+        if (gone[victim] || gone[by] || by == victim || !may_go(gone, victim) ||
+            (is_data_node && !may_go_too(gone, victim, by)))
             continue;
         gone[victim] = true;
+        gone[by] = is_data_node;
         i++;
         struct gwtf_simulation_fault suspect = {
             .kind = GWTF_SIMULATION_SUSPECT,
@@ -191,6 +250,30 @@ static void add_suspicions(gwtf_simulation *simulation, struct gwtf_random *rand
             .node = cluster->nodes[victim].node,
             .by = cluster->nodes[by].node};
         CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &suspect), GWTF_OK);
+    }
+}
+
+/* Nodes that stand still: those that do for long are missed by some of the others, or by all. */
+static void add_pauses(gwtf_simulation *simulation, struct gwtf_random *random, bool *gone,
+                       gwtf_time_us duration_us, const struct mix *mix) {
+    uint32_t nodes = (uint32_t)cluster->config.nodes_count;
+    uint32_t most = nodes > 2 ? (nodes - 1) / 2 : 1, away = 0;
+    for (uint32_t i = 0; i < nodes; i++)
+        away += gone[i];
+    for (uint32_t i = pick(random, 1, 4); i > 0 && away < most; i--) {
+        size_t victim = pick(random, 0, nodes - 1);
+        if (gone[victim] || !may_go(gone, victim))
+            continue;
+        struct gwtf_simulation_fault pause = {
+            .kind = GWTF_SIMULATION_PAUSE,
+            .at_us = some_time(random, duration_us, mix),
+            .node = cluster->nodes[victim].node,
+            .pause_us = pick(random, 1, pick(random, 0, 1) ? 20000 : 2000000),
+            .notice_us = pick(random, 10000, 300000),
+            .spread_us = pick(random, 0, 300000)};
+        gone[victim] = pause.pause_us > pause.notice_us;
+        away += gone[victim];
+        CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &pause), GWTF_OK);
     }
 }
 
@@ -207,6 +290,8 @@ bool survives(uint64_t seed, const struct mix *mix) {
     struct gwtf_random random;
     bool gone[CLUSTER_NODES_MAX] = {false};
     draw_cluster(seed);
+    if (mix->quick)
+        make_quick(seed);
     cluster->config.last_iteration += mix->longer ? 8 : 2;
     cluster->config.stall_us = STALL_US;
     if (mix->has_policy)
@@ -220,9 +305,11 @@ bool survives(uint64_t seed, const struct mix *mix) {
     gwtf_simulation *simulation = cluster_start(cluster);
     CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
     if (mix->crashes)
-        add_crashes(simulation, &random, gone, duration_us, mix->returns);
+        add_crashes(simulation, &random, gone, duration_us, mix);
     if (mix->suspicions)
         add_suspicions(simulation, &random, gone, duration_us);
+    if (mix->pauses)
+        add_pauses(simulation, &random, gone, duration_us, mix);
     bool good = run_to_end(simulation, gone, seed);
     schedules_returned += gwtf_simulation_get_totals(simulation).returned;
     uint32_t iterations = cluster->config.last_iteration - cluster->config.first_iteration + 1;

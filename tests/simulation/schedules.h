@@ -14,6 +14,10 @@ struct mix {
     bool returns;                 /* those that were lost come back */
     bool longer;                  /* they may be lost again */
     bool keeps_little;            /* some nodes keep few tensors of what is done, or none */
+    bool pauses;                  /* nodes stand still for a while */
+    bool stalls;                  /* before a node crashes, what it sends stays with it */
+    bool quick;                   /* many iterations, each shorter than a message that is lost takes
+                                   * to be sent again */
     bool has_policy;              /* else the random cluster's own */
     enum gwtf_flow_policy policy; /* has_policy */
     enum gwtf_recovery recovery;

@@ -80,6 +80,20 @@ static void a_random_loss_of_what_nobody_keeps_begins_the_iteration_anew(void) {
     expect(survives, &little_memory);
 }
 
+static void losses_between_short_iterations_leave_every_microbatch_counted_once(void) {
+    expect(survives,
+           &(struct mix){.crashes = true, .suspicions = true, .stalls = true, .quick = true});
+}
+
+static void who_stands_still_is_waited_for_or_comes_back(void) {
+    expect(survives, &(struct mix){.pauses = true, .returns = true, .longer = true});
+}
+
+static void who_stands_still_between_short_iterations_comes_back(void) {
+    lost_nodes_come_back(
+        &(struct mix){.pauses = true, .crashes = true, .returns = true, .quick = true});
+}
+
 /* The simulator cannot tell what the sum should be, but holds replicas' against each other. */
 static void replicas_agree_where_random_losses_are_dropped(void) {
     expect(survives, &(struct mix){.crashes = true, .recovery = GWTF_RECOVERY_DROP});
@@ -116,6 +130,9 @@ int main(int argc, char **argv) {
         GWTF_TEST(who_crashed_comes_back_as_a_new_member),
         GWTF_TEST(who_comes_back_is_no_help_in_what_nobody_keeps),
         GWTF_TEST(a_random_loss_of_what_nobody_keeps_begins_the_iteration_anew),
+        GWTF_TEST(losses_between_short_iterations_leave_every_microbatch_counted_once),
+        GWTF_TEST(who_stands_still_is_waited_for_or_comes_back),
+        GWTF_TEST(who_stands_still_between_short_iterations_comes_back),
         GWTF_TEST(replicas_agree_where_random_losses_are_dropped),
         GWTF_TEST(a_repeated_pipeline_adds_every_microbatch_once),
         GWTF_TEST(at_most_one_side_of_a_random_cut_goes_on),

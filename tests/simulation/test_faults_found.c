@@ -303,6 +303,36 @@ static void two_broken_links_cost_one_of_two_replicas(void) {
     schedules_disorderly = false;
 }
 
+/* One microbatch, so that most replicas have nothing to do. Those whom the first replica of stage 1
+ * reaches go on to the next iteration while others wait for its norm, and then it is lost. */
+static void who_lacks_the_norm_before_the_newest_is_told_it(void) {
+    for (int64_t at_us = 325000; at_us < 365000; at_us += 200) {
+        cluster_init(cluster, 1, 2, 3, 4);
+        cluster->config.seed = (uint64_t)at_us;
+        cluster->config.last_iteration = 40;
+        cluster->config.microbatches = 1;
+        cluster->config.boundary_bytes = 1000;
+        cluster->latency_us = 50;
+        for (size_t i = 0; i < cluster->config.nodes_count; i++)
+            for (int kind = 0; kind < GWTF_SIMULATION_WORKS; kind++)
+                cluster->nodes[i].work_us[kind] = 50;
+        gwtf_simulation *simulation = cluster_start(cluster);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+        struct gwtf_simulation_fault fault = {.kind = GWTF_SIMULATION_STALL,
+                                              .at_us = at_us - 10000,
+                                              .node = cluster->nodes[1].node,
+                                              .pause_us = 100000};
+        CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &fault), GWTF_OK);
+        fault.kind = GWTF_SIMULATION_CRASH;
+        fault.at_us = at_us;
+        fault.notice_us = 1000;
+        CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &fault), GWTF_OK);
+        CU_ASSERT_EQUAL(gwtf_simulation_run(simulation, GWTF_TIME_NEVER), GWTF_OK);
+        CU_ASSERT_EQUAL(gwtf_simulation_get_totals(simulation).iterations, 40);
+        gwtf_simulation_destroy(simulation);
+    }
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(who_has_come_back_does_not_speak_of_steps_before),
@@ -330,6 +360,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(both_sides_of_a_cut_may_write_the_last_manifest),
         GWTF_TEST(who_misses_another_one_last_says_so),
         GWTF_TEST(two_broken_links_cost_one_of_two_replicas),
+        GWTF_TEST(who_lacks_the_norm_before_the_newest_is_told_it),
     };
     return gwtf_suite_main(argc, argv, "faults_found", tests, sizeof tests / sizeof tests[0],
                            make_cluster, free_cluster);

@@ -77,8 +77,77 @@ static void crash(gwtf_simulation *simulation, const struct simulation_event *ev
     simulation_push(simulation, &back);
 }
 
+/* Others miss NODE when it has stood still for long, each one at another moment, and hear it again
+ * when it goes on. */
+static void miss_for_a_while(gwtf_simulation *simulation, const struct simulation_event *event,
+                             uint32_t by) {
+    struct simulation_event missed = *event;
+    missed.fault.by = simulation->nodes[by].config.node;
+    missed.fault.kind = GWTF_SIMULATION_SUSPECT;
+    missed.at_us +=
+        event->fault.notice_us +
+        (int64_t)gwtf_random_below(&simulation->random, (uint64_t)event->fault.spread_us + 1);
+    gwtf_time_us until_us = simulation->nodes[event->node].still_until_us;
+    if (missed.at_us >= until_us)
+        return;
+    simulation_push(simulation, &missed);
+    missed.fault.kind = GWTF_SIMULATION_HEAR;
+    missed.at_us = until_us;
+    simulation_push(simulation, &missed);
+}
+
+static void stall(gwtf_simulation *simulation, const struct simulation_event *event) {
+    struct simulation_node *node = &simulation->nodes[event->node];
+    gwtf_time_us until_us = simulation->now_us + event->fault.pause_us;
+    if (node->stalled_until_us < until_us)
+        node->stalled_until_us = until_us;
+    if (event->fault.kind != GWTF_SIMULATION_PAUSE || node->still_until_us >= until_us)
+        return;
+    node->still_until_us = until_us;
+    for (uint32_t i = 0; i < simulation->config.nodes_count; i++)
+        if (i != event->node)
+            miss_for_a_while(simulation, event, i);
+}
+
+/* Whether what FROM has sent to TO stays with FROM while that is stalled. */
+static bool stays_there(const gwtf_simulation *simulation, uint32_t from, uint32_t to) {
+    uint64_t key = simulation_mix(simulation->config.seed, (uint64_t)from << 32 | to);
+    return simulation_mix(key, (uint64_t)simulation->nodes[from].stalled_until_us) % 2 == 0;
+}
+
+bool simulation_hold(gwtf_simulation *simulation, const struct simulation_event *event) {
+    if (event->kind == SIMULATION_FAULT || event->kind == SIMULATION_RETURN)
+        return false;
+    struct simulation_node *node = &simulation->nodes[event->node];
+    gwtf_time_us until_us = node->still_until_us;
+    uint32_t from = event->node;
+    if (event->kind == SIMULATION_MESSAGE)
+        from = event->peer;
+    else if (event->kind == SIMULATION_RECEIVED)
+        from = simulation->transfers[event->transfer].from;
+    gwtf_time_us stalled_us = simulation->nodes[from].stalled_until_us;
+    if (from != event->node && stalled_us > until_us && stays_there(simulation, from, event->node))
+        until_us = stalled_us;
+    if (until_us <= simulation->now_us)
+        return false;
+    struct simulation_event later = *event;
+    later.at_us = until_us;
+    if (event->kind == SIMULATION_TIMER && node->timer_us == event->at_us)
+        node->timer_us = until_us;
+    /* As it was, not of the life that its node has now. */
+    if (!simulation_queue_push(&simulation->queue, &later))
+        simulation->out_of_memory = true;
+    return true;
+}
+
 static void suspect(gwtf_simulation *simulation, const struct simulation_event *event) {
     uint32_t by = simulation_find(simulation, event->fault.by);
+    if (by != SIMULATION_NONE && simulation->nodes[by].still_until_us > simulation->now_us) {
+        struct simulation_event later = *event;
+        later.at_us = simulation->nodes[by].still_until_us;
+        simulation_push(simulation, &later);
+        return;
+    }
     struct gwtf_event down = {.kind = event->fault.kind == GWTF_SIMULATION_HEAR
                                           ? GWTF_EVENT_PEER_HEARD
                                           : GWTF_EVENT_PEER_SILENT,
@@ -105,6 +174,10 @@ void simulation_bring_fault(gwtf_simulation *simulation, const struct simulation
         break;
     case GWTF_SIMULATION_RETURN:
         simulation_return(simulation, event->node);
+        break;
+    case GWTF_SIMULATION_STALL:
+    case GWTF_SIMULATION_PAUSE:
+        stall(simulation, event);
         break;
     case GWTF_SIMULATION_WRITE:
         simulation->nodes[event->node].cannot_write = true;

@@ -408,7 +408,8 @@ static void bring(gwtf_simulation *simulation, const struct simulation_event *ev
         [SIMULATION_FAULT] = simulation_bring_fault,
         [SIMULATION_PEER_DOWN] = bring_peer_down,
         [SIMULATION_RETURN] = bring_return};
-    bringers[event->kind](simulation, event);
+    if (!simulation_hold(simulation, event))
+        bringers[event->kind](simulation, event);
 }
 
 static bool is_over(const gwtf_simulation *simulation) {

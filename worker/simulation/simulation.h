@@ -127,7 +127,10 @@ enum gwtf_simulation_fault_kind {
     GWTF_SIMULATION_CUT,     /* nothing passes any more between NODE, with all that were cut off
                               * before it, and the others; each side notices after notice_us */
     GWTF_SIMULATION_RETURN,  /* a new process comes in the place of NODE, if that is gone */
-    GWTF_SIMULATION_WRITE    /* from now on NODE cannot write snapshots or manifests */
+    GWTF_SIMULATION_WRITE,   /* from now on NODE cannot write snapshots or manifests */
+    GWTF_SIMULATION_STALL,   /* for pause_us half of the others get nothing of NODE */
+    GWTF_SIMULATION_PAUSE /* so, and NODE stands still; each other node misses it after notice_us,
+                           * if it still does */
 };
 struct gwtf_simulation_fault {
     enum gwtf_simulation_fault_kind kind;
@@ -137,6 +140,7 @@ struct gwtf_simulation_fault {
     int64_t notice_us;
     int64_t spread_us; /* up to this much later, for each node another time */
     int64_t return_us; /* CRASH: after so long a new process comes in its place; 0: never */
+    int64_t pause_us;  /* STALL, PAUSE */
 };
 
 struct gwtf_simulation_totals {

@@ -131,8 +131,10 @@ struct simulation_node {
     gwtf_time_us deadline_us; /* what the protocol wants */
     bool cannot_write;
     bool dead;
-    bool apart;    /* cut off, with all others that are */
-    bool declared; /* somebody takes it for lost */
+    bool apart; /* cut off, with all others that are */
+    gwtf_time_us still_until_us;
+    gwtf_time_us stalled_until_us; /* half of the others get nothing of it */
+    bool declared;                 /* somebody takes it for lost */
     gwtf_time_us died_us;
     int64_t notice_us;
     bool finished;
@@ -231,6 +233,8 @@ void simulation_work(gwtf_simulation *simulation, uint32_t node, const struct gw
 struct gwtf_stage_file simulation_file(uint32_t stage, uint64_t weights);
 
 /* faults.c */
+/* True when EVENT comes later, as a node that it needs stands still. */
+bool simulation_hold(gwtf_simulation *simulation, const struct simulation_event *event);
 void simulation_bring_fault(gwtf_simulation *simulation, const struct simulation_event *event);
 /* The others notice that NODE is gone. */
 void simulation_leave(gwtf_simulation *simulation, uint32_t node, int64_t notice_us,
