@@ -284,7 +284,8 @@ struct gwtf_incident {
     uint32_t stage;
     int64_t duration_us;
     uint32_t incarnation; /* DOWN, UP: of node */
-    uint64_t channel;     /* UP */
+    bool is_silent;   /* DOWN: this node, or who asked it as the recorder, hears nothing of node */
+    uint64_t channel; /* UP */
 };
 
 enum gwtf_action_kind {

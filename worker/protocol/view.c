@@ -143,8 +143,11 @@ void protocol_view_down(gwtf_protocol *p, gwtf_node_id node, uint32_t incarnatio
     p->lost_unreported += is_news;
     gwtf_node_id before = p->recorder;
     p->recorder = first_living_data_node(p);
+    bool is_silent = member->suspected || member->accused;
     protocol_doubt_lost(p, node);
-    protocol_incident(p, GWTF_INCIDENT_DOWN, node)->incarnation = member->incarnation;
+    struct gwtf_incident *incident = protocol_incident(p, GWTF_INCIDENT_DOWN, node);
+    incident->incarnation = member->incarnation;
+    incident->is_silent = is_silent;
     protocol_send(p, node, GWTF_MESSAGE_FENCED, GWTF_PHASE_TRAIN, p->iteration);
     if (p->living[member->stage] == 0 && !p->rest.began)
         protocol_rest_begin(p, node);

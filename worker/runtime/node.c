@@ -248,11 +248,11 @@ static void note_incident(struct node *node, const struct gwtf_incident *inciden
         break;
     case GWTF_INCIDENT_SUSPECTED:
         gwtf_log(GWTF_LOG_WARNING, "node %u: %s; the recorder decides", incident->node,
-                 node->found_by);
+                 node_found_by(node, incident));
         break;
     case GWTF_INCIDENT_DOUBTED:
         snprintf(text, sizeof text, "%s: do the others of the run hear it? It is of stage %u",
-                 node->found_by, incident->stage);
+                 node_found_by(node, incident), incident->stage);
         gwtf_log(GWTF_LOG_WARNING, "node %u: %s", incident->node, text);
         write_event(node, "doubted", (uint32_t)node->state.iteration, incident->node, text);
         break;
@@ -362,7 +362,7 @@ static void feed(struct node *node, struct gwtf_event *event) {
         const struct gwtf_action *action = &node->update.actions[i];
         if (action->kind == GWTF_ACTION_INCIDENT && action->incident.kind == GWTF_INCIDENT_DOWN &&
             !is_up_again(&node->update, i, action->incident.node))
-            forget_peer(node, action->incident.node, node->found_by);
+            forget_peer(node, action->incident.node, node_found_by(node, &action->incident));
     }
 }
 
@@ -370,7 +370,7 @@ static void peer_down(struct node *node, gwtf_node_id peer, const char *found_by
     node->found_by = found_by;
     struct gwtf_event event = {.kind = GWTF_EVENT_PEER_DOWN, .peer = peer};
     feed(node, &event);
-    node->found_by = "others say so";
+    node->found_by = NULL;
     if (!is_up_again(&node->update, 0, peer))
         forget_peer(node, peer, found_by);
 }
@@ -383,7 +383,7 @@ static void peer_silent(struct node *node, gwtf_node_id peer, gwtf_time_us now_u
     node->found_by = found_by;
     struct gwtf_event event = {.kind = GWTF_EVENT_PEER_SILENT, .peer = peer};
     feed(node, &event);
-    node->found_by = "others say so";
+    node->found_by = NULL;
     if (node->lost[peer].is_forgotten)
         return;
     node->lost[peer].is_doubted = true;
@@ -662,7 +662,7 @@ gwtf_status gwtf_node_live(const struct gwtf_charter *charter, const char *host,
     if (node == NULL)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     node->charter = charter;
-    node->found_by = "others say so";
+    node->found_by = NULL;
     node->error = error;
     node->state = (struct gwtf_node_state){.node = charter->self,
                                            .phase = GWTF_NODE_STARTING,

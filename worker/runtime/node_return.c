@@ -20,6 +20,14 @@ bool node_goes_by_door(const struct node *node, gwtf_node_id to,
            (message->kind == GWTF_MESSAGE_CLOSE && node->lost[to].is_forgotten);
 }
 
+const char *node_found_by(const struct node *node, const struct gwtf_incident *incident) {
+    if (node->found_by)
+        return node->found_by;
+    if (incident->kind != GWTF_INCIDENT_DOWN)
+        return "it is silent";
+    return incident->is_silent ? "it is silent, as others say" : "others say so";
+}
+
 void node_open(struct node *node, const struct gwtf_incident *incident) {
     gwtf_node_id peer = incident->node;
     struct lost_peer *lost = &node->lost[peer];

@@ -52,7 +52,7 @@ struct node {
     bool stop_told;
     bool repairs;           /* a lost node's microbatch has come in this iteration */
     struct lost_peer *lost; /* by peer */
-    const char *found_by;   /* why a peer is down */
+    const char *found_by;   /* why a peer is down; NULL: others say so */
     uint32_t works;         /* with the compute thread */
     uint32_t writes;        /* stage files and manifests with the writer */
     /* See node_return.c. */
@@ -77,6 +77,8 @@ gwtf_status node_make_protocol(struct node *node, uint32_t incarnation, struct g
 /* node_return.c */
 bool node_goes_by_door(const struct node *node, gwtf_node_id to,
                        const struct gwtf_message *message);
+/* Why a node is down, or missed. */
+const char *node_found_by(const struct node *node, const struct gwtf_incident *incident);
 /* A channel with a peer begins. */
 void node_open(struct node *node, const struct gwtf_incident *incident);
 /* This node has been declared down. */
