@@ -303,6 +303,14 @@ static void two_broken_links_cost_one_of_two_replicas(void) {
     schedules_disorderly = false;
 }
 
+/* Seed 510000002010: all data nodes but one, and all relays, were lost at once. It doubted the
+ * recorder for a minute, and the next one for another, of which it had heard nothing for as long. */
+static void who_is_left_alone_waits_once(void) {
+    schedules_disorderly = true;
+    CU_ASSERT_TRUE(leaves_a_rest(510000002010, NULL));
+    schedules_disorderly = false;
+}
+
 /* One microbatch, so that most replicas have nothing to do. Those whom the first replica of stage 1
  * reaches go on to the next iteration while others wait for its norm, and then it is lost. */
 static void who_lacks_the_norm_before_the_newest_is_told_it(void) {
@@ -360,6 +368,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(both_sides_of_a_cut_may_write_the_last_manifest),
         GWTF_TEST(who_misses_another_one_last_says_so),
         GWTF_TEST(two_broken_links_cost_one_of_two_replicas),
+        GWTF_TEST(who_is_left_alone_waits_once),
         GWTF_TEST(who_lacks_the_norm_before_the_newest_is_told_it),
     };
     return gwtf_suite_main(argc, argv, "faults_found", tests, sizeof tests / sizeof tests[0],

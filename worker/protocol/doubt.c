@@ -90,27 +90,31 @@ static bool is_doubted_here(const gwtf_protocol *p, const struct protocol_member
     return p->doubts[member->stage].own && p->doubts[member->stage].node == member->node;
 }
 
-static void end_doubt(gwtf_protocol *p, const struct protocol_member *member) {
-    if (!is_doubted_here(p, member))
-        return;
-    p->doubts[member->stage].own = false;
-    tell(p, member->node, false);
+/* The next two: true when all are told. */
+static bool end_doubt(gwtf_protocol *p, struct protocol_member *member) {
+    bool has_said = is_doubted_here(p, member) || member->has_answered;
+    if (is_doubted_here(p, member))
+        p->doubts[member->stage].own = false;
+    member->has_answered = false;
+    if (has_said)
+        tell(p, member->node, false);
+    return has_said;
 }
 
-static void begin_doubt(gwtf_protocol *p, struct protocol_member *member) {
+static bool begin_doubt(gwtf_protocol *p, struct protocol_member *member) {
     struct protocol_doubt *doubt = &p->doubts[member->stage];
     member->asked = GWTF_NODE_NONE;
     begin(p, doubt, member->node);
     if (doubt->own)
-        return;
+        return false;
     doubt->own = true;
-    doubt->since_us = p->now_us;
+    doubt->since_us = member->suspected_us;
     protocol_incident(p, GWTF_INCIDENT_DOUBTED, member->node)->stage = member->stage;
     tell(p, member->node, true);
+    return true;
 }
 
 static void ask_recorder(gwtf_protocol *p, struct protocol_member *member) {
-    end_doubt(p, member);
     if (member->asked == p->recorder)
         return;
     if (member->asked == GWTF_NODE_NONE)
@@ -134,6 +138,7 @@ void protocol_doubt_silent(gwtf_protocol *p, gwtf_node_id node) {
     if (member->down || member->suspected)
         return;
     member->suspected = true;
+    member->suspected_us = p->now_us;
     member->asked = GWTF_NODE_NONE;
     p->suspected_count++;
     if (protocol_view_is_cut_off(p))
@@ -177,6 +182,7 @@ void protocol_doubt_message(gwtf_protocol *p, gwtf_node_id peer,
             protocol_send(p, peer, GWTF_MESSAGE_DOUBT, GWTF_PHASE_TRAIN, p->iteration);
         answer->body.doubt = message->body.doubt;
         answer->body.doubt.doubted = ANSWERED;
+        p->members[index].has_answered = !is_down;
     }
     if (is_down)
         return;
@@ -197,6 +203,7 @@ void protocol_doubt_lost(gwtf_protocol *p, gwtf_node_id node) {
     struct protocol_member *member = &p->members[index];
     struct protocol_doubt *doubt = &p->doubts[member->stage];
     forget_suspicion(p, member);
+    member->has_answered = false;
     /* Of several that are lost at once another one may be the last to others. */
     if (doubt->node != GWTF_NODE_NONE && !is_doubted_here(p, member))
         tell(p, node, true);
@@ -224,9 +231,9 @@ static gwtf_time_us ends_us(const gwtf_protocol *p, const struct protocol_doubt 
            (p->living[p->stage] > 1 ? DOUBT_MOST_US : (gwtf_time_us)DOUBT_AS_LAST_MOST_US);
 }
 
-/* True when it has come to an end. */
 static bool judge_doubted(gwtf_protocol *p, struct protocol_member *member) {
-    begin_doubt(p, member);
+    if (begin_doubt(p, member))
+        return true;
     const struct protocol_doubt *doubt = &p->doubts[member->stage];
     bool over = p->now_us >= ends_us(p, doubt);
     if (all_say_so(p, doubt) || (over && p->living[p->stage] == 1))
@@ -253,7 +260,8 @@ static bool may_decide(const gwtf_protocol *p) {
     return true;
 }
 
-/* True when somebody is taken for lost, which changes what is to be thought of the others. */
+/* True when all are told something, or somebody is taken for lost, which changes what is to be
+ * thought of the others. */
 static bool judge(gwtf_protocol *p, struct protocol_member *member) {
     if (member->suspected && p->rest.began) {
         protocol_view_down(p, member->node, member->incarnation, true);
@@ -271,12 +279,15 @@ static bool judge(gwtf_protocol *p, struct protocol_member *member) {
         protocol_view_down(p, member->node, member->incarnation, true);
         return true;
     }
-    if (member->suspected && p->recorder != p->config.self)
-        ask_recorder(p, member);
+    if (!member->suspected || p->recorder == p->config.self)
+        return false;
+    if (is_doubted_here(p, member))
+        return end_doubt(p, member);
+    ask_recorder(p, member);
     return false;
 }
 
-/* One loss in a step, which bounds the step's messages. */
+/* One in a step, which bounds the step's messages. */
 void protocol_doubt_advance(gwtf_protocol *p) {
     p->judging = false;
     if (p->suspected_count + p->accused_count == 0 || !protocol_entry_is_member(p))

@@ -34,9 +34,11 @@ struct protocol_member {
     bool confirmed;         /* down: all living nodes know, as the recorder says */
     bool down_since_commit; /* since this node's last step, or not confirmed at it */
     /* doubt.c */
-    bool suspected;     /* living, but this node hears nothing of it */
+    bool suspected; /* living, but this node hears nothing of it, since suspected_us */
+    gwtf_time_us suspected_us;
     gwtf_node_id asked; /* suspected: the recorder that was asked; GWTF_NODE_NONE: nobody */
     bool accused;       /* recorder: somebody else hears nothing of it */
+    bool has_answered;  /* suspected: somebody who doubts it has been told so */
     /* Recorder: the others are to be told that it is down, and that all know. */
     bool spread_wanted;
     bool confirm_wanted;
