@@ -304,10 +304,20 @@ static void two_broken_links_cost_one_of_two_replicas(void) {
 }
 
 /* Seed 510000002010: all data nodes but one, and all relays, were lost at once. It doubted the
- * recorder for a minute, and the next one for another, of which it had heard nothing for as long. */
+ * recorder for a minute, and the next one for another, of which it had heard nothing for as long.
+ */
 static void who_is_left_alone_waits_once(void) {
     schedules_disorderly = true;
     CU_ASSERT_TRUE(leaves_a_rest(510000002010, NULL));
+    schedules_disorderly = false;
+}
+
+/* Seed 500000007011: the recorder stood still when all was ready for the last manifest, which
+ * another had written in its place when it went on. */
+static void a_recorder_that_stood_still_may_write_the_last_manifest_again(void) {
+    schedules_disorderly = true;
+    CU_ASSERT_TRUE(
+        survives(500000007011, &(struct mix){.pauses = true, .returns = true, .longer = true}));
     schedules_disorderly = false;
 }
 
@@ -369,6 +379,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(who_misses_another_one_last_says_so),
         GWTF_TEST(two_broken_links_cost_one_of_two_replicas),
         GWTF_TEST(who_is_left_alone_waits_once),
+        GWTF_TEST(a_recorder_that_stood_still_may_write_the_last_manifest_again),
         GWTF_TEST(who_lacks_the_norm_before_the_newest_is_told_it),
     };
     return gwtf_suite_main(argc, argv, "faults_found", tests, sizeof tests / sizeof tests[0],

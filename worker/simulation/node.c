@@ -102,13 +102,16 @@ static void note_report(gwtf_simulation *simulation, uint32_t index,
 static void write_manifest(gwtf_simulation *simulation, uint32_t index,
                            const struct gwtf_action *action) {
     uint32_t writer = simulation->manifest_writer;
-    /* Of two sides of a cut both may know that it is whole: they write the same. */
+    /* Of two sides of a cut both may know that it is whole, and so may a recorder that stood still
+     * until others had one in its place: they write the same. */
     bool is_again = action->iteration == simulation->manifested && writer != index &&
                     (simulation->nodes[writer].dead || simulation->nodes[writer].declared ||
                      simulation_is_cut(simulation, writer, index));
-    if (action->iteration <= simulation->manifested && !is_again)
+    if (action->iteration <= simulation->manifested && !is_again &&
+        !simulation->nodes[index].declared)
         simulation_fail(simulation, index, "writes the manifest of %u twice", action->iteration);
-    simulation->manifested = action->iteration;
+    if (action->iteration > simulation->manifested)
+        simulation->manifested = action->iteration;
     simulation->manifest_writer = index;
     for (uint32_t stage = 0; stage <= simulation->config.stages; stage++) {
         uint64_t weights = simulation_weights(simulation, stage, action->iteration);
