@@ -2,9 +2,11 @@
 
 #include "launcher/program.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 uint32_t gwtf_slurm_cpus(const char *text, uint32_t index) {
     while (*text != '\0') {
@@ -20,6 +22,48 @@ uint32_t gwtf_slurm_cpus(const char *text, uint32_t index) {
         text = end + strspn(end, "),");
     }
     return 1;
+}
+
+/* Up to three numbers with colons between them; 0 when TEXT is something else. */
+static int read_numbers(const char *text, long numbers[3]) {
+    int count = 0;
+    while (count < 3 && isdigit((unsigned char)*text) && strspn(text, "0123456789") < 10) {
+        char *end;
+        numbers[count++] = strtol(text, &end, 10);
+        if (*end == '\0')
+            return count;
+        if (*end != ':')
+            return 0;
+        text = end + 1;
+    }
+    return 0;
+}
+
+bool gwtf_slurm_seconds(const char *text, long *seconds) {
+    static const char *const unlimited[] = {"infinite", "unlimited"};
+    for (size_t i = 0; i < sizeof unlimited / sizeof unlimited[0]; i++)
+        if (strcasecmp(text, unlimited[i]) == 0) {
+            *seconds = GWTF_SLURM_UNLIMITED;
+            return true;
+        }
+    long numbers[3] = {0}, days = 0;
+    const char *dash = strchr(text, '-');
+    if (dash != NULL) {
+        size_t digits = strspn(text, "0123456789");
+        if (digits == 0 || digits > 6 || text + digits != dash)
+            return false;
+        days = strtol(text, NULL, 10);
+    }
+    int count = read_numbers(dash != NULL ? dash + 1 : text, numbers);
+    if (count == 0)
+        return false;
+    long unit = dash != NULL || count == 3 ? 3600 : 60;
+    *seconds = 86400 * days;
+    for (int i = 0; i < count; i++, unit /= 60)
+        *seconds += numbers[i] * unit;
+    if (*seconds == 0)
+        *seconds = GWTF_SLURM_UNLIMITED;
+    return true;
 }
 
 /* The variable NAME of component COMPONENT of a heterogeneous job, or of the job when it is none;

@@ -5,6 +5,7 @@
 #include "launcher/options.h"
 #include "launcher/program.h"
 #include "launcher/script.h"
+#include "launcher/slurm.h"
 
 #include "io/json.h"
 #include "io/run.h"
@@ -19,6 +20,8 @@ struct part {
     unsigned nodes;
     unsigned node_cpus; /* of the partition's smallest node; 0: not known */
     unsigned cpus;      /* of each node, to ask for */
+    long most_seconds;  /* that the partition gives; 0: not known */
+    char most[32];      /* so, in Slurm's words */
 };
 
 struct submit {
@@ -56,7 +59,8 @@ static bool parse_options(int argc, char **argv, struct submit *submit, int *cod
         {.name = "time",
          .letter = 't',
          .argument = "TIME",
-         .help = "of one start, as sbatch takes it: 24 hours; then it goes back to the queue",
+         .help = "of one start, as sbatch takes it: 24 hours, or what the partition gives; then it "
+                 "goes back to the queue",
          .value = &submit->time},
         {.name = "account",
          .letter = 'A',
@@ -179,7 +183,7 @@ static gwtf_status check_part(struct part *part, struct gwtf_error *error) {
         if (status != GWTF_OK)
             return status;
     }
-    const char *ask[] = {"sinfo", "-h", "-p", part->partition, "-o", "%D %c", NULL};
+    const char *ask[] = {"sinfo", "-h", "-p", part->partition, "-o", "%D %c %l", NULL};
     if (gwtf_program_run(ask, text, sizeof text) != 0) {
         text[strcspn(text, "\n")] = '\0';
         return gwtf_error_set(error, GWTF_ERROR_USAGE,
@@ -190,8 +194,10 @@ static gwtf_status check_part(struct part *part, struct gwtf_error *error) {
     for (char *rest = NULL, *line = strtok_r(text, "\n", &rest); line != NULL;
          line = strtok_r(NULL, "\n", &rest)) {
         unsigned nodes = 0, cpus = 0;
-        if (sscanf(line, "%u %u", &nodes, &cpus) != 2)
+        if (sscanf(line, "%u %u %31s", &nodes, &cpus, part->most) != 3)
             continue;
+        if (!gwtf_slurm_seconds(part->most, &part->most_seconds))
+            part->most_seconds = 0;
         all += nodes;
         least = least == 0 || cpus < least ? cpus : least;
     }
@@ -233,6 +239,45 @@ static gwtf_status check_nodes(const struct submit *submit, struct gwtf_error *e
                 i, wished);
     }
     return GWTF_OK;
+}
+
+/* What the files in slurm/ ask for, with notice of its end two minutes before. */
+#define USUAL_SECONDS 86400
+/* Slurm may be a minute early with its signal. */
+#define SHORT_SECONDS 300
+
+/* A job that asks for more than its partition gives would wait for ever. What Slurm does not take
+ * as a time it refuses itself. */
+static gwtf_status check_time(const struct submit *submit, struct gwtf_error *error) {
+    long seconds;
+    if (submit->time == NULL || !gwtf_slurm_seconds(submit->time, &seconds))
+        return GWTF_OK;
+    for (size_t i = 0; i < submit->parts_count; i++) {
+        const struct part *part = &submit->parts[i];
+        if (part->most_seconds > 0 && seconds > part->most_seconds)
+            return gwtf_error_set(
+                error, GWTF_ERROR_USAGE,
+                "--time is %s, and partition '%s' gives %s at most: ask for less; "
+                "the run goes back to the queue and on from there",
+                submit->time, part->partition, part->most);
+    }
+    return GWTF_OK;
+}
+
+/* The time of a start; Slurm tells of its end a quarter before when it is short. */
+static void ask_for_time(const struct submit *submit, struct gwtf_script *script, size_t i) {
+    const struct part *part = &submit->parts[i];
+    long seconds = USUAL_SECONDS;
+    if (submit->time != NULL)
+        gwtf_script_option(script, i, "time", "%s", submit->time);
+    else if (part->most_seconds > 0 && part->most_seconds < USUAL_SECONDS)
+        gwtf_script_option(script, i, "time", "%s", part->most);
+    if (submit->time != NULL && !gwtf_slurm_seconds(submit->time, &seconds))
+        return;
+    if (submit->time == NULL && part->most_seconds > 0 && part->most_seconds < seconds)
+        seconds = part->most_seconds;
+    if (i == 0 && seconds < SHORT_SECONDS)
+        gwtf_script_option(script, i, "signal", "B:USR1@%ld", seconds / 4);
 }
 
 /* Processors of each node: as many as workers, which are spread evenly. */
@@ -280,6 +325,8 @@ static gwtf_status check(struct submit *submit, struct gwtf_error *error) {
     for (size_t i = 0; i < submit->parts_count && status == GWTF_OK; i++)
         status = check_part(&submit->parts[i], error);
     if (status == GWTF_OK)
+        status = check_time(submit, error);
+    if (status == GWTF_OK)
         status = check_nodes(submit, error);
     return status == GWTF_OK ? choose_cpus(submit, error) : status;
 }
@@ -304,8 +351,7 @@ static gwtf_status fill_script(struct submit *submit, struct gwtf_script *script
         gwtf_script_option(script, i, "partition", "%s", part->partition);
         gwtf_script_option(script, i, "nodes", "%u", part->nodes);
         gwtf_script_option(script, i, "cpus-per-task", "%u", part->cpus);
-        if (submit->time != NULL)
-            gwtf_script_option(script, i, "time", "%s", submit->time);
+        ask_for_time(submit, script, i);
         if (submit->memory != NULL)
             gwtf_script_option(script, i, "mem", "%s", submit->memory);
         if (submit->account != NULL)

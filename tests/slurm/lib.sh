@@ -65,6 +65,7 @@ NodeName=cloud[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((base + 3))-$(
 PartitionName=uni Nodes=uni[1-2] Default=YES MaxTime=INFINITE PriorityTier=1 GraceTime=20
 PartitionName=cloud Nodes=cloud[1-2] MaxTime=INFINITE PriorityTier=1
 PartitionName=spare Nodes=uni[1-2] MaxTime=INFINITE PriorityTier=1 GraceTime=20 PreemptMode=CANCEL
+PartitionName=short Nodes=uni[1-2] MaxTime=1:30 PriorityTier=1
 PartitionName=urgent Nodes=uni[1-2] MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF Hidden=YES
 CONF
 }

@@ -45,6 +45,10 @@ refused "cannot read 'absent.sh'" submit good.cfg --nodes 2 --site absent.sh
 refused "absent.h5" submit good.cfg --nodes 2 --set data.train=absent.h5
 refused "did you mean '--nodes'" submit good.cfg --noeds 2
 refused 'sbatch refuses.*(t|T)ime' submit good.cfg --nodes 2 --time soon --set "run.directory=\"$scratch/refused\""
+for time in 3 2:31 00:02:31 1-0 0-1:00 0-0:0:151 0 UNLIMITED; do
+    refused "time is $time, and partition 'short' gives [0-9:]*:[0-9]* at most" submit good.cfg --nodes 2 \
+        --partition short --time "$time"
+done
 refused "nodes.0.partition is 'elsewhere'" submit good.cfg --nodes 2 --set 'nodes.0.partition="elsewhere"'
 refused "nodes.0.partition is 'cloud'" submit good.cfg --nodes 2 --set 'nodes.0.partition="cloud"'
 refused 'has a line break' submit good.cfg --nodes 2 --name 'two
@@ -59,6 +63,22 @@ for line in '#SBATCH --partition=uni' '#SBATCH --nodes=2' '#SBATCH --cpus-per-ta
     [ "$(grep -cxF -- "$line" script.txt)" -eq 1 ] || fail "no line '$line' in the script: $(cat script.txt)"
 done
 [ "$(grep -c -- '--nodes=' script.txt)" -eq 1 ] || fail 'the nodes are asked for twice'
+# asks LINES ARGUMENT...: of its time and notice the script has these lines.
+asks() {
+    lines=$1
+    shift
+    "$gwtf" submit good.cfg --nodes 2 "$@" --dry-run >script.txt || fail "submit $*: exit code $?"
+    found=$(grep -E '^#SBATCH --(time|signal)=' script.txt | sort)
+    [ "$found" = "$lines" ] || fail "submit $* asks for: $found"
+}
+asks '#SBATCH --signal=B:USR1@120
+#SBATCH --time=24:00:00' --partition uni
+asks '#SBATCH --signal=B:USR1@30
+#SBATCH --time=2:00' --partition short
+asks '#SBATCH --signal=B:USR1@15
+#SBATCH --time=0:1:0' --partition short --time 0:1:0
+asks '#SBATCH --signal=B:USR1@120
+#SBATCH --time=2-12' --partition uni --time 2-12
 # What sbatch would take apart is quoted; partitions that sinfo does not list are there.
 "$gwtf" submit good.cfg --partition urgent --nodes 2 --sbatch='--comment=two "odd" words' --sbatch='--qos low' \
     --dry-run >script.txt || fail 'no job in a hidden partition'
