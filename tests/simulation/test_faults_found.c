@@ -321,6 +321,16 @@ static void a_recorder_that_stood_still_may_write_the_last_manifest_again(void) 
     schedules_disorderly = false;
 }
 
+/* Seed 560000052004: a recorder that stood still reported, when it went on, an iteration that
+ * others had reported long before; the run's file takes no line twice. */
+static void a_recorder_that_stood_still_may_report_again(void) {
+    schedules_disorderly = true;
+    CU_ASSERT_TRUE(
+        survives(560000052004,
+                 &(struct mix){.pauses = true, .crashes = true, .returns = true, .quick = true}));
+    schedules_disorderly = false;
+}
+
 /* One microbatch, so that most replicas have nothing to do. Those whom the first replica of stage 1
  * reaches go on to the next iteration while others wait for its norm, and then it is lost. */
 static void who_lacks_the_norm_before_the_newest_is_told_it(void) {
@@ -380,6 +390,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(two_broken_links_cost_one_of_two_replicas),
         GWTF_TEST(who_is_left_alone_waits_once),
         GWTF_TEST(a_recorder_that_stood_still_may_write_the_last_manifest_again),
+        GWTF_TEST(a_recorder_that_stood_still_may_report_again),
         GWTF_TEST(who_lacks_the_norm_before_the_newest_is_told_it),
     };
     return gwtf_suite_main(argc, argv, "faults_found", tests, sizeof tests / sizeof tests[0],

@@ -82,6 +82,9 @@ static void note_report(gwtf_simulation *simulation, uint32_t index,
     if (number > 0 && report->iteration == simulation->reports[number - 1].iteration &&
         simulation->reporter != index)
         return;
+    /* So may one that stood still until the others had gone on: the run's file has the line. */
+    if (simulation->nodes[index].declared && report->iteration < config->first_iteration + number)
+        return;
     simulation->reporter = index;
     if (report->iteration != config->first_iteration + number)
         simulation_fail(simulation, index, "reports iteration %u out of order", report->iteration);
