@@ -331,6 +331,17 @@ static void a_recorder_that_stood_still_may_report_again(void) {
     schedules_disorderly = false;
 }
 
+/* Seed 550000091013: a relay that still validated had trained microbatches of the next iteration.
+ * When a node that had had them was lost, it sent them to a substitute, which refused, and did not
+ * know its own microbatches any more, as they were not of the iteration that it validated. */
+static void who_validates_sends_again_what_is_of_the_next_iteration(void) {
+    schedules_disorderly = true;
+    CU_ASSERT_TRUE(survives(
+        550000091013,
+        &(struct mix){.crashes = true, .suspicions = true, .stalls = true, .quick = true}));
+    schedules_disorderly = false;
+}
+
 /* One microbatch, so that most replicas have nothing to do. Those whom the first replica of stage 1
  * reaches go on to the next iteration while others wait for its norm, and then it is lost. */
 static void who_lacks_the_norm_before_the_newest_is_told_it(void) {
@@ -391,6 +402,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(who_is_left_alone_waits_once),
         GWTF_TEST(a_recorder_that_stood_still_may_write_the_last_manifest_again),
         GWTF_TEST(a_recorder_that_stood_still_may_report_again),
+        GWTF_TEST(who_validates_sends_again_what_is_of_the_next_iteration),
         GWTF_TEST(who_lacks_the_norm_before_the_newest_is_told_it),
     };
     return gwtf_suite_main(argc, argv, "faults_found", tests, sizeof tests / sizeof tests[0],

@@ -236,7 +236,7 @@ static void take_ask(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_mess
     enum gwtf_message_kind kind = GWTF_MESSAGE_NOT_HELD;
     if (slot)
         kind = GWTF_MESSAGE_HELD;
-    else if (protocol_slot_counted(p, message->body.microbatch.id))
+    else if (protocol_slot_counted(p, message->iteration, message->body.microbatch.id))
         kind = GWTF_MESSAGE_FORGOTTEN;
     struct gwtf_message *answer =
         protocol_send(p, peer, kind, GWTF_PHASE_TRAIN, message->iteration);
@@ -363,17 +363,15 @@ void protocol_repair_message(gwtf_protocol *p, gwtf_node_id peer,
         take_answer(p, peer, message);
 }
 
-static void tell_irreparable(gwtf_protocol *p, gwtf_node_id to, uint32_t stage) {
+static void tell_irreparable(gwtf_protocol *p, const struct protocol_round *round, gwtf_node_id to,
+                             uint32_t stage) {
     struct gwtf_message *message =
-        protocol_send(p, to, GWTF_MESSAGE_IRREPARABLE, GWTF_PHASE_TRAIN, p->iteration);
-    message->generation = protocol_round_of(p, p->iteration)->generation;
+        protocol_send(p, to, GWTF_MESSAGE_IRREPARABLE, GWTF_PHASE_TRAIN, round->iteration);
+    message->generation = round->generation;
     message->body.view.stage = stage;
 }
 
-void protocol_repair_irreparable(gwtf_protocol *p, uint32_t stage) {
-    if (p->phase != GWTF_PHASE_TRAIN)
-        return;
-    struct protocol_round *round = protocol_round_of(p, p->iteration);
+static void note_irreparable(gwtf_protocol *p, struct protocol_round *round, uint32_t stage) {
     if (stage == p->stage) {
         if (round->irreparable)
             return;
@@ -382,8 +380,15 @@ void protocol_repair_irreparable(gwtf_protocol *p, uint32_t stage) {
     for (uint32_t rank = 0; rank < protocol_stage_size(p, stage); rank++) {
         gwtf_node_id node = protocol_stage_node(p, stage, rank);
         if (node != p->config.self && !protocol_is_down(p, node))
-            tell_irreparable(p, node, stage);
+            tell_irreparable(p, round, node, stage);
     }
+}
+
+/* Of the iteration that the gradients are of: while this node validates, it is the next one. */
+void protocol_repair_irreparable(gwtf_protocol *p, uint32_t stage) {
+    struct protocol_round *round = protocol_round_of(p, p->stepped + 1);
+    if (round && !p->ended)
+        note_irreparable(p, round, stage);
 }
 
 /* Something is done again here for the stage before alone. */
@@ -403,9 +408,9 @@ static void pass_on_irreparable(gwtf_protocol *p, struct protocol_round *round) 
         return;
     round->irreparable_passed = true;
     if (next)
-        protocol_repair_irreparable(p, p->stage + 1);
+        note_irreparable(p, round, p->stage + 1);
     if (previous)
-        protocol_repair_irreparable(p, p->stage - 1);
+        note_irreparable(p, round, p->stage - 1);
 }
 
 /* A replica that has not got the sum together says so, and never says COMPLETE in this generation:
@@ -426,7 +431,7 @@ static void report_irreparable(gwtf_protocol *p) {
         round->restart_wanted = true;
     } else if (round->irreparable_told != p->recorder) {
         round->irreparable_told = p->recorder;
-        tell_irreparable(p, p->recorder, p->stage);
+        tell_irreparable(p, round, p->recorder, p->stage);
     }
 }
 

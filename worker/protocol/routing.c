@@ -162,8 +162,8 @@ static void pass_on(gwtf_protocol *p, struct protocol_slot *slot) {
 /* What a substitute refuses may have given way to other tensors here meanwhile. */
 static bool is_refused_for_good(const gwtf_protocol *p, const struct gwtf_message *message) {
     return message->kind == GWTF_MESSAGE_REFUSED && message->phase == GWTF_PHASE_TRAIN &&
-           message->iteration == p->iteration && p->config.recovery == GWTF_RECOVERY_EXACT &&
-           protocol_slot_counted(p, message->body.microbatch.id);
+           p->config.recovery == GWTF_RECOVERY_EXACT &&
+           protocol_slot_counted(p, message->iteration, message->body.microbatch.id);
 }
 
 void protocol_routing_answer(gwtf_protocol *p, gwtf_node_id peer,

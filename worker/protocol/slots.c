@@ -25,8 +25,8 @@ struct protocol_slot *protocol_slot_find(gwtf_protocol *p, enum gwtf_phase phase
         if (holds(&p->slots[i], phase, iteration, microbatch))
             return &p->slots[i];
     /* Kept slots are many: one that cannot be there is not looked for. */
-    bool may_be_kept = phase == GWTF_PHASE_TRAIN && iteration == p->iteration &&
-                       (p->kept_shadow || protocol_slot_counted(p, microbatch));
+    bool may_be_kept = phase == GWTF_PHASE_TRAIN && iteration == p->stepped + 1 &&
+                       (p->kept_shadow || protocol_slot_counted(p, iteration, microbatch));
     for (uint32_t i = p->config.capacity; may_be_kept && i < p->slots_count; i++)
         if (holds(&p->slots[i], phase, iteration, microbatch))
             return &p->slots[i];
@@ -253,7 +253,7 @@ void protocol_slots_forward(gwtf_protocol *p, gwtf_node_id peer,
         slot->local = flags & GWTF_MICROBATCH_LOCAL;
         slot->replaces = message->body.microbatch.replaces;
         slot->shadow = durable;
-        if (message->body.microbatch.pass > 0 && protocol_slot_counted(p, id))
+        if (message->body.microbatch.pass > 0 && protocol_slot_counted(p, message->iteration, id))
             slot->shadow = slot->asks = true; /* its tensors are gone */
         p->repaired += slot->asks;
     }
@@ -364,9 +364,10 @@ static uint64_t bit_of(const gwtf_protocol *p, struct gwtf_microbatch microbatch
     return (uint64_t)rank * p->config.microbatches + microbatch.index;
 }
 
-bool protocol_slot_counted(const gwtf_protocol *p, struct gwtf_microbatch microbatch) {
+bool protocol_slot_counted(const gwtf_protocol *p, uint32_t iteration,
+                           struct gwtf_microbatch microbatch) {
     uint32_t source = protocol_member_find(p, microbatch.data_node);
-    if (source == PROTOCOL_NONE || p->members[source].stage != 0 ||
+    if (iteration != p->stepped + 1 || source == PROTOCOL_NONE || p->members[source].stage != 0 ||
         microbatch.index >= p->config.microbatches)
         return false;
     uint64_t bit = bit_of(p, microbatch);

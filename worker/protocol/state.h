@@ -600,7 +600,8 @@ void protocol_slot_give_up(gwtf_protocol *p, struct protocol_slot *slot);
 void protocol_slot_send_gradient(gwtf_protocol *p, struct protocol_slot *slot, gwtf_node_id to,
                                  uint32_t pass);
 void protocol_slot_send_back(gwtf_protocol *p, struct protocol_slot *slot);
-bool protocol_slot_counted(const gwtf_protocol *p, struct gwtf_microbatch microbatch);
+bool protocol_slot_counted(const gwtf_protocol *p, uint32_t iteration,
+                           struct gwtf_microbatch microbatch);
 /* A later stage may still have to do again what it had by way of a lost node of this one. */
 bool protocol_is_output_wanted(const gwtf_protocol *p);
 void protocol_slots_forward(gwtf_protocol *p, gwtf_node_id peer,
