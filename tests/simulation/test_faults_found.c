@@ -342,6 +342,17 @@ static void who_validates_sends_again_what_is_of_the_next_iteration(void) {
     schedules_disorderly = false;
 }
 
+/* Seed 600000031005: a relay heard which data nodes an iteration begun anew counts when it was in
+ * the next one, and did not take it for that; so did a data node that came back, which was told by
+ * the relay first. */
+static void whom_an_iteration_counts_is_learnt_late_too(void) {
+    schedules_disorderly = true;
+    CU_ASSERT_TRUE(
+        survives(600000031005,
+                 &(struct mix){.pauses = true, .crashes = true, .returns = true, .quick = true}));
+    schedules_disorderly = false;
+}
+
 /* One microbatch, so that most replicas have nothing to do. Those whom the first replica of stage 1
  * reaches go on to the next iteration while others wait for its norm, and then it is lost. */
 static void who_lacks_the_norm_before_the_newest_is_told_it(void) {
@@ -403,6 +414,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_recorder_that_stood_still_may_write_the_last_manifest_again),
         GWTF_TEST(a_recorder_that_stood_still_may_report_again),
         GWTF_TEST(who_validates_sends_again_what_is_of_the_next_iteration),
+        GWTF_TEST(whom_an_iteration_counts_is_learnt_late_too),
         GWTF_TEST(who_lacks_the_norm_before_the_newest_is_told_it),
     };
     return gwtf_suite_main(argc, argv, "faults_found", tests, sizeof tests / sizeof tests[0],

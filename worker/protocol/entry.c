@@ -128,6 +128,9 @@ static void take_welcome(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_
         return;
     if (entry->waits)
         begin(p, message);
+    else if (message->body.welcome.counts_known)
+        protocol_iteration_learn_counts(p, message->iteration, message->generation,
+                                        message->body.welcome.data_nodes);
     member->welcomed = true;
     member->is_exact = true;
     if (message->body.welcome.sender > member->incarnation)

@@ -182,11 +182,28 @@ bool protocol_iteration_is_current(gwtf_protocol *p, const struct gwtf_message *
     return message->generation == round->generation;
 }
 
+/* A generation outlasts the iteration that began it: what is known late of its data nodes holds for
+ * the iterations since, and for those who have come with them. */
+void protocol_iteration_learn_counts(gwtf_protocol *p, uint32_t iteration, uint32_t generation,
+                                     const uint8_t *data_nodes) {
+    for (int i = 0; i < 2; i++) {
+        struct protocol_round *round = &p->rounds[i];
+        if (round->counts_known || round->generation != generation || round->iteration < iteration)
+            continue;
+        set_counts(p, round, data_nodes);
+        for (uint32_t rank = 0; rank < p->data_nodes; rank++) {
+            uint32_t came = protocol_member_at(p, 0, rank)->incarnation;
+            if (came > iteration && came <= round->iteration)
+                round->counts[rank] = true;
+        }
+    }
+}
+
 void protocol_iteration_restart(gwtf_protocol *p, gwtf_node_id peer,
                                 const struct gwtf_message *message) {
-    struct protocol_round *round = protocol_round_of(p, message->iteration);
-    if (round && !round->counts_known && p->members[protocol_member_find(p, peer)].stage == 0)
-        set_counts(p, round, message->body.restart.data_nodes);
+    if (p->members[protocol_member_find(p, peer)].stage == 0)
+        protocol_iteration_learn_counts(p, message->iteration, message->generation,
+                                        message->body.restart.data_nodes);
 }
 
 bool protocol_iteration_lacks_data_node(const gwtf_protocol *p) {

@@ -643,6 +643,8 @@ void protocol_iteration_advance(gwtf_protocol *p);
 void protocol_iteration_recorder_lost(gwtf_protocol *p, uint32_t rank);
 /* Whether MESSAGE is of its iteration's newest generation; a newer one than known is begun. */
 bool protocol_iteration_is_current(gwtf_protocol *p, const struct gwtf_message *message);
+void protocol_iteration_learn_counts(gwtf_protocol *p, uint32_t iteration, uint32_t generation,
+                                     const uint8_t *data_nodes);
 void protocol_iteration_restart(gwtf_protocol *p, gwtf_node_id peer,
                                 const struct gwtf_message *message);
 /* What every stage's sum of this iteration must hold; false: not known yet. STOP: the user wants
