@@ -13,11 +13,16 @@
 #define SINKS_MAX_DEFAULT 16
 #define VIEW_DEFAULT 32
 #define TICK_US_DEFAULT 200000
-#define RETRY_US_DEFAULT 300000
+#define TICK_US_LEAST 25000
+#define TICK_ROUND_TRIPS 2
 #define CAPACITY_LIMIT 65536u
 
 static size_t get_slots_count(const struct gwtf_flow_config *config) {
     return (size_t)config->capacity_max * (config->stage == 0 ? 4 : 2);
+}
+
+static int64_t get_retry(int64_t tick_us) {
+    return tick_us + tick_us / 2;
 }
 
 static struct gwtf_flow_config with_defaults(const struct gwtf_flow_config *given) {
@@ -36,7 +41,7 @@ static struct gwtf_flow_config with_defaults(const struct gwtf_flow_config *give
     if (config.tick_us == 0)
         config.tick_us = TICK_US_DEFAULT;
     if (config.retry_us == 0)
-        config.retry_us = RETRY_US_DEFAULT;
+        config.retry_us = get_retry(config.tick_us);
     return config;
 }
 
@@ -66,6 +71,7 @@ gwtf_status gwtf_flow_create(const struct gwtf_flow_config *config, gwtf_flow **
     if (made == NULL)
         return GWTF_ERROR_MEMORY;
     made->config = complete;
+    made->keeps_pace = config->tick_us == 0;
     made->policy = flow_find_policy(complete.policy);
     if (!allocate(made)) {
         gwtf_flow_destroy(made);
@@ -196,6 +202,19 @@ static gwtf_status take_link_cost(gwtf_flow *flow, const struct gwtf_flow_event 
     return GWTF_OK;
 }
 
+static gwtf_status take_round_trip(gwtf_flow *flow, const struct gwtf_flow_event *event) {
+    if (event->cost_us < 0)
+        return GWTF_ERROR_USAGE;
+    if (!flow->keeps_pace)
+        return GWTF_OK;
+    int64_t tick_us = TICK_US_DEFAULT;
+    if (event->cost_us < tick_us / TICK_ROUND_TRIPS)
+        tick_us = event->cost_us * TICK_ROUND_TRIPS;
+    flow->config.tick_us = tick_us > TICK_US_LEAST ? tick_us : TICK_US_LEAST;
+    flow->config.retry_us = get_retry(flow->config.tick_us);
+    return GWTF_OK;
+}
+
 static gwtf_status take_capacity(gwtf_flow *flow, const struct gwtf_flow_event *event) {
     if (event->capacity > flow->config.capacity_max)
         return GWTF_ERROR_LIMIT;
@@ -297,6 +316,8 @@ static gwtf_status take_event(gwtf_flow *flow, const struct gwtf_flow_event *eve
         return take_peer_down(flow, event);
     case GWTF_FLOW_EVENT_LINK_COST:
         return take_link_cost(flow, event);
+    case GWTF_FLOW_EVENT_ROUND_TRIP:
+        return take_round_trip(flow, event);
     case GWTF_FLOW_EVENT_CAPACITY:
         flow->stirred = FLOW_STIR_ALL;
         flow->policy->note_news(flow);

@@ -93,9 +93,11 @@ struct gwtf_flow_config {
     uint32_t neighbours_max;
     /* Data nodes in the run; default 16. Others are ignored. */
     uint32_t sinks_max;
-    /* How often a node looks for something to improve; default 200 ms. */
+    /* How often a node looks for something to improve; default 200 ms, less where
+     * GWTF_FLOW_EVENT_ROUND_TRIP says so. */
     int64_t tick_us;
-    /* When a message without answer is sent again: above a round trip; default 300 ms. */
+    /* When a message without answer is sent again: above a round trip; default one tick and a
+     * half. */
     int64_t retry_us;
     uint64_t seed;
 };
@@ -111,6 +113,9 @@ enum gwtf_flow_event_kind {
     /* peer, cost_us: measured d(self, peer), first and whenever it moved notably. A hop costs what
      * its sender measured; without a cost a link is not used. Negative: the link is cut. */
     GWTF_FLOW_EVENT_LINK_COST,
+    /* cost_us: the longest round trip to a peer. What waits for messages waits as long as they
+     * take; nothing comes of it where tick_us was configured. */
+    GWTF_FLOW_EVENT_ROUND_TRIP,
     /* capacity: of this node, from now on; 0..capacity_max. Flows above it are given up. */
     GWTF_FLOW_EVENT_CAPACITY,
     /* peer, feedback, cost_us: what has become of a microbatch that this node sent to PEER. Other

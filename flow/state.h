@@ -238,6 +238,7 @@ struct flow_hint {
 
 struct gwtf_flow {
     struct gwtf_flow_config config;
+    bool keeps_pace; /* its tick_us and retry_us follow the round trips */
     const struct flow_policy *policy;
     void *own; /* the policy's */
     struct gwtf_random random;

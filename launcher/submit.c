@@ -267,16 +267,14 @@ static gwtf_status check_time(const struct submit *submit, struct gwtf_error *er
 /* The time of a start; Slurm tells of its end a quarter before when it is short. */
 static void ask_for_time(const struct submit *submit, struct gwtf_script *script, size_t i) {
     const struct part *part = &submit->parts[i];
-    long seconds = USUAL_SECONDS;
-    if (submit->time != NULL)
-        gwtf_script_option(script, i, "time", "%s", submit->time);
-    else if (part->most_seconds > 0 && part->most_seconds < USUAL_SECONDS)
-        gwtf_script_option(script, i, "time", "%s", part->most);
-    if (submit->time != NULL && !gwtf_slurm_seconds(submit->time, &seconds))
+    const char *time = submit->time;
+    if (time == NULL && part->most_seconds > 0 && part->most_seconds < USUAL_SECONDS)
+        time = part->most;
+    if (time == NULL)
         return;
-    if (submit->time == NULL && part->most_seconds > 0 && part->most_seconds < seconds)
-        seconds = part->most_seconds;
-    if (i == 0 && seconds < SHORT_SECONDS)
+    gwtf_script_option(script, i, "time", "%s", time);
+    long seconds = 0;
+    if (i == 0 && gwtf_slurm_seconds(time, &seconds) && seconds < SHORT_SECONDS)
         gwtf_script_option(script, i, "signal", "B:USR1@%ld", seconds / 4);
 }
 

@@ -225,16 +225,22 @@ static void add_crashes(gwtf_simulation *simulation, struct gwtf_random *random,
     }
 }
 
-/* Nodes that live, but somebody hears nothing of them. Who misses the recorder, alone, leaves. */
-static void add_suspicions(gwtf_simulation *simulation, struct gwtf_random *random, bool *gone,
-                           gwtf_time_us duration_us) {
+/* Nodes that may go besides those that do, without being as many as a cut takes away. */
+static uint32_t count_more(const bool *gone) {
     uint32_t nodes = (uint32_t)cluster->config.nodes_count, away = 0;
     for (uint32_t i = 0; i < nodes; i++)
         away += gone[i];
     uint32_t most = nodes > 2 ? (nodes - 1) / 2 : 1;
-    if (away >= most)
+    return most > away ? most - away : 0;
+}
+
+/* Nodes that live, but somebody hears nothing of them. Who misses the recorder, alone, leaves. */
+static void add_suspicions(gwtf_simulation *simulation, struct gwtf_random *random, bool *gone,
+                           gwtf_time_us duration_us) {
+    uint32_t nodes = (uint32_t)cluster->config.nodes_count, more = count_more(gone);
+    if (more == 0)
         return;
-    uint32_t wanted = pick(random, 1, most - away);
+    uint32_t wanted = pick(random, 1, more);
     for (uint32_t i = 0, tries = 0; i < wanted && tries < 8 * nodes; tries++) {
         size_t victim = pick(random, 0, nodes - 1), by = pick(random, 0, nodes - 1);
         bool is_data_node = cluster->nodes[victim].stage == 0;
@@ -257,10 +263,7 @@ static void add_suspicions(gwtf_simulation *simulation, struct gwtf_random *rand
 static void add_pauses(gwtf_simulation *simulation, struct gwtf_random *random, bool *gone,
                        gwtf_time_us duration_us, const struct mix *mix) {
     uint32_t nodes = (uint32_t)cluster->config.nodes_count;
-    uint32_t most = nodes > 2 ? (nodes - 1) / 2 : 1, away = 0;
-    for (uint32_t i = 0; i < nodes; i++)
-        away += gone[i];
-    for (uint32_t i = pick(random, 1, 4); i > 0 && away < most; i--) {
+    for (uint32_t i = pick(random, 1, 4); i > 0 && count_more(gone) > 0; i--) {
         size_t victim = pick(random, 0, nodes - 1);
         if (gone[victim] || !may_go(gone, victim))
             continue;
@@ -272,7 +275,6 @@ static void add_pauses(gwtf_simulation *simulation, struct gwtf_random *random, 
             .notice_us = pick(random, 10000, 300000),
             .spread_us = pick(random, 0, 300000)};
         gone[victim] = pause.pause_us > pause.notice_us;
-        away += gone[victim];
         CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &pause), GWTF_OK);
     }
 }

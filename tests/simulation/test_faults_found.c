@@ -248,109 +248,90 @@ static void who_alone_misses_the_last_node_of_a_stage_leaves_unless_it_hears_it_
 }
 
 /* Drawn with lost messages and clocks that differ. */
-static bool survives_disorder(uint64_t seed, const struct mix *mix) {
+static bool in_disorder(bool (*holds)(uint64_t, const struct mix *), uint64_t seed,
+                        const struct mix *mix) {
     schedules_disorderly = true;
-    bool survived = survives(seed, mix);
+    bool held = holds(seed, mix);
     schedules_disorderly = false;
-    return survived;
+    return held;
 }
 
 /* Seed 1810000000594: a node that had come back asked who holds a microbatch before it heard from a
  * node of the next stage that had come back with it, and then waited for that one's answer. */
 static void who_comes_back_is_asked_what_it_holds(void) {
-    CU_ASSERT_TRUE(survives_disorder(
-        1810000000594, &(struct mix){.suspicions = true, .returns = true, .longer = true}));
+    CU_ASSERT_TRUE(in_disorder(survives, 1810000000594,
+                               &(struct mix){.suspicions = true, .returns = true, .longer = true}));
 }
 
 /* Seed 1860001000196: stage 5 needed a gradient again, for which stages 6 and 7, which had their
  * sums, asked stage 8, and that had forgotten it. */
 static void what_two_stages_on_is_forgotten_is_irreparable(void) {
-    schedules_disorderly = true;
-    CU_ASSERT_TRUE(survives(1860001000196, &little_memory));
-    schedules_disorderly = false;
+    CU_ASSERT_TRUE(in_disorder(survives, 1860001000196, &little_memory));
 }
 
 /* Seed 1840001000417: two of three replicas had given up a sum, as a fourth did not have it; when
  * that one was lost, they said that they had had it, and the third stepped with it alone. */
 static void who_has_given_up_a_sum_does_not_say_that_it_has_it(void) {
-    schedules_disorderly = true;
-    CU_ASSERT_TRUE(fences_the_suspected(1840001000417, NULL));
-    schedules_disorderly = false;
+    CU_ASSERT_TRUE(in_disorder(fences_the_suspected, 1840001000417, NULL));
 }
 
 /* Seed 1830000000212: the recorder was cut off when it had all that the last manifest needs, and so
  * had the other side. */
 static void both_sides_of_a_cut_may_write_the_last_manifest(void) {
-    schedules_disorderly = true;
-    CU_ASSERT_TRUE(one_side_goes_on(1830000000212, NULL));
-    schedules_disorderly = false;
+    CU_ASSERT_TRUE(in_disorder(one_side_goes_on, 1830000000212, NULL));
 }
 
 /* Seed 96: of three data nodes that were lost at once each of the others missed another one last,
  * and waited for all to miss that one, too. */
 static void who_misses_another_one_last_says_so(void) {
-    schedules_disorderly = true;
-    CU_ASSERT_TRUE(leaves_a_rest(96, NULL));
-    CU_ASSERT_TRUE(leaves_a_rest(1830000000461, NULL));
-    schedules_disorderly = false;
+    CU_ASSERT_TRUE(in_disorder(leaves_a_rest, 96, NULL));
+    CU_ASSERT_TRUE(in_disorder(leaves_a_rest, 1830000000461, NULL));
 }
 
 /* Seed 179640001897: two links broke at once, and the nodes at their ends took both replicas of a
  * stage for lost, neither knowing of the other. */
 static void two_broken_links_cost_one_of_two_replicas(void) {
-    schedules_disorderly = true;
-    CU_ASSERT_TRUE(breaks_links(179640001897, NULL));
-    schedules_disorderly = false;
+    CU_ASSERT_TRUE(in_disorder(breaks_links, 179640001897, NULL));
 }
 
 /* Seed 510000002010: all data nodes but one, and all relays, were lost at once. It doubted the
  * recorder for a minute, and the next one for another, of which it had heard nothing for as long.
  */
 static void who_is_left_alone_waits_once(void) {
-    schedules_disorderly = true;
-    CU_ASSERT_TRUE(leaves_a_rest(510000002010, NULL));
-    schedules_disorderly = false;
+    CU_ASSERT_TRUE(in_disorder(leaves_a_rest, 510000002010, NULL));
 }
 
 /* Seed 500000007011: the recorder stood still when all was ready for the last manifest, which
  * another had written in its place when it went on. */
 static void a_recorder_that_stood_still_may_write_the_last_manifest_again(void) {
-    schedules_disorderly = true;
-    CU_ASSERT_TRUE(
-        survives(500000007011, &(struct mix){.pauses = true, .returns = true, .longer = true}));
-    schedules_disorderly = false;
+    CU_ASSERT_TRUE(in_disorder(survives, 500000007011,
+                               &(struct mix){.pauses = true, .returns = true, .longer = true}));
 }
 
 /* Seed 560000052004: a recorder that stood still reported, when it went on, an iteration that
  * others had reported long before; the run's file takes no line twice. */
 static void a_recorder_that_stood_still_may_report_again(void) {
-    schedules_disorderly = true;
-    CU_ASSERT_TRUE(
-        survives(560000052004,
-                 &(struct mix){.pauses = true, .crashes = true, .returns = true, .quick = true}));
-    schedules_disorderly = false;
+    CU_ASSERT_TRUE(in_disorder(
+        survives, 560000052004,
+        &(struct mix){.pauses = true, .crashes = true, .returns = true, .quick = true}));
 }
 
 /* Seed 550000091013: a relay that still validated had trained microbatches of the next iteration.
  * When a node that had had them was lost, it sent them to a substitute, which refused, and did not
  * know its own microbatches any more, as they were not of the iteration that it validated. */
 static void who_validates_sends_again_what_is_of_the_next_iteration(void) {
-    schedules_disorderly = true;
-    CU_ASSERT_TRUE(survives(
-        550000091013,
+    CU_ASSERT_TRUE(in_disorder(
+        survives, 550000091013,
         &(struct mix){.crashes = true, .suspicions = true, .stalls = true, .quick = true}));
-    schedules_disorderly = false;
 }
 
 /* Seed 600000031005: a relay heard which data nodes an iteration begun anew counts when it was in
  * the next one, and did not take it for that; so did a data node that came back, which was told by
  * the relay first. */
 static void whom_an_iteration_counts_is_learnt_late_too(void) {
-    schedules_disorderly = true;
-    CU_ASSERT_TRUE(
-        survives(600000031005,
-                 &(struct mix){.pauses = true, .crashes = true, .returns = true, .quick = true}));
-    schedules_disorderly = false;
+    CU_ASSERT_TRUE(in_disorder(
+        survives, 600000031005,
+        &(struct mix){.pauses = true, .crashes = true, .returns = true, .quick = true}));
 }
 
 /* One microbatch, so that most replicas have nothing to do. Those whom the first replica of stage 1

@@ -174,6 +174,37 @@ static void a_new_recorder_does_not_wait_for_those_that_it_misses_itself(void) {
     story_end(&story);
 }
 
+/* The recorder has ended well, and so have others: nobody will tell what this node lacks. */
+static void tell_good_end(struct story *story) {
+    struct gwtf_message message = {.kind = GWTF_MESSAGE_CLOSE, .iteration = 1};
+    message.body.close.status = GWTF_OK;
+    message.body.close.culprit = GWTF_NODE_NONE;
+    story_message(story, 1, &message);
+}
+
+static bool ends_well(const struct story *story) {
+    const struct gwtf_action *finish = story_action(story, GWTF_ACTION_FINISH, 0);
+    return finish && finish->status == GWTF_OK;
+}
+
+static void who_is_told_of_a_good_end_goes_when_somebody_is_silent(void) {
+    struct story story;
+    for (int lost = 0; lost < 2; lost++) {
+        begin(&story, 10);
+        tell_good_end(&story);
+        CU_ASSERT_EQUAL(story_count(&story, GWTF_ACTION_FINISH), 0);
+        story_event(&story, lost ? GWTF_EVENT_PEER_DOWN : GWTF_EVENT_PEER_SILENT, 21);
+        CU_ASSERT_TRUE(ends_well(&story));
+        CU_ASSERT_EQUAL(living(&story), 6);
+        story_end(&story);
+    }
+    begin(&story, 10);
+    story_event(&story, GWTF_EVENT_PEER_SILENT, 21);
+    tell_good_end(&story);
+    CU_ASSERT_TRUE(ends_well(&story));
+    story_end(&story);
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(who_hears_nothing_of_a_node_asks_the_recorder_and_waits),
@@ -185,6 +216,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_new_recorder_is_asked_again),
         GWTF_TEST(a_new_recorder_decides_when_all_have_told_it_what_they_know),
         GWTF_TEST(a_new_recorder_does_not_wait_for_those_that_it_misses_itself),
+        GWTF_TEST(who_is_told_of_a_good_end_goes_when_somebody_is_silent),
     };
     return gwtf_suite_main(argc, argv, "silence", tests, sizeof tests / sizeof tests[0], NULL,
                            NULL);

@@ -135,7 +135,7 @@ void protocol_doubt_silent(gwtf_protocol *p, gwtf_node_id node) {
         protocol_view_down(p, node, member->incarnation, true);
         return;
     }
-    if (member->down || member->suspected)
+    if (member->down || member->suspected || protocol_close_now(p))
         return;
     member->suspected = true;
     member->suspected_us = p->now_us;
@@ -192,8 +192,7 @@ void protocol_doubt_message(gwtf_protocol *p, gwtf_node_id peer,
     set_says_so(doubt, protocol_member_find(p, peer), message->body.doubt.doubted != 0);
 }
 
-static void forget_suspicion(gwtf_protocol *p, struct protocol_member *member) {
-    suspect_no_more(p, member);
+static void accuse_no_more(gwtf_protocol *p, struct protocol_member *member) {
     p->accused_count -= member->accused;
     member->accused = false;
 }
@@ -202,7 +201,8 @@ void protocol_doubt_lost(gwtf_protocol *p, gwtf_node_id node) {
     uint32_t index = protocol_member_find(p, node);
     struct protocol_member *member = &p->members[index];
     struct protocol_doubt *doubt = &p->doubts[member->stage];
-    forget_suspicion(p, member);
+    suspect_no_more(p, member);
+    accuse_no_more(p, member);
     member->has_answered = false;
     /* Of several that are lost at once another one may be the last to others. */
     if (doubt->node != GWTF_NODE_NONE && !is_doubted_here(p, member))
@@ -249,7 +249,7 @@ static bool judge_doubted(gwtf_protocol *p, struct protocol_member *member) {
 static bool may_decide(const gwtf_protocol *p) {
     if (p->recorder != p->config.self)
         return false;
-    if (!p->recorder_before_wanted)
+    if (p->recorder_before == PROTOCOL_NONE)
         return true;
     for (uint32_t i = 0; i < p->config.members_count; i++) {
         const struct protocol_member *member = &p->members[i];
@@ -271,8 +271,7 @@ static bool judge(gwtf_protocol *p, struct protocol_member *member) {
         return judge_doubted(p, member);
     if (member->accused && is_last(p, member)) {
         /* Who asked hears of the losses that leave it alone, and then doubts it. */
-        member->accused = false;
-        p->accused_count--;
+        accuse_no_more(p, member);
         return false;
     }
     if (may_decide(p)) {

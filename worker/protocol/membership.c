@@ -5,8 +5,12 @@
 
 #include <stdlib.h>
 
-/* New samples count a quarter in averages: four samples in, two thirds of a change are seen. */
+/* New samples count a quarter in averages: four samples in, two thirds of a change are seen. Two
+ * tensors in a row that both take this much longer than usual, or shorter, tell of another link:
+ * what was before does not count any more. */
 #define AVERAGE_PARTS 4
+#define OTHER_FACTOR 3
+#define OTHER_US 2000
 #define FIGURES_PAUSE_US 1000000
 #define MEASURED_MOST_US 5000000
 /* Costs handed to the flow algorithm in one step, which bounds the step's actions. */
@@ -95,6 +99,7 @@ gwtf_status protocol_membership_create(gwtf_protocol *p) {
     p->replicas = protocol_stage_size(p, p->stage);
     p->data_nodes = protocol_stage_size(p, 0);
     p->recorder = protocol_stage_node(p, 0, 0);
+    p->recorder_before = PROTOCOL_NONE;
     p->snapshot_told = p->recorder;
     p->living_count = (uint32_t)count;
     p->living = calloc(p->config.stages + 1, sizeof *p->living);
@@ -296,6 +301,14 @@ static bool can_measure(const gwtf_protocol *p, uint64_t bytes) {
     return 2 * bytes >= gwtf_probe_bytes(p->config.boundary_bytes);
 }
 
+/* How the time of BYTES compares with that at RATE: far longer is 1, far shorter -1. */
+static int compare_with_usual(uint64_t bytes, int64_t rate, int64_t took_us) {
+    double usual_us = (double)bytes * 1e6 / (double)rate, took = (double)took_us;
+    if (took > OTHER_FACTOR * usual_us && took - usual_us > OTHER_US)
+        return 1;
+    return usual_us > OTHER_FACTOR * took && usual_us - took > OTHER_US ? -1 : 0;
+}
+
 void protocol_membership_sent(gwtf_protocol *p, gwtf_node_id peer, uint64_t bytes) {
     struct protocol_neighbour *neighbour = neighbour_of(p, peer);
     if (neighbour && can_measure(p, bytes))
@@ -330,7 +343,10 @@ void protocol_membership_received(gwtf_protocol *p, const struct protocol_transf
     /* What was measured long ago says nothing of now. */
     bool stale = p->now_us - neighbour->measured_us > MEASURED_MOST_US;
     bool first = neighbour->rate_from == 0;
-    neighbour->rate_from = first || stale ? rate : average_rate(neighbour->rate_from, rate);
+    int is_other = first ? 0 : compare_with_usual(transfer->bytes, neighbour->rate_from, took_us);
+    bool anew = first || stale || (is_other != 0 && is_other == neighbour->was_other);
+    neighbour->was_other = anew ? 0 : is_other;
+    neighbour->rate_from = anew ? rate : average_rate(neighbour->rate_from, rate);
     neighbour->measured_us = p->now_us;
     review_cost(p, neighbour);
     review_figures(p, neighbour);
@@ -363,9 +379,23 @@ void protocol_membership_worked(gwtf_protocol *p, const struct gwtf_work *work,
     }
 }
 
+/* The flow algorithm's patience is that of its longest link. */
+static void pace_flow(gwtf_protocol *p) {
+    int64_t longest_us = -1;
+    for (uint32_t i = 0; i < p->neighbours_count; i++)
+        if (p->neighbours[i].met && p->neighbours[i].round_trip_us > longest_us)
+            longest_us = p->neighbours[i].round_trip_us;
+    if (longest_us < 0 || !moved_notably(p->paced_us, longest_us))
+        return;
+    p->paced_us = longest_us;
+    struct gwtf_flow_event event = {.kind = GWTF_FLOW_EVENT_ROUND_TRIP, .cost_us = longest_us};
+    step_flow(p, &event);
+}
+
 static void hand_costs_to_flow(gwtf_protocol *p) {
     uint32_t handed = 0;
     p->costs_moved = false;
+    pace_flow(p);
     for (uint32_t i = 0; i < p->neighbours_count; i++) {
         struct protocol_neighbour *neighbour = &p->neighbours[i];
         if (!neighbour->cost_moved)

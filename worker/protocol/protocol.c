@@ -266,25 +266,37 @@ static bool may_leave_well(const gwtf_protocol *p) {
     return p->rest.began || (p->ended && p->snapshot_wanted == 0);
 }
 
-static void handle_close(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message) {
+static void end_as_told(gwtf_protocol *p, const struct gwtf_message *message) {
     gwtf_status status = (gwtf_status)message->body.close.status;
-    /* A good end is the recorder's to tell, which may have been ahead of this node in validation.
-     */
-    bool is_good = status == GWTF_OK || status == GWTF_ERROR_INTERRUPTED;
-    p->close = *message;
-    p->close_awaits_end = is_good && !may_leave_well(p) && !p->entry.waits;
-    if (p->close_awaits_end)
-        return;
-    (void)peer;
     if (!p->entry.waits)
         pass_on_close(p, message);
     protocol_entry_refuse_all(p, status);
     protocol_finish(p, status, message->body.close.culprit);
 }
 
+static void handle_close(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message) {
+    gwtf_status status = (gwtf_status)message->body.close.status;
+    (void)peer;
+    /* A good end is the recorder's to tell, which may have been ahead of this node in validation.
+     */
+    bool is_good = status == GWTF_OK || status == GWTF_ERROR_INTERRUPTED;
+    p->close = *message;
+    p->close_awaits_end =
+        is_good && !may_leave_well(p) && !p->entry.waits && p->suspected_count == 0;
+    if (!p->close_awaits_end)
+        end_as_told(p, message);
+}
+
+bool protocol_close_now(gwtf_protocol *p) {
+    if (!p->close_awaits_end || p->finished)
+        return false;
+    end_as_told(p, &p->close);
+    return true;
+}
+
 static void close_advance(gwtf_protocol *p) {
-    if (p->close_awaits_end && may_leave_well(p))
-        handle_close(p, GWTF_NODE_NONE, &p->close);
+    if (may_leave_well(p))
+        (void)protocol_close_now(p);
 }
 
 static void handle_done(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message) {

@@ -12,7 +12,7 @@
 #include "worker/protocol/protocol.h"
 
 #define PROTOCOL_NONE UINT32_MAX
-#define PROTOCOL_FLOW_STEPS_MAX 8     /* full ones, in a step of the protocol */
+#define PROTOCOL_FLOW_STEPS_MAX 9     /* full ones, in a step of the protocol */
 #define PROTOCOL_WORKS_MAX 2          /* under way at one time */
 #define PROTOCOL_OUTPUT_SENDS_MAX 4   /* of one slot: refused ones may still be leaving */
 #define PROTOCOL_PROBES_MAX 6         /* out and in */
@@ -61,6 +61,7 @@ struct protocol_neighbour {
     int64_t round_trip_us; /* -1: not yet measured */
     /* Bytes per second; 0: not yet measured. */
     int64_t rate_from; /* of what comes from it */
+    int was_other;     /* the last tensor took far longer than usual (1), far shorter (-1) */
     int64_t rate_to;   /* of what it gets from here, as it says */
     gwtf_time_us received_us;
     gwtf_time_us measured_us; /* rate_from */
@@ -348,6 +349,7 @@ struct gwtf_protocol {
     uint32_t reviews;                /* of the flows */
     struct gwtf_flow_hop *flow_hops; /* scratch: [2 * capacity] */
     bool costs_moved;
+    int64_t paced_us; /* the longest round trip that the flow algorithm was told; 0: none */
     int64_t work_us[GWTF_WORK_CLEAR + 1]; /* averages; -1: never done */
     int64_t compute_us;                   /* forward and backward of a microbatch, averaged */
 
@@ -436,7 +438,6 @@ struct gwtf_protocol {
     bool judging; /* there may be more to decide at once */
     /* Recorder that was not the first: the one before, and the number with which its loss was told;
      * UINT32_MAX: not yet. */
-    bool recorder_before_wanted;
     uint32_t recorder_before;
     uint32_t recorder_before_number;
 };
@@ -528,6 +529,9 @@ struct gwtf_incident *protocol_incident(gwtf_protocol *p, enum gwtf_incident_kin
 void protocol_finish(gwtf_protocol *p, gwtf_status status, gwtf_node_id culprit);
 /* Tells CLOSE to all and finishes. */
 void protocol_close(gwtf_protocol *p, gwtf_status status, gwtf_node_id culprit);
+/* Finishes if a good end was told that awaits this node's: who could still help it may have ended.
+ * False: it was not. */
+bool protocol_close_now(gwtf_protocol *p);
 
 /* membership.c: who is there, what links cost, and the flow algorithm's border. */
 gwtf_status protocol_membership_create(gwtf_protocol *p);

@@ -99,10 +99,9 @@ void protocol_view_tell_recorder(gwtf_protocol *p) {
             tell_down(p, p->recorder, p->members[i].node);
 }
 
-/* Of the loss of the recorder before, which makes everybody tell this node all losses. */
+/* To the loss of the recorder before, which makes everybody tell this node all losses. */
 static void await_answers(gwtf_protocol *p, uint32_t lost) {
     p->recorder_before = lost;
-    p->recorder_before_wanted = true;
     p->recorder_before_number = UINT32_MAX;
 }
 
@@ -131,7 +130,7 @@ void protocol_view_down(gwtf_protocol *p, gwtf_node_id node, uint32_t incarnatio
     struct protocol_member *member = &p->members[index];
     if (incarnation > member->fenced)
         member->fenced = incarnation;
-    if (member->down || incarnation < member->incarnation)
+    if (member->down || incarnation < member->incarnation || protocol_close_now(p))
         return;
     member->down = true;
     member->confirmed = false;
@@ -220,8 +219,8 @@ void protocol_view_count(gwtf_protocol *p) {
         p->living_count += !member->down;
     }
     p->recorder = first_living_data_node(p);
-    if (p->recorder_before_wanted && !p->members[p->recorder_before].down)
-        p->recorder_before_wanted = false;
+    if (p->recorder_before != PROTOCOL_NONE && !p->members[p->recorder_before].down)
+        p->recorder_before = PROTOCOL_NONE;
 }
 
 /* Those who have come must hear who is down: they hear it again with all others. */
@@ -261,7 +260,7 @@ static bool tell_one(gwtf_protocol *p, bool confirmed) {
         } else {
             p->losses_told++;
             p->losses_known = 0;
-            if (p->recorder_before_wanted && i == p->recorder_before)
+            if (i == p->recorder_before)
                 p->recorder_before_number = p->losses_told;
         }
         tell_all(p, member->node, confirmed ? 0 : p->losses_told, confirmed);

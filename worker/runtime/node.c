@@ -662,7 +662,6 @@ gwtf_status gwtf_node_live(const struct gwtf_charter *charter, const char *host,
     if (node == NULL)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     node->charter = charter;
-    node->found_by = NULL;
     node->error = error;
     node->state = (struct gwtf_node_state){.node = charter->self,
                                            .phase = GWTF_NODE_STARTING,

@@ -115,6 +115,15 @@ static bool stays_there(const gwtf_simulation *simulation, uint32_t from, uint32
     return simulation_mix(key, (uint64_t)simulation->nodes[from].stalled_until_us) % 2 == 0;
 }
 
+/* As it was, not of the life that its node has now. */
+static void defer(gwtf_simulation *simulation, const struct simulation_event *event,
+                  gwtf_time_us until_us) {
+    struct simulation_event later = *event;
+    later.at_us = until_us;
+    if (!simulation_queue_push(&simulation->queue, &later))
+        simulation->out_of_memory = true;
+}
+
 bool simulation_hold(gwtf_simulation *simulation, const struct simulation_event *event) {
     if (event->kind == SIMULATION_FAULT || event->kind == SIMULATION_RETURN)
         return false;
@@ -130,22 +139,16 @@ bool simulation_hold(gwtf_simulation *simulation, const struct simulation_event 
         until_us = stalled_us;
     if (until_us <= simulation->now_us)
         return false;
-    struct simulation_event later = *event;
-    later.at_us = until_us;
     if (event->kind == SIMULATION_TIMER && node->timer_us == event->at_us)
         node->timer_us = until_us;
-    /* As it was, not of the life that its node has now. */
-    if (!simulation_queue_push(&simulation->queue, &later))
-        simulation->out_of_memory = true;
+    defer(simulation, event, until_us);
     return true;
 }
 
 static void suspect(gwtf_simulation *simulation, const struct simulation_event *event) {
     uint32_t by = simulation_find(simulation, event->fault.by);
     if (by != SIMULATION_NONE && simulation->nodes[by].still_until_us > simulation->now_us) {
-        struct simulation_event later = *event;
-        later.at_us = simulation->nodes[by].still_until_us;
-        simulation_push(simulation, &later);
+        defer(simulation, event, simulation->nodes[by].still_until_us);
         return;
     }
     struct gwtf_event down = {.kind = event->fault.kind == GWTF_SIMULATION_HEAR
