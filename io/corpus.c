@@ -27,6 +27,7 @@ struct gwtf_corpus {
     uint64_t sequences, windows;
     struct gwtf_tokens_info info;
     size_t largest; /* file that holds info.largest */
+    size_t keeper;  /* the first that keeps its tokenizer's files; SIZE_MAX: none */
 };
 
 /* The same, or one does not say which of its kind: "gpt2" and "gpt2:0123456789abcdef". */
@@ -41,6 +42,8 @@ static bool is_same_tokenizer(const char *a, const char *b) {
 static gwtf_status take_info(struct gwtf_corpus *corpus, const struct gwtf_tokens_info *info,
                              const char *path, struct gwtf_error *error) {
     struct gwtf_tokens_info *all = &corpus->info;
+    if (corpus->keeper == SIZE_MAX && info->tokenizer_sha256[0] != '\0')
+        corpus->keeper = corpus->count;
     if (corpus->count == 0) {
         *all = *info;
         return GWTF_OK;
@@ -118,7 +121,7 @@ gwtf_status gwtf_corpus_open(const char *paths, uint32_t context, struct gwtf_co
     if (made == NULL || lines == NULL)
         status = gwtf_error_set(error, GWTF_ERROR_MEMORY, "no memory for the token files");
     else
-        made->context = context;
+        *made = (struct gwtf_corpus){.context = context, .keeper = SIZE_MAX};
     while (status == GWTF_OK && rest != NULL)
         status = add_line(made, strsep(&rest, "\n"), error);
     free(lines);
@@ -150,6 +153,10 @@ size_t gwtf_corpus_files(const struct gwtf_corpus *corpus) {
 
 const char *gwtf_corpus_path(const struct gwtf_corpus *corpus, size_t file) {
     return corpus->files[file].path;
+}
+
+const char *gwtf_corpus_path_of_tokenizer(const struct gwtf_corpus *corpus) {
+    return corpus->keeper < corpus->count ? corpus->files[corpus->keeper].path : NULL;
 }
 
 const char *gwtf_corpus_path_of_largest(const struct gwtf_corpus *corpus) {

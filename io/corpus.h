@@ -35,6 +35,8 @@ size_t gwtf_corpus_files(const struct gwtf_corpus *corpus);
 const char *gwtf_corpus_path(const struct gwtf_corpus *corpus, size_t file);
 /* The one that holds the largest token. */
 const char *gwtf_corpus_path_of_largest(const struct gwtf_corpus *corpus);
+/* The first that keeps the files of its tokenizer (kept.h); NULL: none does. */
+const char *gwtf_corpus_path_of_tokenizer(const struct gwtf_corpus *corpus);
 
 /* Sequences of an epoch. 0: all files are too short. */
 uint64_t gwtf_corpus_sequences(const struct gwtf_corpus *corpus);

@@ -61,14 +61,14 @@ static gwtf_status make_beside(const char *path, bool make, char beside[GWTF_FIL
 }
 
 static gwtf_status fill(const char *snapshot, const char *directory,
-                        const struct gwtf_export_file *files, struct gwtf_safetensors_facts *facts,
+                        const struct gwtf_kept_file *files, struct gwtf_safetensors_facts *facts,
                         struct gwtf_error *error) {
     char path[GWTF_FILE_PATH_MAX + NAME_MAX_BYTES];
     snprintf(path, sizeof path, "%s/%s", directory, GWTF_EXPORT_WEIGHTS);
     gwtf_status status = gwtf_safetensors_write_snapshot(snapshot, path, facts, error);
     for (size_t i = 0; files[i].name != NULL && status == GWTF_OK; i++) {
         snprintf(path, sizeof path, "%s/%s", directory, files[i].name);
-        status = gwtf_file_replace(path, files[i].text, strlen(files[i].text), true, error);
+        status = gwtf_file_replace(path, files[i].bytes, files[i].size_bytes, true, error);
     }
     if (status == GWTF_OK)
         status = gwtf_file_sync_directory(directory, error);
@@ -97,7 +97,7 @@ static gwtf_status put_in_place(const char *made, const char *path, bool there,
 }
 
 gwtf_status gwtf_export_write(const char *snapshot, const char *directory, bool replace,
-                              const struct gwtf_export_file *files, const char *const *known,
+                              const struct gwtf_kept_file *files, const char *const *known,
                               struct gwtf_safetensors_facts *facts, struct gwtf_error *error) {
     char path[GWTF_FILE_PATH_MAX], made[GWTF_FILE_PATH_MAX];
     size_t length = strlen(directory);

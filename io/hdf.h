@@ -6,6 +6,7 @@
 #define GWTF_IO_HDF_H
 
 #include "io/file.h"
+#include "io/kept.h"
 
 #include <hdf5.h>
 
@@ -57,5 +58,12 @@ bool gwtf_hdf_write_real(hid_t object, const char *name, double real);
 bool gwtf_hdf_read_text(hid_t object, const char *name, char *text, size_t size);
 bool gwtf_hdf_read_number(hid_t object, const char *name, uint64_t *number);
 bool gwtf_hdf_read_real(hid_t object, const char *name, double *real);
+
+/* The files of kept.h in FILE, at PATH. _write returns false on failure; _space is more than they
+ * take. Errors: CORRUPT, MEMORY; KEPT is untouched then. */
+bool gwtf_hdf_write_kept(hid_t file, const struct gwtf_kept *kept);
+uint64_t gwtf_hdf_kept_space(const struct gwtf_kept *kept);
+gwtf_status gwtf_hdf_read_kept(hid_t file, const char *path, struct gwtf_kept *kept,
+                               struct gwtf_error *error);
 
 #endif

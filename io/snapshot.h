@@ -9,13 +9,14 @@
  * stage, stages, first_layer, layers (0 and 0 for the data nodes'), family, width, heads, context,
  * vocabulary, tied_head, precision, config (text), written_at (UTC), and, which older files do not
  * have, key_value_heads, hidden, rope_theta and norm_epsilon; of stage 0 also tokenizer, where it
- * is known; of the rest also gradient_norm. It is written under a temporary name, flushed, closed,
- * synced, renamed, and the directory synced. HDF5 is used by one thread of a process at a time:
- * also by the token files' _open and _tokenize.
+ * is known, and its files under /tokenizer (kept.h); of the rest also gradient_norm. It is written
+ * under a temporary name, flushed, closed, synced, renamed, and the directory synced. HDF5 is used
+ * by one thread of a process at a time: also by the token files' _open and _tokenize.
  */
 #ifndef GWTF_IO_SNAPSHOT_H
 #define GWTF_IO_SNAPSHOT_H
 
+#include "io/kept.h"
 #include "share/base/status.h"
 
 #include <stdbool.h>
@@ -52,9 +53,10 @@ struct gwtf_snapshot_stage {
     uint32_t context;
     uint32_t vocabulary;
     bool tied_head;
-    const char *precision; /* "float32" */
-    const char *config;    /* text, as resolved */
-    const char *tokenizer; /* of the tokens that it was trained on; NULL or "": not known */
+    const char *precision;        /* "float32" */
+    const char *config;           /* text, as resolved */
+    const char *tokenizer;        /* of the tokens that it was trained on; NULL or "": not known */
+    const struct gwtf_kept *kept; /* its files; NULL: none */
     const struct gwtf_snapshot_tensor *tensors;
     size_t tensors_count;
     bool of_rest;

@@ -259,6 +259,7 @@ static gwtf_status write_copy(const struct composition *of, const struct gwtf_st
         .precision = copy->header.precision,
         .config = copy->config,
         .tokenizer = copy->header.tokenizer,
+        .kept = &copy->kept,
         .tensors = copy->tensors,
         .tensors_count = copy->tensors_count,
     };

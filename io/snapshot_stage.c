@@ -35,6 +35,7 @@ void gwtf_stage_copy_deinit(struct gwtf_stage_copy *copy) {
     }
     free(copy->tensors);
     free(copy->config);
+    gwtf_kept_deinit(&copy->kept);
     *copy = (struct gwtf_stage_copy){0};
 }
 
@@ -103,6 +104,8 @@ gwtf_status gwtf_stage_copy_read(const char *directory, uint32_t stage,
         gwtf_file_error(error, "read", path, ENOMEM);
     else if (status != GWTF_OK)
         gwtf_error_set(error, status, "'%s' is damaged: " ADVICE, path);
+    if (status == GWTF_OK)
+        status = gwtf_hdf_read_kept(file, path, &made.kept, error);
     for (size_t i = 0; i < made.tensors_count && status == GWTF_OK; i++)
         status = gwtf_snapshot_read_tensor(file, path, &made.tensors[i], error);
     H5Fclose(file);

@@ -37,7 +37,8 @@ struct gwtf_stage_copy {
     struct gwtf_stage_header header;
     char run[256];
     char *config;
-    double gradient_norm; /* 0: not known */
+    struct gwtf_kept kept; /* files of the tokenizer */
+    double gradient_norm;  /* 0: not known */
     struct gwtf_snapshot_tensor *tensors;
     size_t tensors_count;
 };

@@ -33,6 +33,7 @@ static void chunk_of(const struct gwtf_snapshot_tensor *tensor, hsize_t dims[2],
  * index. */
 static uint64_t space_for(const struct gwtf_snapshot_stage *stage) {
     uint64_t bytes = ((uint64_t)1 << 20) + strlen(stage->config);
+    bytes += stage->kept != NULL ? gwtf_hdf_kept_space(stage->kept) : 0;
     for (size_t i = 0; i < stage->tensors_count; i++) {
         hsize_t dims[2] = {1, 1}, chunk[2] = {1, 1};
         chunk_of(&stage->tensors[i], dims, chunk);
@@ -76,6 +77,8 @@ static bool write_attributes(hid_t file, const struct gwtf_snapshot_stage *stage
            gwtf_hdf_write_real(file, "norm_epsilon", stage->norm_epsilon);
     if (good && stage->tokenizer != NULL && *stage->tokenizer != '\0')
         good = gwtf_hdf_write_text(file, "tokenizer", stage->tokenizer);
+    if (good && stage->kept != NULL)
+        good = gwtf_hdf_write_kept(file, stage->kept);
     if (good && stage->of_rest)
         good = gwtf_hdf_write_real(file, "gradient_norm", stage->gradient_norm);
     return good;

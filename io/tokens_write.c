@@ -109,31 +109,6 @@ static gwtf_status copy_ids(struct gwtf_tokens_new *made, uint64_t offset,
     return GWTF_OK;
 }
 
-static bool write_part(hid_t group, const struct gwtf_tokens_part *part) {
-    hsize_t count = part->size_bytes;
-    hid_t space = H5Screate_simple(1, &count, NULL);
-    hid_t dataset = H5Dcreate2(group, part->name, H5T_NATIVE_UINT8, space, H5P_DEFAULT, H5P_DEFAULT,
-                               H5P_DEFAULT);
-    H5Sclose(space);
-    bool good = dataset >= 0 && H5Dwrite(dataset, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT,
-                                         part->bytes) >= 0;
-    if (dataset >= 0 && H5Dclose(dataset) < 0)
-        good = false;
-    return good;
-}
-
-static bool write_parts(hid_t file, const struct gwtf_tokens_facts *facts) {
-    if (facts->parts_count == 0)
-        return true;
-    hid_t group = H5Gcreate2(file, "tokenizer", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    bool good = group >= 0;
-    for (size_t i = 0; i < facts->parts_count && good; i++)
-        good = write_part(group, &facts->parts[i]);
-    if (group >= 0 && H5Gclose(group) < 0)
-        good = false;
-    return good;
-}
-
 static gwtf_status write_facts(struct gwtf_tokens_new *made, const struct gwtf_tokens_facts *facts,
                                struct gwtf_error *error) {
     hid_t dataset = H5Dopen2(made->made.file, "tokens", H5P_DEFAULT);
@@ -146,7 +121,7 @@ static gwtf_status write_facts(struct gwtf_tokens_new *made, const struct gwtf_t
                  gwtf_hdf_write_text(dataset, "tokenizer_sha256", facts->tokenizer_sha256));
     if (dataset >= 0 && H5Dclose(dataset) < 0)
         good = false;
-    if (!good || !write_parts(made->made.file, facts))
+    if (!good || !gwtf_hdf_write_kept(made->made.file, facts->kept))
         return gwtf_hdf_error(error, GWTF_ERROR_IO, "write", made->path, NULL);
     return gwtf_hdf_close(&made->made, made->path, error);
 }
@@ -159,8 +134,7 @@ gwtf_status gwtf_tokens_new_finish(struct gwtf_tokens_new *made,
         return gwtf_error_set(error, GWTF_ERROR_USAGE,
                               "'%s' would hold no token: give a text that is not all blanks",
                               made->path);
-    for (size_t i = 0; i < facts->parts_count; i++)
-        reserve += facts->parts[i].size_bytes + HEADER_BYTES;
+    reserve += gwtf_hdf_kept_space(facts->kept);
     gwtf_status status = gwtf_hdf_create(made->path, reserve, &made->made, error);
     if (status == GWTF_OK)
         status = lay_out(made, &offset, error);

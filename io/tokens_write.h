@@ -5,6 +5,7 @@
 #ifndef GWTF_IO_TOKENS_WRITE_H
 #define GWTF_IO_TOKENS_WRITE_H
 
+#include "io/kept.h"
 #include "share/base/status.h"
 
 #include <stddef.h>
@@ -12,21 +13,13 @@
 
 struct gwtf_tokens_new;
 
-/* A file of the tokenizer, kept in the token file under /tokenizer/NAME. */
-struct gwtf_tokens_part {
-    const char *name;
-    const char *bytes;
-    size_t size_bytes;
-};
-
 /* What the file says of its tokens. */
 struct gwtf_tokens_facts {
     const char *tokenizer;
     const char *tokenizer_sha256; /* "": it has no files */
     const char *source;
-    const char *sha256; /* of the source */
-    const struct gwtf_tokens_part *parts;
-    size_t parts_count;
+    const char *sha256;           /* of the source */
+    const struct gwtf_kept *kept; /* the files */
 };
 
 /* Errors: GWTF_ERROR_MISSING (no such directory), GWTF_ERROR_IO, GWTF_ERROR_MEMORY. */

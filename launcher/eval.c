@@ -1,5 +1,6 @@
 /* gwtf eval: how well a snapshot knows a token file. */
 #include "io/json.h"
+#include "io/tokenizer/tokenizer.h"
 #include "launcher/choose.h"
 #include "launcher/commands.h"
 #include "launcher/options.h"
@@ -15,7 +16,8 @@ static const struct gwtf_usage usage = {
     .arguments = "SNAPSHOT --data FILE [--sequences N] [--json]",
     .summary =
         "Measures a trained model on a token file: loss in nats per token, perplexity, and bits\n"
-        "per byte where a token is a byte. Every sequence is as long as the model's context, and\n"
+        "per byte of the text that the tokens stand for. Every sequence is as long as the model's "
+        "context, and\n"
         "they do not overlap. SNAPSHOT is a step's directory, or a run's: its newest whole one.\n",
     .example =
         "  gwtf eval runs/small --data validation.h5\n"
@@ -48,12 +50,40 @@ static void show_progress(void *context, uint64_t done, uint64_t all) {
             progress->terminal ? "\033[K" : "\n");
 }
 
-static bool tokens_are_bytes(const struct gwtf_evaluation *found) {
-    return strcmp(found->data.tokenizer, "bytes") == 0;
+/* Of all that was measured. */
+static double bits_per_byte(const struct gwtf_evaluation *found) {
+    return found->loss / log(2) * (double)found->tokens / (double)found->bytes;
 }
 
-static double bits(double nats) {
-    return nats / log(2);
+static size_t bytes_of(void *context, uint32_t id) {
+    size_t size_bytes;
+    (void)gwtf_tokenizer_piece(context, id, &size_bytes);
+    return size_bytes;
+}
+
+/* "gpt2", as shards of llm.c say it, and "gpt2:0123456789abcdef". */
+static bool is_same(const char *of_data, const char *of_snapshot) {
+    size_t length = strlen(of_data);
+    return strncmp(of_data, of_snapshot, length) == 0 &&
+           (of_snapshot[length] == '\0' || of_snapshot[length] == ':');
+}
+
+/* The tokenizer of the token file; NULL: neither it nor the snapshot keeps it. */
+static gwtf_status open_tokenizer(const struct gwtf_snapshot_info *info, const char *data,
+                                  struct gwtf_tokenizer **tokenizer, struct gwtf_error *error) {
+    struct gwtf_tokens *tokens = NULL;
+    gwtf_status status = gwtf_tokens_open(data, &tokens, error);
+    if (status != GWTF_OK)
+        return status;
+    struct gwtf_tokens_info of_data = gwtf_tokens_get_info(tokens);
+    gwtf_tokens_close(tokens);
+    if (of_data.tokenizer_sha256[0] != '\0')
+        status = gwtf_tokenizer_open_kept(data, tokenizer, error);
+    else if (strcmp(of_data.tokenizer, "bytes") == 0)
+        status = gwtf_tokenizer_open("bytes", tokenizer, error);
+    else if (is_same(of_data.tokenizer, info->tokenizer))
+        status = gwtf_tokenizer_of_snapshot(info, tokenizer, error);
+    return status == GWTF_ERROR_MISSING || status == GWTF_ERROR_UNSUPPORTED ? GWTF_OK : status;
 }
 
 static void print_json(const struct gwtf_snapshot_info *info, const char *data,
@@ -70,8 +100,8 @@ static void print_json(const struct gwtf_snapshot_info *info, const char *data,
     gwtf_json_count(&json, "tokens", found->tokens);
     gwtf_json_real(&json, "loss", found->loss);
     gwtf_json_real(&json, "perplexity", exp(found->loss));
-    if (tokens_are_bytes(found))
-        gwtf_json_real(&json, "bits_per_byte", bits(found->loss));
+    if (found->bytes > 0)
+        gwtf_json_real(&json, "bits_per_byte", bits_per_byte(found));
     else
         gwtf_json_null(&json, "bits_per_byte");
     gwtf_json_real(&json, "seconds", found->seconds);
@@ -88,10 +118,10 @@ static void print_plain(const struct gwtf_snapshot_info *info, const char *data,
            found->tokens, found->sequences, found->context);
     printf("loss           %.6f nats per token\n", found->loss);
     printf("perplexity     %.4f\n", exp(found->loss));
-    if (tokens_are_bytes(found))
-        printf("bits per byte  %.4f\n", bits(found->loss));
+    if (found->bytes > 0)
+        printf("bits per byte  %.4f\n", bits_per_byte(found));
     else
-        printf("bits per byte  not known: tokens of '%s' are not single bytes\n",
+        printf("bits per byte  not known: no file keeps the tokenizer '%s'\n",
                found->data.tokenizer);
     printf("speed          %.0f tokens/s\n", (double)found->tokens / found->seconds);
 }
@@ -124,17 +154,23 @@ int gwtf_command_eval(int argc, char **argv) {
         return code;
     struct progress progress = {.terminal = isatty(STDERR_FILENO) != 0,
                                 .printed_us = gwtf_clock_now_us()};
-    const struct gwtf_evaluation_options wanted = {.data = data,
-                                                   .sequences = (uint64_t)most,
-                                                   .threads = (uint32_t)cores,
-                                                   .progress = show_progress,
-                                                   .progress_context = &progress};
+    struct gwtf_evaluation_options wanted = {.data = data,
+                                             .sequences = (uint64_t)most,
+                                             .threads = (uint32_t)cores,
+                                             .progress = show_progress,
+                                             .progress_context = &progress};
     struct gwtf_snapshot_info info;
     struct gwtf_evaluation found;
+    struct gwtf_tokenizer *tokenizer = NULL;
     struct gwtf_error error;
     gwtf_status status = gwtf_choose_snapshot(argv[optind], &info, &error);
     if (status == GWTF_OK)
+        status = open_tokenizer(&info, data, &tokenizer, &error);
+    wanted.bytes_of = tokenizer != NULL ? bytes_of : NULL;
+    wanted.bytes_context = tokenizer;
+    if (status == GWTF_OK)
         status = gwtf_evaluate(&info, &wanted, &found, &error);
+    gwtf_tokenizer_close(tokenizer);
     if (progress.shown && progress.terminal)
         fputs("\r\033[K", stderr);
     if (status != GWTF_OK)

@@ -101,7 +101,7 @@ static gwtf_status read_prompt(const struct request *request, struct text *text,
 
 /* --- The model. --- */
 
-/* What the model's tokens are of; a snapshot says it, but does not hold the tokenizer's files. */
+/* What the model's tokens are of: the snapshot keeps it, unless its token files did not. */
 static gwtf_status open_tokenizer(const struct request *request,
                                   const struct gwtf_snapshot_info *info, struct text *text,
                                   struct gwtf_error *error) {
@@ -111,14 +111,14 @@ static gwtf_status open_tokenizer(const struct request *request,
                               "'%.900s' does not say which tokens it was trained on: add "
                               "--tokenizer bytes if each was a byte",
                               info->path);
-    if (spec == NULL && strcmp(known, "bytes") != 0)
+    gwtf_status status = spec == NULL ? gwtf_tokenizer_of_snapshot(info, &text->tokenizer, error)
+                                      : gwtf_tokenizer_open(spec, &text->tokenizer, error);
+    if (spec == NULL && status == GWTF_ERROR_MISSING)
         return gwtf_error_set(error, GWTF_ERROR_USAGE,
-                              "the tokenizer is '%s', and the snapshot does not hold its files: "
+                              "the tokenizer is '%s', and the snapshot does not keep its files: "
                               "add --tokenizer gpt2:DIR or --tokenizer sentencepiece:FILE",
                               known);
-    gwtf_status status =
-        gwtf_tokenizer_open(spec != NULL ? spec : "bytes", &text->tokenizer, error);
-    if (status != GWTF_OK)
+    if (status != GWTF_OK || spec == NULL)
         return status;
     const char *name = gwtf_tokenizer_get_info(text->tokenizer)->name;
     if (strchr(known, ':') != NULL && strcmp(known, name) != 0)
@@ -373,9 +373,8 @@ int gwtf_command_generate(int argc, char **argv) {
         {.name = "seed", .argument = "S", .help = "of what is drawn; default 1", .value = &seed},
         {.name = "tokenizer",
          .argument = "WORD",
-         .help =
-             "of the model's tokens: bytes, gpt2:DIR or sentencepiece:FILE; left out: bytes, where "
-             "the snapshot says so",
+         .help = "of the model's tokens: bytes, gpt2:DIR or sentencepiece:FILE; left out: the one "
+                 "that the snapshot keeps",
          .value = &request.tokenizer},
         {.name = "threads",
          .argument = "N",

@@ -1,10 +1,17 @@
 /* gwtf import: weights of elsewhere, to train on from. */
 #include "worker/runtime/import.h"
+#include "io/file.h"
 #include "io/json.h"
+#include "io/tokenizer/tokenizer.h"
 #include "launcher/commands.h"
 #include "launcher/options.h"
+#include "share/base/log.h"
+#include "worker/runtime/hugging_face.h"
 
 #include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 static const struct gwtf_usage usage = {
     .command = "import",
@@ -12,7 +19,9 @@ static const struct gwtf_usage usage = {
     .summary =
         "Makes the first snapshot of a run, that of step 0, from a model as Hugging Face's\n"
         "transformers keep it: config.json and model.safetensors (float32, float16 or bfloat16)\n"
-        "of a GPT-2 or LLaMA. gwtf train --resume goes on from it; the model is printed as my.cfg "
+        "of a GPT-2 or LLaMA, and its tokenizer (vocab.json and merges.txt, tokenizer.model, or\n"
+        "GPT-2's tokenizer.json), which the snapshots then keep. gwtf train --resume goes on from "
+        "it; the model is printed as my.cfg "
         "has to have it.\n",
     .example = "  gwtf import gpt2 -o runs/mine\n"
                "  gwtf train my.cfg --set run.directory=runs/mine --resume\n",
@@ -29,6 +38,10 @@ static void print_json(const char *run, const struct gwtf_import *made) {
     gwtf_json_text(&json, "snapshot", made->snapshot);
     gwtf_json_count(&json, "tensors", made->tensors);
     gwtf_json_count(&json, "parameters", made->parameters);
+    if (made->tokenizer[0] != '\0')
+        gwtf_json_text(&json, "tokenizer", made->tokenizer);
+    else
+        gwtf_json_null(&json, "tokenizer");
     gwtf_json_open(&json, "model", '{');
     gwtf_json_text(&json, "family", model->family);
     gwtf_json_count(&json, "layers", model->layers);
@@ -48,8 +61,9 @@ static void print_json(const char *run, const struct gwtf_import *made) {
 
 static void print_plain(const char *run, const struct gwtf_import *made) {
     const struct gwtf_model_config *model = &made->model;
-    printf("%s: %" PRIu64 " tensors, %" PRIu64 " parameters\n", made->snapshot, made->tensors,
-           made->parameters);
+    printf("%s: %" PRIu64 " tensors, %" PRIu64 " parameters, %s%s\n", made->snapshot, made->tensors,
+           made->parameters, made->tokenizer[0] != '\0' ? "tokenizer " : "no tokenizer",
+           made->tokenizer);
     printf("to train on: gwtf train my.cfg --set run.directory=%s --resume, where my.cfg says\n"
            "    model = { family = \"%s\"; layers = %" PRIu32 "; width = %" PRIu32
            "; heads = %" PRIu32 "; key_value_heads = %" PRIu32 ";\n"
@@ -59,6 +73,38 @@ static void print_plain(const char *run, const struct gwtf_import *made) {
            run, model->family, model->layers, model->width, model->heads, model->key_value_heads,
            model->hidden, model->context, model->vocabulary, model->tied_head ? "true" : "false",
            model->rope_theta, model->norm_epsilon);
+}
+
+/* What an export of a model whose tokens are bytes has in place of a tokenizer. */
+static bool is_of_bytes(const char *directory) {
+    char path[GWTF_FILE_PATH_MAX], *text = gwtf_hugging_face_tokenizer(), *found = NULL;
+    size_t size = 0;
+    snprintf(path, sizeof path, "%.1900s/tokenizer.json", directory);
+    bool same = text != NULL &&
+                gwtf_file_read(path, strlen(text), &found, &size, NULL) == GWTF_OK &&
+                size == strlen(text) && memcmp(found, text, size) == 0;
+    free(found);
+    free(text);
+    return same;
+}
+
+/* The model is of use without its tokenizer, too: one that cannot be taken is said, and left. */
+static gwtf_status import_both(const char *directory, const char *run, struct gwtf_import *made,
+                               struct gwtf_error *error) {
+    static const struct gwtf_kept none;
+    struct gwtf_tokenizer *tokenizer = NULL;
+    struct gwtf_error left = {""};
+    gwtf_status found = is_of_bytes(directory)
+                            ? gwtf_tokenizer_open("bytes", &tokenizer, &left)
+                            : gwtf_tokenizer_open_directory(directory, &tokenizer, &left);
+    const struct gwtf_tokenizer_info *info =
+        found == GWTF_OK ? gwtf_tokenizer_get_info(tokenizer) : NULL;
+    gwtf_status status = gwtf_import_model(directory, info != NULL ? info->name : "",
+                                           info != NULL ? &info->files : &none, run, made, error);
+    if (status == GWTF_OK && found != GWTF_OK && found != GWTF_ERROR_MISSING)
+        gwtf_log(GWTF_LOG_WARNING, "the tokenizer is not taken: %s", left.text);
+    gwtf_tokenizer_close(tokenizer);
+    return status;
 }
 
 int gwtf_command_import(int argc, char **argv) {
@@ -80,7 +126,7 @@ int gwtf_command_import(int argc, char **argv) {
                          "import: -o is missing: add -o RUN, the new run's directory");
     struct gwtf_import made;
     struct gwtf_error error;
-    gwtf_status status = gwtf_import_model(argv[optind], run, &made, &error);
+    gwtf_status status = import_both(argv[optind], run, &made, &error);
     if (status != GWTF_OK)
         return gwtf_fail(status, "%s", error.text);
     if (json)

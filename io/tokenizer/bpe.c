@@ -280,9 +280,8 @@ static gwtf_status encode(void *state, const unsigned char *text, size_t size_by
 
 /* --- The kind. --- */
 
-static gwtf_status parse(const char *place, const struct gwtf_tokenizer_file *files,
-                         size_t files_count, void **state, uint32_t *vocabulary,
-                         struct gwtf_error *error) {
+static gwtf_status parse(const char *place, const struct gwtf_kept_file *files, size_t files_count,
+                         void **state, uint32_t *vocabulary, struct gwtf_error *error) {
     if (!gwtf_split_is_there())
         return gwtf_error_set(error, GWTF_ERROR_UNSUPPORTED,
                               "this build of gwtf has no PCRE2, which GPT-2's tokenizer needs: "

@@ -29,8 +29,8 @@ struct gwtf_bpe {
 };
 
 /* Reads the files of a GPT-2 (kind.h); PLACE for messages. */
-gwtf_status gwtf_bpe_read(const char *place, const struct gwtf_tokenizer_file *files,
-                          size_t files_count, struct gwtf_bpe *bpe, struct gwtf_error *error);
+gwtf_status gwtf_bpe_read(const char *place, const struct gwtf_kept_file *files, size_t files_count,
+                          struct gwtf_bpe *bpe, struct gwtf_error *error);
 void gwtf_bpe_deinit(struct gwtf_bpe *bpe);
 
 /* Room for COUNT merges, none there yet. */

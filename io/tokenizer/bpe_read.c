@@ -74,7 +74,7 @@ static size_t bytes_of(const char *name, const int16_t *by_character, unsigned c
 
 /* --- The vocabulary. --- */
 
-static json_t *parse_json(const struct reading *reading, const struct gwtf_tokenizer_file *file,
+static json_t *parse_json(const struct reading *reading, const struct gwtf_kept_file *file,
                           gwtf_status *status) {
     json_error_t reason;
     json_t *json = json_loadb(file->bytes, file->size_bytes, JSON_REJECT_DUPLICATES, &reason);
@@ -205,8 +205,7 @@ static gwtf_status add_line(const struct reading *reading, size_t number, char *
     return add_merge(reading, number, line, blank + 1);
 }
 
-static gwtf_status read_lines(const struct reading *reading,
-                              const struct gwtf_tokenizer_file *file) {
+static gwtf_status read_lines(const struct reading *reading, const struct gwtf_kept_file *file) {
     static const char version[] = "#version";
     size_t lines = 1, number = 0;
     for (size_t i = 0; i < file->size_bytes; i++)
@@ -304,7 +303,7 @@ static gwtf_status add_tokens(const struct reading *reading, const json_t *added
     return GWTF_OK;
 }
 
-static gwtf_status read_whole(struct reading *reading, const struct gwtf_tokenizer_file *file) {
+static gwtf_status read_whole(struct reading *reading, const struct gwtf_kept_file *file) {
     gwtf_status status;
     reading->file = file->name;
     json_t *whole = parse_json(reading, file, &status);
@@ -322,8 +321,8 @@ static gwtf_status read_whole(struct reading *reading, const struct gwtf_tokeniz
     return status;
 }
 
-static gwtf_status read_two(struct reading *reading, const struct gwtf_tokenizer_file *vocabulary,
-                            const struct gwtf_tokenizer_file *merges) {
+static gwtf_status read_two(struct reading *reading, const struct gwtf_kept_file *vocabulary,
+                            const struct gwtf_kept_file *merges) {
     gwtf_status status;
     reading->file = vocabulary->name;
     reading->vocabulary = parse_json(reading, vocabulary, &status);
@@ -336,8 +335,8 @@ static gwtf_status read_two(struct reading *reading, const struct gwtf_tokenizer
     return status;
 }
 
-gwtf_status gwtf_bpe_read(const char *place, const struct gwtf_tokenizer_file *files,
-                          size_t files_count, struct gwtf_bpe *bpe, struct gwtf_error *error) {
+gwtf_status gwtf_bpe_read(const char *place, const struct gwtf_kept_file *files, size_t files_count,
+                          struct gwtf_bpe *bpe, struct gwtf_error *error) {
     struct reading reading = {.place = place, .bpe = bpe, .error = error};
     return files_count == 1 ? read_whole(&reading, &files[0])
                             : read_two(&reading, &files[0], &files[1]);

@@ -8,9 +8,8 @@ struct gwtf_tokenizer_kind {
     const char *word; /* "gpt2" */
     size_t piece_bytes_most;
     /* Files are in memory, and stay there as long as STATE. */
-    gwtf_status (*parse)(const char *place, const struct gwtf_tokenizer_file *files,
-                         size_t files_count, void **state, uint32_t *vocabulary,
-                         struct gwtf_error *error);
+    gwtf_status (*parse)(const char *place, const struct gwtf_kept_file *files, size_t files_count,
+                         void **state, uint32_t *vocabulary, struct gwtf_error *error);
     void (*destroy)(void *state);
     void *(*encoder_create)(const void *state);
     void (*encoder_destroy)(void *encoder);

@@ -98,9 +98,8 @@ static void destroy(void *state) {
     free(model);
 }
 
-static gwtf_status parse(const char *place, const struct gwtf_tokenizer_file *files,
-                         size_t files_count, void **state, uint32_t *vocabulary,
-                         struct gwtf_error *error) {
+static gwtf_status parse(const char *place, const struct gwtf_kept_file *files, size_t files_count,
+                         void **state, uint32_t *vocabulary, struct gwtf_error *error) {
     char reason[256] = "";
     (void)files_count;
     struct model *model = calloc(1, sizeof *model);
@@ -194,9 +193,8 @@ static bool has_first_blank(const void *state) {
 
 #else
 
-static gwtf_status parse(const char *place, const struct gwtf_tokenizer_file *files,
-                         size_t files_count, void **state, uint32_t *vocabulary,
-                         struct gwtf_error *error) {
+static gwtf_status parse(const char *place, const struct gwtf_kept_file *files, size_t files_count,
+                         void **state, uint32_t *vocabulary, struct gwtf_error *error) {
     (void)files;
     (void)files_count;
     (void)state;

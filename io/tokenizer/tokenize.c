@@ -167,18 +167,13 @@ static gwtf_status convert(struct work *work, struct gwtf_crew *crew, struct gwt
 
 static gwtf_status finish(struct work *work, struct gwtf_error *error) {
     const struct gwtf_tokenizer_info *info = gwtf_tokenizer_get_info(work->tokenizer);
-    struct gwtf_tokens_part parts[GWTF_TOKENIZER_FILES_MAX];
     char source[1024];
     snprintf(source, sizeof source, "%s", work->options->input);
-    for (size_t i = 0; i < info->files_count; i++)
-        parts[i] = (struct gwtf_tokens_part){info->files[i].name, info->files[i].bytes,
-                                             info->files[i].size_bytes};
     struct gwtf_tokens_facts facts = {.tokenizer = info->name,
                                       .tokenizer_sha256 = info->sha256,
                                       .source = source,
                                       .sha256 = work->text_sha256,
-                                      .parts = parts,
-                                      .parts_count = info->files_count};
+                                      .kept = &info->files};
     gwtf_status status = GWTF_OK;
     for (size_t i = 0; i < work->parts && status == GWTF_OK; i++)
         status = gwtf_tokens_new_finish(work->outputs[i], &facts, error);

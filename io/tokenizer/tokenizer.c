@@ -1,6 +1,7 @@
 #include "io/tokenizer/tokenizer.h"
 
 #include "io/file.h"
+#include "io/snapshot_files.h"
 #include "io/tokenizer/kind.h"
 
 #include <stdio.h>
@@ -15,7 +16,7 @@ struct gwtf_tokenizer {
     const struct gwtf_tokenizer_kind *kind;
     void *state;
     struct gwtf_tokenizer_info info;
-    char *contents[GWTF_TOKENIZER_FILES_MAX]; /* what info.files points to */
+    char *contents[GWTF_KEPT_MOST]; /* what info.files points to */
 };
 
 struct gwtf_encoder {
@@ -27,8 +28,8 @@ struct gwtf_encoder {
 struct source {
     const struct gwtf_tokenizer_kind *kind;
     size_t count;
-    const char *files[GWTF_TOKENIZER_FILES_MAX];
-    const char *names[GWTF_TOKENIZER_FILES_MAX];
+    const char *files[GWTF_KEPT_MOST];
+    const char *names[GWTF_KEPT_MOST];
 };
 
 static const struct source sources[] = {
@@ -41,7 +42,7 @@ static const struct source sources[] = {
 
 /* --- Bytes. --- */
 
-static gwtf_status bytes_parse(const char *place, const struct gwtf_tokenizer_file *files,
+static gwtf_status bytes_parse(const char *place, const struct gwtf_kept_file *files,
                                size_t files_count, void **state, uint32_t *vocabulary,
                                struct gwtf_error *error) {
     (void)files;
@@ -101,7 +102,7 @@ const struct gwtf_tokenizer_kind gwtf_tokenizer_bytes = {
 
 static void name_it(struct gwtf_tokenizer *tokenizer) {
     struct gwtf_tokenizer_info *info = &tokenizer->info;
-    if (info->files_count == 0)
+    if (info->files.count == 0)
         snprintf(info->name, sizeof info->name, "%s", tokenizer->kind->word);
     else
         snprintf(info->name, sizeof info->name, "%s:%.*s", tokenizer->kind->word, NAME_DIGITS,
@@ -112,24 +113,24 @@ static gwtf_status hash_files(struct gwtf_tokenizer_info *info, struct gwtf_erro
     struct gwtf_sha256 *sha256 = gwtf_sha256_create();
     if (sha256 == NULL)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "no memory for the tokenizer: free some");
-    for (size_t i = 0; i < info->files_count; i++)
-        gwtf_sha256_add(sha256, info->files[i].bytes, info->files[i].size_bytes);
+    for (size_t i = 0; i < info->files.count; i++)
+        gwtf_sha256_add(sha256, info->files.files[i].bytes, info->files.files[i].size_bytes);
     gwtf_sha256_finish(sha256, info->sha256);
     return GWTF_OK;
 }
 
 /* FILES are kept when all is well. */
 static gwtf_status make(const struct gwtf_tokenizer_kind *kind, const char *place,
-                        const struct gwtf_tokenizer_file *files, size_t count,
+                        const struct gwtf_kept_file *files, size_t count,
                         struct gwtf_tokenizer **tokenizer, struct gwtf_error *error) {
     struct gwtf_tokenizer *made = calloc(1, sizeof *made);
     if (made == NULL)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "no memory for '%s': free some", place);
     made->kind = kind;
     made->info.piece_bytes_most = kind->piece_bytes_most;
-    made->info.files_count = count;
+    made->info.files.count = count;
     for (size_t i = 0; i < count; i++)
-        made->info.files[i] = files[i];
+        made->info.files.files[i] = files[i];
     gwtf_status status =
         kind->parse(place, files, count, &made->state, &made->info.vocabulary, error);
     if (status == GWTF_OK && count > 0)
@@ -147,8 +148,8 @@ static gwtf_status make(const struct gwtf_tokenizer_kind *kind, const char *plac
 static gwtf_status open_source(const struct source *source, const char *place,
                                char paths[][GWTF_FILE_PATH_MAX], struct gwtf_tokenizer **tokenizer,
                                struct gwtf_error *error) {
-    struct gwtf_tokenizer_file files[GWTF_TOKENIZER_FILES_MAX] = {{0}};
-    char *contents[GWTF_TOKENIZER_FILES_MAX] = {NULL};
+    struct gwtf_kept_file files[GWTF_KEPT_MOST] = {{0}};
+    char *contents[GWTF_KEPT_MOST] = {NULL};
     gwtf_status status = GWTF_OK;
     for (size_t i = 0; i < source->count && status == GWTF_OK; i++) {
         files[i].name = source->names[i];
@@ -185,7 +186,7 @@ static bool is_there(const struct source *source, const char *directory,
 /* The first source of KIND (NULL: any) in DIRECTORY. */
 static gwtf_status open_first(const struct gwtf_tokenizer_kind *kind, const char *directory,
                               struct gwtf_tokenizer **tokenizer, struct gwtf_error *error) {
-    char paths[GWTF_TOKENIZER_FILES_MAX][GWTF_FILE_PATH_MAX];
+    char paths[GWTF_KEPT_MOST][GWTF_FILE_PATH_MAX];
     for (size_t i = 0; i < SOURCES; i++)
         if ((kind == NULL || sources[i].kind == kind) && is_there(&sources[i], directory, paths))
             return open_source(&sources[i], directory, paths, tokenizer, error);
@@ -206,7 +207,7 @@ gwtf_status gwtf_tokenizer_open(const char *spec, struct gwtf_tokenizer **tokeni
         return open_first(&gwtf_tokenizer_gpt2, spec + strlen(gpt2), tokenizer, error);
     if (strncmp(spec, sentencepiece, strlen(sentencepiece)) == 0 &&
         spec[strlen(sentencepiece)] != '\0') {
-        char paths[GWTF_TOKENIZER_FILES_MAX][GWTF_FILE_PATH_MAX];
+        char paths[GWTF_KEPT_MOST][GWTF_FILE_PATH_MAX];
         const char *path = spec + strlen(sentencepiece);
         snprintf(paths[0], sizeof paths[0], "%s", path);
         return open_source(&model, path, paths, tokenizer, error);
@@ -222,7 +223,7 @@ gwtf_status gwtf_tokenizer_open_directory(const char *directory, struct gwtf_tok
     return open_first(NULL, directory, tokenizer, error);
 }
 
-gwtf_status gwtf_tokenizer_parse(const char *place, const struct gwtf_tokenizer_file *files,
+gwtf_status gwtf_tokenizer_parse(const char *place, const struct gwtf_kept_file *files,
                                  size_t files_count, struct gwtf_tokenizer **tokenizer,
                                  struct gwtf_error *error) {
     for (size_t i = 0; i < SOURCES; i++) {
@@ -243,8 +244,8 @@ gwtf_status gwtf_tokenizer_parse(const char *place, const struct gwtf_tokenizer_
             }
             memcpy(copy, files[j].bytes, files[j].size_bytes);
             made->contents[j] = copy;
-            made->info.files[j].name = sources[i].names[j];
-            made->info.files[j].bytes = copy;
+            made->info.files.files[j].name = sources[i].names[j];
+            made->info.files.files[j].bytes = copy;
         }
         if (status == GWTF_OK)
             *tokenizer = made;
@@ -256,12 +257,47 @@ gwtf_status gwtf_tokenizer_parse(const char *place, const struct gwtf_tokenizer_
                           "'%.800s' has files of no known tokenizer: give another", place);
 }
 
+gwtf_status gwtf_tokenizer_open_kept(const char *path, struct gwtf_tokenizer **tokenizer,
+                                     struct gwtf_error *error) {
+    struct gwtf_kept kept;
+    gwtf_status status = gwtf_kept_read(path, &kept, error);
+    if (status != GWTF_OK)
+        return status;
+    if (kept.count == 0)
+        status =
+            gwtf_error_set(error, GWTF_ERROR_MISSING, "'%s' keeps no tokenizer: give one", path);
+    else
+        status = gwtf_tokenizer_parse(path, kept.files, kept.count, tokenizer, error);
+    gwtf_kept_deinit(&kept);
+    return status;
+}
+
+gwtf_status gwtf_tokenizer_of_snapshot(const struct gwtf_snapshot_info *info,
+                                       struct gwtf_tokenizer **tokenizer,
+                                       struct gwtf_error *error) {
+    char path[GWTF_FILE_PATH_MAX];
+    if (strcmp(info->tokenizer, gwtf_tokenizer_bytes.word) == 0)
+        return gwtf_tokenizer_open(info->tokenizer, tokenizer, error);
+    gwtf_snapshot_stage_path(info->path, 0, path);
+    gwtf_status status = gwtf_tokenizer_open_kept(path, tokenizer, error);
+    const char *name = status == GWTF_OK ? (*tokenizer)->info.name : info->tokenizer;
+    if (strcmp(name, info->tokenizer) == 0)
+        return status;
+    status = gwtf_error_set(error, GWTF_ERROR_CORRUPT,
+                            "'%.400s' keeps '%s', and says that it was trained with '%s': give the "
+                            "tokenizer that made its token files",
+                            path, name, info->tokenizer);
+    gwtf_tokenizer_close(*tokenizer);
+    *tokenizer = NULL;
+    return status;
+}
+
 void gwtf_tokenizer_close(struct gwtf_tokenizer *tokenizer) {
     if (tokenizer == NULL)
         return;
     if (tokenizer->state != NULL)
         tokenizer->kind->destroy(tokenizer->state);
-    for (size_t i = 0; i < GWTF_TOKENIZER_FILES_MAX; i++)
+    for (size_t i = 0; i < GWTF_KEPT_MOST; i++)
         free(tokenizer->contents[i]);
     free(tokenizer);
 }

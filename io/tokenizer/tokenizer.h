@@ -12,6 +12,8 @@
 #ifndef GWTF_IO_TOKENIZER_TOKENIZER_H
 #define GWTF_IO_TOKENIZER_TOKENIZER_H
 
+#include "io/kept.h"
+#include "io/snapshot.h"
 #include "share/base/status.h"
 
 #include <stdbool.h>
@@ -19,16 +21,8 @@
 #include <stdint.h>
 
 #define GWTF_TOKENIZER_NAME_MAX 64
-#define GWTF_TOKENIZER_FILES_MAX 2
 
 struct gwtf_tokenizer;
-
-/* One of the files that a tokenizer was read from, under the name that transformers gives it. */
-struct gwtf_tokenizer_file {
-    const char *name; /* "vocab.json", "merges.txt", "tokenizer.json", "tokenizer.model" */
-    const char *bytes;
-    size_t size_bytes;
-};
 
 struct gwtf_tokenizer_info {
     /* "bytes", or the kind and the first 16 digits of SHA256: "gpt2:0123456789abcdef". Token files
@@ -37,8 +31,7 @@ struct gwtf_tokenizer_info {
     uint32_t vocabulary;     /* ids are below it */
     char sha256[65];         /* of the files one after the other; "" of bytes */
     size_t piece_bytes_most; /* of a text that has to be encoded at once */
-    size_t files_count;
-    struct gwtf_tokenizer_file files[GWTF_TOKENIZER_FILES_MAX]; /* live as long as the tokenizer */
+    struct gwtf_kept files;  /* that it was read from; live as long as the tokenizer */
 };
 
 /*
@@ -55,9 +48,19 @@ gwtf_status gwtf_tokenizer_open_directory(const char *directory, struct gwtf_tok
                                           struct gwtf_error *error);
 
 /* The same from files in memory, named as above; PLACE is where they are from, for messages. */
-gwtf_status gwtf_tokenizer_parse(const char *place, const struct gwtf_tokenizer_file *files,
+gwtf_status gwtf_tokenizer_parse(const char *place, const struct gwtf_kept_file *files,
                                  size_t files_count, struct gwtf_tokenizer **tokenizer,
                                  struct gwtf_error *error);
+
+/* The one that the token file, or the stage 0 of a snapshot, at PATH keeps. GWTF_ERROR_MISSING when
+ * it keeps none, as where tokens are bytes; errors of gwtf_kept_read, too. */
+gwtf_status gwtf_tokenizer_open_kept(const char *path, struct gwtf_tokenizer **tokenizer,
+                                     struct gwtf_error *error);
+
+/* The one that the model of the snapshot INFO was trained with. GWTF_ERROR_MISSING as above, and
+ * when it does not say. */
+gwtf_status gwtf_tokenizer_of_snapshot(const struct gwtf_snapshot_info *info,
+                                       struct gwtf_tokenizer **tokenizer, struct gwtf_error *error);
 void gwtf_tokenizer_close(struct gwtf_tokenizer *tokenizer); /* NULL is allowed */
 
 const struct gwtf_tokenizer_info *gwtf_tokenizer_get_info(const struct gwtf_tokenizer *tokenizer);

@@ -14,9 +14,9 @@ static const char text[] = "In the beginning God created 123 \xd0\xbc\xd0\xb8\xd
                            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n";
 
 #if defined(GWTF_FUZZ_vocabulary) || defined(GWTF_FUZZ_merges)
-static struct gwtf_tokenizer_file whole_file(const char *name) {
+static struct gwtf_kept_file whole_file(const char *name) {
     char relative[128];
-    struct gwtf_tokenizer_file file = {.name = name};
+    struct gwtf_kept_file file = {.name = name};
     snprintf(relative, sizeof relative, "../oracle/fixtures/tokenizer/%s", name);
     file.bytes = temporary_read(temporary_below(GWTF_TEST_SOURCE_DIR, relative), &file.size_bytes);
     GWTF_ASSERT(file.bytes != NULL);
@@ -24,10 +24,10 @@ static struct gwtf_tokenizer_file whole_file(const char *name) {
 }
 #endif
 
-static size_t files_with(const uint8_t *data, size_t size, struct gwtf_tokenizer_file *files) {
-    struct gwtf_tokenizer_file damaged = {.bytes = (const char *)data, .size_bytes = size};
+static size_t files_with(const uint8_t *data, size_t size, struct gwtf_kept_file *files) {
+    struct gwtf_kept_file damaged = {.bytes = (const char *)data, .size_bytes = size};
 #if defined(GWTF_FUZZ_vocabulary)
-    static struct gwtf_tokenizer_file merges;
+    static struct gwtf_kept_file merges;
     if (merges.bytes == NULL)
         merges = whole_file("merges.txt");
     damaged.name = "vocab.json";
@@ -35,7 +35,7 @@ static size_t files_with(const uint8_t *data, size_t size, struct gwtf_tokenizer
     files[1] = merges;
     return 2;
 #elif defined(GWTF_FUZZ_merges)
-    static struct gwtf_tokenizer_file vocabulary;
+    static struct gwtf_kept_file vocabulary;
     if (vocabulary.bytes == NULL)
         vocabulary = whole_file("vocab.json");
     damaged.name = "merges.txt";
@@ -77,7 +77,7 @@ static void use(const struct gwtf_tokenizer *tokenizer) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    struct gwtf_tokenizer_file files[GWTF_TOKENIZER_FILES_MAX];
+    struct gwtf_kept_file files[GWTF_KEPT_MOST];
     size_t count = files_with(data, size, files);
     struct gwtf_tokenizer *tokenizer = NULL;
     struct gwtf_error error = {""};

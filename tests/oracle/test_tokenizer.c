@@ -283,7 +283,7 @@ static void gpt2_gives_them_for_a_file_with_any_number_of_threads(void) {
 static void gpt2_is_the_same_from_one_file_and_from_two(void) {
     size_t size = 0;
     char *bytes = temporary_read(fixture("tokenizer.json"), &size);
-    struct gwtf_tokenizer_file file = {"tokenizer.json", bytes, size};
+    struct gwtf_kept_file file = {"tokenizer.json", bytes, size};
     struct gwtf_tokenizer *tokenizer = NULL;
     gwtf_status status = gwtf_tokenizer_parse("fixture", &file, 1, &tokenizer, &error);
     free(bytes);

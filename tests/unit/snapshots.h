@@ -38,6 +38,23 @@ static inline void sample_init(struct sample *sample, uint64_t seed) {
     }
 }
 
+/* Files of a tokenizer, one with a zero byte and one without any. */
+static const struct gwtf_kept sample_kept = {
+    .count = 2, .files = {{"vocab.json", "{\"a\0\": 0}", 9}, {"merges.txt", "", 0}}};
+
+/* Those that the file at PATH keeps are these. */
+static inline bool sample_keeps(const char *path) {
+    struct gwtf_kept kept = {0};
+    bool same = gwtf_kept_read(path, &kept, NULL) == GWTF_OK && kept.count == sample_kept.count;
+    for (size_t i = 0; same && i < kept.count; i++)
+        same =
+            strcmp(kept.files[i].name, sample_kept.files[i].name) == 0 &&
+            kept.files[i].size_bytes == sample_kept.files[i].size_bytes &&
+            memcmp(kept.files[i].bytes, sample_kept.files[i].bytes, kept.files[i].size_bytes) == 0;
+    gwtf_kept_deinit(&kept);
+    return same;
+}
+
 static inline struct gwtf_snapshot_stage sample_stage(const struct sample *sample, uint64_t step,
                                                       uint32_t stage) {
     static const size_t first[] = {0, 2, 4}, count[] = {2, 2, 1};
@@ -56,6 +73,7 @@ static inline struct gwtf_snapshot_stage sample_stage(const struct sample *sampl
                                         .precision = "float32",
                                         .config = "run = {};\n",
                                         .tokenizer = stage == 0 ? "bytes" : NULL,
+                                        .kept = stage == 0 ? &sample_kept : NULL,
                                         .tensors = sample->tensors + first[stage],
                                         .tensors_count = count[stage]};
 }

@@ -165,7 +165,8 @@ static const char *const known[] = {"config.json", NULL};
 
 static gwtf_status export_to(const char *snapshot, const char *directory, bool replace,
                              const char *config) {
-    const struct gwtf_export_file files[] = {{"config.json", config}, {NULL, NULL}};
+    const struct gwtf_kept_file files[] = {{"config.json", config, strlen(config)},
+                                           {NULL, NULL, 0}};
     struct gwtf_safetensors_facts facts;
     return gwtf_export_write(snapshot, directory, replace, files, known, &facts, &error);
 }

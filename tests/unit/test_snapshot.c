@@ -3,6 +3,7 @@
 #include "tests/support/temporary.h"
 #include "tests/unit/snapshots.h"
 
+#include <hdf5.h>
 #include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -66,6 +67,40 @@ static void a_snapshot_is_read_back_bit_for_bit(void) {
     load_and_expect(path, 50);
     /* Three stages and the manifest, nothing temporary. */
     CU_ASSERT_EQUAL(temporary_entries(path), 4);
+}
+
+static void the_first_stage_keeps_the_tokenizers_files(void) {
+    struct gwtf_kept kept = {.count = 7};
+    const char *snapshots = snapshots_of("keeps", one_step, 1);
+    const char *step = temporary_below(snapshots, "step-000050");
+    CU_ASSERT_TRUE(sample_keeps(temporary_below(step, "stage-00.h5")));
+    CU_ASSERT_EQUAL(gwtf_kept_read(temporary_below(step, "stage-01.h5"), &kept, &error), GWTF_OK);
+    CU_ASSERT_EQUAL(kept.count, 0);
+    kept.count = 7;
+    CU_ASSERT_EQUAL(gwtf_kept_read(temporary_below(step, "none.h5"), &kept, &error),
+                    GWTF_ERROR_MISSING);
+    CU_ASSERT_EQUAL(kept.count, 7);
+}
+
+/* What is no list of bytes, and more files than a tokenizer has. */
+static void files_that_are_no_tokenizers_are_refused(void) {
+    static const char *const words[] = {"vocab.json", "merges.txt", "tokenizer.json"};
+    struct gwtf_kept kept;
+    for (int odd = 0; odd < 2; odd++) {
+        const char *path = temporary_path(odd ? "numbers.h5" : "three.h5");
+        hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+        hid_t group = H5Gcreate2(file, "tokenizer", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+        hsize_t count = 3;
+        hid_t space = H5Screate_simple(1, &count, NULL);
+        for (int i = 0; i < (odd ? 1 : 3); i++)
+            H5Dclose(H5Dcreate2(group, words[i], odd ? H5T_NATIVE_DOUBLE : H5T_NATIVE_UINT8, space,
+                                H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+        H5Sclose(space);
+        H5Gclose(group);
+        H5Fclose(file);
+        CU_ASSERT_EQUAL(gwtf_kept_read(path, &kept, &error), GWTF_ERROR_CORRUPT);
+        CU_ASSERT_PTR_NOT_NULL(strstr(error.text, "the tokenizer in it cannot be read"));
+    }
 }
 
 static void weights_alone_and_tensors_of_any_stage_are_loaded(void) {
@@ -604,6 +639,8 @@ static void python_reads_a_stage(void) {
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(a_snapshot_is_read_back_bit_for_bit),
+        GWTF_TEST(the_first_stage_keeps_the_tokenizers_files),
+        GWTF_TEST(files_that_are_no_tokenizers_are_refused),
         GWTF_TEST(weights_alone_and_tensors_of_any_stage_are_loaded),
         GWTF_TEST(a_large_tensor_takes_several_chunks),
         GWTF_TEST(a_configuration_of_any_length_is_kept),

@@ -3,6 +3,7 @@
 #include "share/base/random.h"
 #include "tests/support/suite.h"
 #include "tests/support/temporary.h"
+#include "tests/unit/snapshots.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,6 +75,7 @@ static void write_stage(const char *snapshots, uint64_t step, uint32_t stage, do
                                         .precision = "float32",
                                         .config = "run = {};\n",
                                         .tokenizer = stage == 0 ? "bytes" : NULL,
+                                        .kept = stage == 0 ? &sample_kept : NULL,
                                         .tensors = model.tensors + first_tensor(stage),
                                         .tensors_count = stage == 0 ? 1 : parts[stage].layers,
                                         .of_rest = norm >= 0,
@@ -148,6 +150,7 @@ static void a_lost_stage_is_taken_from_the_newest_snapshot(void) {
     CU_ASSERT_EQUAL(compose(snapshots, GWTF_SNAPSHOT_LOST_SNAPSHOT, 100), GWTF_OK);
     CU_ASSERT_EQUAL(info.step, 17);
     CU_ASSERT_STRING_EQUAL(info.tokenizer, "bytes");
+    CU_ASSERT_TRUE(sample_keeps(temporary_below(info.path, "stage-00.h5")));
     CU_ASSERT_STRING_EQUAL(how, "stage 2 is of iteration 10");
     load(&model);
     expect_as_of(&model, 17, 0, 2);

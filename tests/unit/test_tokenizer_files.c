@@ -23,8 +23,8 @@ static const char good_merges[] = "#version: 0.2\nt h\nth e\n\xc4\xa0 the\n";
 
 static gwtf_status parse_two(const char *vocabulary, const char *merges,
                              struct gwtf_tokenizer **tokenizer) {
-    const struct gwtf_tokenizer_file files[] = {{"vocab.json", vocabulary, strlen(vocabulary)},
-                                                {"merges.txt", merges, strlen(merges)}};
+    const struct gwtf_kept_file files[] = {{"vocab.json", vocabulary, strlen(vocabulary)},
+                                           {"merges.txt", merges, strlen(merges)}};
     error.text[0] = '\0';
     return gwtf_tokenizer_parse("here", files, 2, tokenizer, &error);
 }
@@ -122,7 +122,7 @@ static void a_tokenizer_json_that_encodes_in_another_way_is_refused(void) {
         {"{\"model\": ", "line 1"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct gwtf_tokenizer_file file = {"tokenizer.json", cases[i].text, strlen(cases[i].text)};
+        struct gwtf_kept_file file = {"tokenizer.json", cases[i].text, strlen(cases[i].text)};
         struct gwtf_tokenizer *tokenizer = NULL;
         CU_ASSERT_EQUAL(gwtf_tokenizer_parse("here", &file, 1, &tokenizer, &error),
                         GWTF_ERROR_USAGE);
@@ -139,7 +139,7 @@ static void what_is_not_there_is_named(void) {
     CU_ASSERT_EQUAL(gwtf_tokenizer_open("sentencepiece:/none", &tokenizer, &error),
                     GWTF_ERROR_MISSING);
     refusal_expect(error.text, "/none");
-    struct gwtf_tokenizer_file file = {"tokenizer.model", "In the beginning", 16};
+    struct gwtf_kept_file file = {"tokenizer.model", "In the beginning", 16};
     gwtf_status status = gwtf_tokenizer_parse("here", &file, 1, &tokenizer, &error);
     CU_ASSERT(status == GWTF_ERROR_USAGE || status == GWTF_ERROR_UNSUPPORTED);
     refusal_expect(error.text, "'here'");

@@ -173,7 +173,7 @@ bad 2 "--seed is 'a'" generate run --prompt x --seed a
 bad 2 'byte 2 of the prompt is 123' generate narrow --prompt 'a{'
 must "$gwtf" train config.cfg --local --set run.directory=words --set run.iterations=1 \
     --set data.train=words.h5
-bad 2 "the tokenizer is 'words', and the snapshot does not hold its files" generate words --prompt x
+bad 2 "the tokenizer is 'words', and the snapshot does not keep its files" generate words --prompt x
 good 'x' generate words --prompt x --tokens 1 --tokenizer bytes
 bad 2 "the tokenizer 'word' is not known" generate run --prompt x --tokenizer word
 good 'tokenizer   bytes' inspect run
@@ -181,22 +181,34 @@ good 'tokenizer   bytes' inspect run
 must "$gwtf" tokenize text --output bpe.h5 --tokenizer "gpt2:$fixtures"
 must "$gwtf" train config.cfg --local --set run.directory=bpe --set run.iterations=30 \
     --set data.train=bpe.h5 --set data.validation=
-good '"step": 30' generate bpe --prompt 'the and of' --tokens 40 --seed 3 --json --tokenizer "gpt2:$fixtures"
+good '"step": 30' generate bpe --prompt 'the and of' --tokens 40 --seed 3 --json
 json 'len(j["tokens"]) == 40 and j["tokenizer"].startswith("gpt2:") and len(j["text"]) > 60'
 json 'any(w in j["text"].split() for w in ("the", "and", "of", "that", "with", "was"))'
 cp out bpe.json
-good 'the and of' generate bpe --prompt 'the and of' --tokens 40 --seed 3 --tokenizer "gpt2:$fixtures"
+good 'the and of' generate bpe --prompt 'the and of' --tokens 40 --seed 3
 cp out bpe.text
 cp bpe.json out
 json '"the and of" + j["text"] + "\n" == open("bpe.text", newline="").read()'
-good '"step"' generate bpe --prompt 'the' --tokens 200 --temperature 90 --json --tokenizer "gpt2:$fixtures"
+good '"step"' generate bpe --prompt 'the' --tokens 200 --temperature 90 --json
 cp out hot.json
-"$gwtf" generate bpe --prompt 'the' --tokens 200 --temperature 90 --tokenizer "gpt2:$fixtures" >out 2>err ||
+"$gwtf" generate bpe --prompt 'the' --tokens 200 --temperature 90 >out 2>err ||
     fail 'a hot model of gpt2 fails'
 cp out hot.text
 cp hot.json out
 json '"the" + j["text"] + "\n" == open("hot.text", "rb").read().decode("utf-8", "replace")'
-bad 2 'does not hold its files: add --tokenizer gpt2:DIR' generate bpe --prompt x
+good '"step": 30' generate bpe --prompt 'the and of' --tokens 40 --seed 3 --json --tokenizer "gpt2:$fixtures"
+json 'j["text"] == json.load(open("bpe.json"))["text"]'
+good '"step": 30' eval bpe --data bpe.h5 --json
+awk -v bits="$(value bits_per_byte)" -v loss="$(value loss)" -v tokens="$(value tokens)" -v bytes="$(wc -c <text)" '
+    BEGIN { ratio = bits * bytes * log(2) / loss / tokens; exit !(ratio > 0.99 && ratio < 1.02) }' ||
+    fail 'the bits are not those of the text'
+# Token files that do not keep it: the hash has another name in them.
+sed 's/tokenizer_sha256/tokenizer_sha25_/' bpe.h5 >kept_not.h5
+must "$gwtf" train config.cfg --local --set run.directory=kept_not --set run.iterations=1 \
+    --set data.train=kept_not.h5 --set data.validation=
+bad 2 'does not keep its files: add --tokenizer gpt2:DIR' generate kept_not --prompt x
+good 'it has no tokenizer' export kept_not -o kept_not-hf
+good 'bits per byte  not known' eval kept_not --data kept_not.h5 --sequences 4
 bad 2 'the model was trained with' generate bpe --prompt x --tokenizer bytes
 
 # export
@@ -251,7 +263,8 @@ good 'gpt2 of step 0, 40 tensors' export im -o again
 cmp -s hf/model.safetensors again/model.safetensors || fail 'weights that went out and came in are others'
 good '"step": 0' eval im --data validation.h5 --sequences 16 --json
 near "$(value loss)" "$loss_16" 1e-9 || fail 'an imported model has another loss'
-bad 2 'does not say which tokens it was trained on: add --tokenizer bytes' generate im --prompt x
+good '"tokenizer": "bytes"' generate im --prompt 'the and' --tokens 20 --temperature 0 --json
+json '"the and" + j["text"] + "\n" == open("greedy", newline="").read()'
 bad 2 "'im' is a run already" import hf -o im
 # Training goes on from it with iteration 1, in as many stages as it likes.
 must "$gwtf" train config.cfg --local --set run.directory=im --set run.iterations=2 --resume
@@ -272,6 +285,34 @@ json 'j["model"]["rope_theta"] == 5000 and j["model"]["norm_epsilon"] == 1e-6 an
 good '30 tensors' export llama-im -o llama-again
 cmp -s llama-hf/model.safetensors llama-again/model.safetensors || fail 'the LLaMA is another one'
 cmp -s llama-hf/config.json llama-again/config.json || fail 'the LLaMA has another configuration'
+# The tokenizer goes along, of whichever kind, and comes back as it was.
+must "$gwtf" tokenize text --output pieces.h5 --tokenizer "sentencepiece:$fixtures/llama.model"
+must "$gwtf" train config.cfg --local --set run.directory=pieces --set run.iterations=1 \
+    --set data.train=pieces.h5 --set data.validation=
+mkdir whole
+cp "$fixtures/tokenizer.json" whole
+must "$gwtf" tokenize text --output whole.h5 --tokenizer gpt2:whole
+must "$gwtf" train config.cfg --local --set run.directory=whole-run --set run.iterations=1 \
+    --set data.train=whole.h5 --set data.validation=
+# there_and_back RUN FILE FIXTURE: FILE of RUN's export is FIXTURE.
+there_and_back() {
+    good '"has_tokenizer": true' export "$1" -o "$1-hf" --json
+    cmp -s "$1-hf/$2" "$fixtures/$3" || fail "$2 is not the one that made the tokens of $1"
+    good 'tokenizer ' import "$1-hf" -o "$1-im"
+    good '"has_tokenizer": true' export "$1-im" -o "$1-again" --json
+    diff -r "$1-hf" "$1-again" >out || fail "$1 is another one: $(head -c 300 out)"
+    good 'the' generate "$1-im" --prompt the --tokens 3
+}
+there_and_back bpe vocab.json vocab.json
+cmp -s bpe-hf/merges.txt "$fixtures/merges.txt" || fail 'the merges are others'
+there_and_back pieces tokenizer.model llama.model
+there_and_back whole-run tokenizer.json tokenizer.json
+# One that cannot be taken is said, and the model is imported all the same.
+cp -r hf odd
+printf '{"model": {"type": "Unigram"}}' >odd/tokenizer.json
+must "$gwtf" import odd -o odd-im
+holds 'no tokenizer'
+grep -q 'the tokenizer is not taken: ' err || fail 'nothing is said of a tokenizer that is left'
 # As the part without a head is kept, names have no prefix.
 mkdir bare
 cp hf/config.json bare

@@ -66,6 +66,9 @@ static gwtf_status measure(struct gwtf_trained *trained, const struct gwtf_token
         if (status != GWTF_OK)
             break;
         sum += gwtf_trained_loss(trained, inputs, labels, count);
+        for (size_t i = 0; options->bytes_of != NULL && i < (size_t)count * evaluation->context;
+             i++)
+            evaluation->bytes += options->bytes_of(options->bytes_context, labels[i]);
         done += count;
         if (options->progress != NULL)
             options->progress(options->progress_context, done, evaluation->sequences);

@@ -12,12 +12,16 @@ struct gwtf_evaluation_options {
     /* After every batch; may be NULL. */
     void (*progress)(void *context, uint64_t done_sequences, uint64_t all_sequences);
     void *progress_context;
+    /* The bytes that token ID stands for; NULL: not known. */
+    size_t (*bytes_of)(void *context, uint32_t id);
+    void *bytes_context;
 };
 
 struct gwtf_evaluation {
     uint64_t sequences;
     uint32_t context;
     uint64_t tokens;
+    uint64_t bytes; /* that TOKENS stand for; 0: not known */
     double loss;    /* nats per token, the mean over TOKENS */
     double seconds; /* without the loading */
     struct gwtf_tokens_info data;

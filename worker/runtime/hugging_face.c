@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A text that is being written; NULL STREAM without memory. */
 struct text {
@@ -174,12 +175,27 @@ char *gwtf_hugging_face_tokenizer(void) {
     return end(&text);
 }
 
-char *gwtf_hugging_face_tokenizer_config(const struct gwtf_model_shape *model) {
+char *gwtf_hugging_face_tokenizer_config(const struct gwtf_model_shape *model, const char *class,
+                                         const char *special) {
+    static const char *const specials[] = {"bos_token", "eos_token", "unk_token"};
     struct text text;
     if (!start(&text))
         return NULL;
-    gwtf_json_text(&text.json, "tokenizer_class", "PreTrainedTokenizerFast");
+    gwtf_json_text(&text.json, "tokenizer_class", class);
     gwtf_json_count(&text.json, "model_max_length", model->context);
     gwtf_json_flag(&text.json, "clean_up_tokenization_spaces", false);
+    if (strcmp(class, GWTF_HUGGING_FACE_GPT2) == 0) {
+        gwtf_json_flag(&text.json, "add_prefix_space", false);
+        for (size_t i = 0; i < sizeof specials / sizeof specials[0]; i++) {
+            if (special != NULL)
+                gwtf_json_text(&text.json, specials[i], special);
+            else
+                gwtf_json_null(&text.json, specials[i]);
+        }
+    } else if (strcmp(class, GWTF_HUGGING_FACE_LLAMA) == 0) {
+        gwtf_json_flag(&text.json, "add_bos_token", false);
+        gwtf_json_flag(&text.json, "add_eos_token", false);
+        gwtf_json_flag(&text.json, "legacy", false);
+    }
     return end(&text);
 }

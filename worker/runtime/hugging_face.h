@@ -8,6 +8,11 @@
 
 #include "model/model.h"
 
+/* The classes that read vocab.json and merges.txt, tokenizer.model, and tokenizer.json. */
+#define GWTF_HUGGING_FACE_GPT2 "GPT2Tokenizer"
+#define GWTF_HUGGING_FACE_LLAMA "LlamaTokenizer"
+#define GWTF_HUGGING_FACE_FAST "PreTrainedTokenizerFast"
+
 /* MODEL as resolved. Token ids that begin, end or fill a text are null: training knows none. */
 char *gwtf_hugging_face_config(const struct gwtf_model_shape *model);
 char *gwtf_hugging_face_generation(const struct gwtf_model_shape *model);
@@ -17,6 +22,12 @@ char *gwtf_hugging_face_generation(const struct gwtf_model_shape *model);
  * that are printable in Latin-1 for themselves, the others for the characters from U+0100 on.
  */
 char *gwtf_hugging_face_tokenizer(void);
-char *gwtf_hugging_face_tokenizer_config(const struct gwtf_model_shape *model);
+
+/*
+ * CLASS is the class of transformers that reads the tokenizer's files; SPECIAL is the token for
+ * what begins, ends or is not known, NULL: there is none.
+ */
+char *gwtf_hugging_face_tokenizer_config(const struct gwtf_model_shape *model, const char *class,
+                                         const char *special);
 
 #endif

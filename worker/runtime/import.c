@@ -177,8 +177,9 @@ static gwtf_status open_weights(const char *directory, struct gwtf_safetensors *
     return gwtf_safetensors_open(path, file, error);
 }
 
-gwtf_status gwtf_import_model(const char *directory, const char *run, struct gwtf_import *import,
-                              struct gwtf_error *error) {
+gwtf_status gwtf_import_model(const char *directory, const char *tokenizer,
+                              const struct gwtf_kept *kept, const char *run,
+                              struct gwtf_import *import, struct gwtf_error *error) {
     struct gwtf_import made = {.tensors = 0};
     struct work work = {.directory = directory, .made = &made, .error = error};
     char path[GWTF_CONFIG_PATH_MAX + 64];
@@ -194,11 +195,18 @@ gwtf_status gwtf_import_model(const char *directory, const char *run, struct gwt
     status = work.setup != NULL ? make_setup(&made.model, run, work.setup, error)
                                 : gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     if (status == GWTF_OK)
+        status = gwtf_kept_copy(kept, &work.setup->kept, error);
+    if (status == GWTF_OK) {
+        snprintf(made.tokenizer, sizeof made.tokenizer, "%s", tokenizer);
+        snprintf(work.setup->tokenizer, sizeof work.setup->tokenizer, "%s", tokenizer);
         status = import_stages(&work, run);
+    }
     if (status == GWTF_OK) {
         snprintf(made.snapshot, sizeof made.snapshot, "%s/snapshots/step-000000", run);
         *import = made;
     }
+    if (work.setup != NULL)
+        gwtf_kept_deinit(&work.setup->kept);
     free(work.setup);
     gwtf_safetensors_close(work.file);
     return status;

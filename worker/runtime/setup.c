@@ -140,8 +140,21 @@ static gwtf_status open_train(struct gwtf_setup *setup, struct gwtf_error *error
     return status;
 }
 
+/* So that each snapshot has it, which may be all that is left of a run. */
+static gwtf_status read_tokenizer(struct gwtf_setup *setup, struct gwtf_error *error) {
+    const char *path = gwtf_corpus_path_of_tokenizer(setup->train);
+    struct gwtf_error reason = {""};
+    snprintf(setup->tokenizer, sizeof setup->tokenizer, "%s",
+             gwtf_corpus_get_info(setup->train)->tokenizer);
+    if (path == NULL || gwtf_kept_read(path, &setup->kept, &reason) == GWTF_OK)
+        return GWTF_OK;
+    return gwtf_error_set(error, GWTF_ERROR_USAGE, "data.train: %.900s", reason.text);
+}
+
 static gwtf_status open_data(struct gwtf_setup *setup, struct gwtf_error *error) {
     gwtf_status status = open_train(setup, error);
+    if (status == GWTF_OK)
+        status = read_tokenizer(setup, error);
     if (status == GWTF_OK)
         status = open_validation(setup, error);
     return status;
@@ -179,6 +192,7 @@ gwtf_status gwtf_setup_open_relay(const struct gwtf_config *config, struct gwtf_
 void gwtf_setup_close(struct gwtf_setup *setup) {
     gwtf_corpus_close(setup->train);
     gwtf_tokens_close(setup->validation);
+    gwtf_kept_deinit(&setup->kept);
     setup->train = NULL;
     setup->validation = NULL;
 }
@@ -507,10 +521,7 @@ gwtf_status gwtf_setup_write_stage(const struct gwtf_setup *setup,
         free(text);
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     }
-    /* Relays do not know the data. */
-    struct gwtf_tokens_info data = {.tokenizer = ""};
-    if (plan->shape.stage == 0 && setup->train != NULL)
-        data = *gwtf_corpus_get_info(setup->train);
+    bool of_data = plan->shape.stage == 0;
     struct gwtf_snapshot_stage stage = {
         .run = run_name(setup),
         .step = step,
@@ -530,7 +541,8 @@ gwtf_status gwtf_setup_write_stage(const struct gwtf_setup *setup,
         .tied_head = setup->model.tied_head,
         .precision = "float32",
         .config = text,
-        .tokenizer = data.tokenizer,
+        .tokenizer = of_data ? setup->tokenizer : NULL,
+        .kept = of_data ? &setup->kept : NULL,
         .tensors = tensors,
         .tensors_count = plan->tensors_count,
         .of_rest = rest_norm != NULL,

@@ -21,6 +21,8 @@ struct gwtf_setup {
     struct gwtf_schedule schedule;
     struct gwtf_corpus *train;
     struct gwtf_tokens *validation; /* NULL: the run has none */
+    char tokenizer[64];             /* of the data; "": not known, as to a relay */
+    struct gwtf_kept kept;          /* its files */
     uint32_t data_nodes;
     uint32_t relays;
     uint32_t
