@@ -42,6 +42,12 @@ enum gwtf_config_decay {
     GWTF_CONFIG_DECAY_COSINE
 };
 enum gwtf_config_device { GWTF_CONFIG_DEVICE_AUTO, GWTF_CONFIG_DEVICE_CPU };
+/* Of boundary tensors on their way. */
+enum gwtf_config_compress {
+    GWTF_CONFIG_COMPRESS_NONE,
+    GWTF_CONFIG_COMPRESS_BFLOAT16,
+    GWTF_CONFIG_COMPRESS_INT8
+};
 enum gwtf_config_precision { GWTF_CONFIG_PRECISION_FLOAT32, GWTF_CONFIG_PRECISION_BFLOAT16 };
 /* What the backward pass computes again, in place of keeping it. */
 enum gwtf_config_recompute { GWTF_CONFIG_RECOMPUTE_NONE, GWTF_CONFIG_RECOMPUTE_BLOCKS };
@@ -201,6 +207,7 @@ struct gwtf_config {
     } backend;
     struct {
         char emulate[GWTF_CONFIG_PATH_MAX]; /* a topology file; "": the network as it is */
+        enum gwtf_config_compress compress; /* "none" (default), "bfloat16" or "int8" */
     } network;
     struct gwtf_config_link_fault link_faults[GWTF_CONFIG_LINK_FAULTS_MAX];
     size_t link_faults_count;

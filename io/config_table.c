@@ -20,6 +20,7 @@ static const char *const crash_words[] = {"kill", "stop", NULL};
 static const char *const phase_words[] = {"any",      "forward", "backward", "aggregation",
                                           "snapshot", "repair",  NULL};
 static const char *const recompute_words[] = {"none", "blocks", NULL};
+static const char *const compress_words[] = {"none", "bfloat16", "int8", NULL};
 static const char *const precision_words[] = {"float32", "bfloat16", NULL};
 
 const char *const gwtf_config_sections[] = {
@@ -160,6 +161,8 @@ const struct gwtf_config_key gwtf_config_keys[] = {
 
     {"network", "emulate", GWTF_CONFIG_TEXT, IN(network.emulate), .least = 0, .fallback = "",
      .help = "a topology file: messages are delayed and paced as there; empty: none"},
+    {"network", "compress", GWTF_CONFIG_WORD, IN(network.compress), .words = compress_words,
+     .fallback = "none", .help = "what boundary tensors are sent as: a half, or a quarter"},
 
     {"link_faults", "iteration", GWTF_CONFIG_COUNT, IN_FAULT(iteration), .least = 0,
      .most = COUNT_MAX, .fallback = "0", .help = "from whose start on it lasts; 0: at once"},

@@ -1,3 +1,4 @@
+gwtf_test(pack SOURCES test_pack.c USES gwtf_model LABELS unit)
 gwtf_test(model SOURCES test_model.c model_pipeline.c USES gwtf_model LABELS unit)
 target_link_options(test_model PRIVATE
   -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=posix_memalign)

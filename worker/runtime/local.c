@@ -15,6 +15,7 @@ struct local {
     gwtf_stage **stage; /* [0..stages] */
     float **activation; /* [0..stages]: output of each stage, (B, T, C) */
     float *gradient[2]; /* of a stage's output and input, taken in turn */
+    void *packed;       /* NULL: boundary tensors are sent as they are */
     uint32_t *inputs;   /* (B, T) */
     uint32_t *labels;   /* (B, T) */
 };
@@ -35,6 +36,7 @@ static void local_deinit(struct local *local) {
     free(local->activation);
     free(local->gradient[0]);
     free(local->gradient[1]);
+    free(local->packed);
     free(local->inputs);
     free(local->labels);
 }
@@ -50,7 +52,7 @@ static struct gwtf_stage_options stage_options(const struct gwtf_setup *setup, u
  * word. */
 static gwtf_status check_room(const struct gwtf_setup *setup, uint64_t boundary_bytes,
                               struct gwtf_error *error) {
-    uint64_t needed = (setup->config.pipeline.stages + 3) * boundary_bytes;
+    uint64_t needed = (setup->config.pipeline.stages + 4) * boundary_bytes;
     uint64_t free_bytes = gwtf_machine_free_bytes();
     for (uint32_t i = 0; i <= setup->config.pipeline.stages; i++) {
         struct gwtf_stage_options options = stage_options(setup, i);
@@ -102,6 +104,8 @@ static gwtf_status local_init(struct local *local, const struct gwtf_setup *setu
                 local->gradient[1] != NULL && local->inputs != NULL && local->labels != NULL;
     for (uint32_t i = 0; made && i <= local->stages; i++)
         made = (local->activation[i] = malloc(boundary_bytes)) != NULL;
+    if (made && gwtf_setup_packing(setup) != GWTF_PACKING_NONE)
+        made = (local->packed = malloc(boundary_bytes)) != NULL;
     if (!made)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY,
                               "out of memory: take a smaller batch.microbatch");
@@ -111,12 +115,25 @@ static gwtf_status local_init(struct local *local, const struct gwtf_setup *setu
     return status;
 }
 
+/* What would be left of a boundary tensor on its way to another node. */
+static void pass(struct local *local, float *tensor) {
+    if (local->packed == NULL)
+        return;
+    enum gwtf_packing packing = gwtf_setup_packing(local->setup);
+    uint64_t floats = gwtf_setup_boundary_floats(local->setup);
+    gwtf_pack(packing, tensor, floats, local->packed);
+    gwtf_unpack(packing, local->packed, floats, tensor);
+}
+
 /* Embedding and blocks; the final hidden state is in activation[stages] afterwards. */
 static void forward(struct local *local, bool keep) {
     gwtf_stage_embed(local->stage[0], local->inputs, local->activation[0]);
-    for (uint32_t i = 1; i <= local->stages; i++)
+    pass(local, local->activation[0]);
+    for (uint32_t i = 1; i <= local->stages; i++) {
         gwtf_stage_forward(local->stage[i], 0, local->activation[i - 1], local->activation[i],
                            keep);
+        pass(local, local->activation[i]);
+    }
 }
 
 static gwtf_status read_batch(struct local *local, bool validation, uint32_t iteration,
@@ -140,8 +157,10 @@ static double train_microbatch(struct local *local) {
     float *gradient = local->gradient[0], *next = local->gradient[1];
     gwtf_stage_loss(local->stage[0], local->activation[local->stages], local->labels,
                     gwtf_setup_loss_scale(local->setup), &loss, gradient, NULL);
+    pass(local, gradient);
     for (uint32_t i = local->stages; i >= 1; i--) {
         gwtf_stage_backward(local->stage[i], 0, local->activation[i - 1], gradient, next);
+        pass(local, next);
         float *taken = gradient;
         gradient = next;
         next = taken;

@@ -18,11 +18,17 @@ struct copy {
                       snapshot */
 };
 
+/* Of a work's boundary tensors: what comes in, what goes out or comes back, what goes back. */
+#define PLAIN 3
+
 struct gwtf_memory {
     const struct gwtf_setup *setup;
     gwtf_stage *stage;
-    uint64_t floats;         /* of a flat array */
-    uint64_t boundary_bytes; /* of one boundary tensor */
+    uint64_t floats; /* of a flat array */
+    enum gwtf_packing packing;
+    uint64_t boundary_floats; /* of one boundary tensor */
+    uint64_t boundary_bytes;  /* of one as it is sent, and kept here */
+    float *plain[PLAIN]; /* what the work at hand has of its packed ones; NULL: none is packed */
     uint32_t slots;
     uint32_t retained;
     uint32_t replicas;
@@ -48,8 +54,7 @@ static void *allocate(uint64_t size_bytes) {
 }
 
 uint64_t gwtf_memory_boundary_bytes(const struct gwtf_setup *setup) {
-    return (uint64_t)setup->config.batch.microbatch * setup->model.context * setup->model.width *
-           sizeof(float);
+    return gwtf_packed_bytes(gwtf_setup_packing(setup), gwtf_setup_boundary_floats(setup));
 }
 
 uint64_t gwtf_memory_gradient_floats(const gwtf_memory *memory) {
@@ -62,6 +67,12 @@ static struct gwtf_stage_options stage_options(const struct gwtf_memory_options 
     made.slots = options->slots;
     made.threads = options->threads;
     return made;
+}
+
+static uint64_t plain_bytes(const struct gwtf_setup *setup) {
+    return gwtf_setup_packing(setup) == GWTF_PACKING_NONE
+               ? 0
+               : gwtf_setup_boundary_floats(setup) * sizeof(float);
 }
 
 /* For every number of living replicas: a share of each, at most a line longer than the average. */
@@ -82,7 +93,8 @@ gwtf_status gwtf_memory_predict(const struct gwtf_memory_options *options, uint6
     uint64_t aggregation = (plan.floats + parts) * sizeof(float);
     uint64_t snapshot = 3 * plan.floats * sizeof(float);
     uint64_t probes = 2 * gwtf_probe_bytes(gwtf_memory_boundary_bytes(options->setup));
-    *fixed_bytes = stage_fixed + aggregation + snapshot + probes;
+    *fixed_bytes =
+        stage_fixed + aggregation + snapshot + probes + PLAIN * plain_bytes(options->setup);
     *slot_bytes = stage_slot + GWTF_BOUNDARIES * gwtf_memory_boundary_bytes(options->setup);
     gwtf_stage_plan_deinit(&plan);
     return GWTF_OK;
@@ -163,10 +175,15 @@ static bool allocate_all(struct gwtf_memory *memory) {
     memory->labels = allocate(tokens * sizeof *memory->labels);
     for (int i = 0; i < 2; i++)
         memory->probes[i] = allocate(gwtf_probe_bytes(memory->boundary_bytes));
+    bool has_plain = true;
+    for (int i = 0; i < PLAIN && memory->packing != GWTF_PACKING_NONE; i++) {
+        memory->plain[i] = allocate(plain_bytes(memory->setup));
+        has_plain = has_plain && memory->plain[i] != NULL;
+    }
     return memory->boundaries != NULL && memory->kept != NULL && memory->tensors != NULL &&
            memory->reduced != NULL && (memory->replicas == 1 || memory->parts != NULL) &&
            memory->inputs != NULL && memory->labels != NULL && memory->probes[0] != NULL &&
-           memory->probes[1] != NULL;
+           memory->probes[1] != NULL && has_plain;
 }
 
 gwtf_status gwtf_memory_create(const struct gwtf_memory_options *options, gwtf_memory **memory,
@@ -180,6 +197,8 @@ gwtf_status gwtf_memory_create(const struct gwtf_memory_options *options, gwtf_m
     made->slots = options->slots;
     made->retained = options->retained;
     made->replicas = options->replicas;
+    made->packing = gwtf_setup_packing(options->setup);
+    made->boundary_floats = gwtf_setup_boundary_floats(options->setup);
     made->boundary_bytes = gwtf_memory_boundary_bytes(options->setup);
     struct gwtf_stage_options of_stage = stage_options(options);
     gwtf_status status = gwtf_stage_create(&of_stage, &made->stage, error);
@@ -215,6 +234,8 @@ void gwtf_memory_destroy(gwtf_memory *memory) {
     free(memory->labels);
     free(memory->probes[0]);
     free(memory->probes[1]);
+    for (int i = 0; i < PLAIN; i++)
+        free(memory->plain[i]);
     gwtf_stage_destroy(memory->stage);
     free(memory);
 }
@@ -290,19 +311,51 @@ static gwtf_status read_batch(struct gwtf_memory *memory, const struct gwtf_work
                             memory->labels);
 }
 
+/* Where a work has a boundary tensor that is packed. */
+static float *plain(struct gwtf_memory *memory, enum gwtf_boundary which) {
+    static const unsigned places[GWTF_BOUNDARIES] = {[GWTF_BOUNDARY_INPUT] = 0,
+                                                     [GWTF_BOUNDARY_OUTPUT] = 1,
+                                                     [GWTF_BOUNDARY_OUTPUT_GRADIENT] = 1,
+                                                     [GWTF_BOUNDARY_INPUT_GRADIENT] = 2};
+    return memory->plain[places[which]];
+}
+
+/* A boundary tensor that a work reads. */
+static const float *take(struct gwtf_memory *memory, uint32_t slot, enum gwtf_boundary which) {
+    if (memory->packing == GWTF_PACKING_NONE)
+        return boundary(memory, slot, which);
+    gwtf_unpack(memory->packing, boundary(memory, slot, which), memory->boundary_floats,
+                plain(memory, which));
+    return plain(memory, which);
+}
+
+/* Where a work writes one; it is there after put. */
+static float *place(struct gwtf_memory *memory, uint32_t slot, enum gwtf_boundary which) {
+    return memory->packing == GWTF_PACKING_NONE ? boundary(memory, slot, which)
+                                                : plain(memory, which);
+}
+
+static void put(struct gwtf_memory *memory, uint32_t slot, enum gwtf_boundary which) {
+    if (memory->packing != GWTF_PACKING_NONE)
+        gwtf_pack(memory->packing, plain(memory, which), memory->boundary_floats,
+                  boundary(memory, slot, which));
+}
+
 static void do_embed(struct gwtf_memory *memory, const struct gwtf_work *work,
                      struct gwtf_work_result *result) {
     (void)result;
     gwtf_stage_embed(memory->stage, memory->inputs,
-                     boundary(memory, work->slot, GWTF_BOUNDARY_OUTPUT));
+                     place(memory, work->slot, GWTF_BOUNDARY_OUTPUT));
+    put(memory, work->slot, GWTF_BOUNDARY_OUTPUT);
 }
 
 static void do_forward(struct gwtf_memory *memory, const struct gwtf_work *work,
                        struct gwtf_work_result *result) {
     (void)result;
-    gwtf_stage_forward(memory->stage, work->slot, boundary(memory, work->slot, GWTF_BOUNDARY_INPUT),
-                       boundary(memory, work->slot, GWTF_BOUNDARY_OUTPUT),
+    gwtf_stage_forward(memory->stage, work->slot, take(memory, work->slot, GWTF_BOUNDARY_INPUT),
+                       place(memory, work->slot, GWTF_BOUNDARY_OUTPUT),
                        work->phase == GWTF_PHASE_TRAIN);
+    put(memory, work->slot, GWTF_BOUNDARY_OUTPUT);
 }
 
 static void do_loss(struct gwtf_memory *memory, const struct gwtf_work *work,
@@ -310,10 +363,11 @@ static void do_loss(struct gwtf_memory *memory, const struct gwtf_work *work,
     if (work->again)
         return;
     bool trains = work->phase == GWTF_PHASE_TRAIN;
-    gwtf_stage_loss(memory->stage, boundary(memory, work->slot, GWTF_BOUNDARY_INPUT),
-                    memory->labels, gwtf_setup_loss_scale(memory->setup), &result->loss_sum,
-                    trains ? boundary(memory, work->slot, GWTF_BOUNDARY_INPUT_GRADIENT) : NULL,
-                    NULL);
+    gwtf_stage_loss(memory->stage, take(memory, work->slot, GWTF_BOUNDARY_INPUT), memory->labels,
+                    gwtf_setup_loss_scale(memory->setup), &result->loss_sum,
+                    trains ? place(memory, work->slot, GWTF_BOUNDARY_INPUT_GRADIENT) : NULL, NULL);
+    if (trains)
+        put(memory, work->slot, GWTF_BOUNDARY_INPUT_GRADIENT);
     result->tokens =
         (uint64_t)memory->setup->config.batch.microbatch * memory->setup->model.context;
 }
@@ -323,17 +377,17 @@ static void do_backward(struct gwtf_memory *memory, const struct gwtf_work *work
     (void)result;
     if (work->again)
         return;
-    gwtf_stage_backward(memory->stage, work->slot,
-                        boundary(memory, work->slot, GWTF_BOUNDARY_INPUT),
-                        boundary(memory, work->slot, GWTF_BOUNDARY_OUTPUT_GRADIENT),
-                        boundary(memory, work->slot, GWTF_BOUNDARY_INPUT_GRADIENT));
+    gwtf_stage_backward(memory->stage, work->slot, take(memory, work->slot, GWTF_BOUNDARY_INPUT),
+                        take(memory, work->slot, GWTF_BOUNDARY_OUTPUT_GRADIENT),
+                        place(memory, work->slot, GWTF_BOUNDARY_INPUT_GRADIENT));
+    put(memory, work->slot, GWTF_BOUNDARY_INPUT_GRADIENT);
 }
 
 static void do_embed_backward(struct gwtf_memory *memory, const struct gwtf_work *work,
                               struct gwtf_work_result *result) {
     (void)result;
     gwtf_stage_embed_backward(memory->stage, memory->inputs,
-                              boundary(memory, work->slot, GWTF_BOUNDARY_OUTPUT_GRADIENT));
+                              take(memory, work->slot, GWTF_BOUNDARY_OUTPUT_GRADIENT));
 }
 
 static void do_reduce(struct gwtf_memory *memory, const struct gwtf_work *work,

@@ -197,6 +197,19 @@ void gwtf_setup_close(struct gwtf_setup *setup) {
     setup->validation = NULL;
 }
 
+enum gwtf_packing gwtf_setup_packing(const struct gwtf_setup *setup) {
+    static const enum gwtf_packing packings[] = {
+        [GWTF_CONFIG_COMPRESS_NONE] = GWTF_PACKING_NONE,
+        [GWTF_CONFIG_COMPRESS_BFLOAT16] = GWTF_PACKING_BFLOAT16,
+        [GWTF_CONFIG_COMPRESS_INT8] = GWTF_PACKING_INT8,
+    };
+    return packings[setup->config.network.compress];
+}
+
+uint64_t gwtf_setup_boundary_floats(const struct gwtf_setup *setup) {
+    return (uint64_t)setup->config.batch.microbatch * setup->model.context * setup->model.width;
+}
+
 uint32_t gwtf_setup_validation_share(const struct gwtf_setup *setup, uint32_t rank) {
     uint32_t all = setup->validation_microbatches;
     return all / setup->data_nodes + (rank < all % setup->data_nodes ? 1 : 0);

@@ -9,6 +9,7 @@
 #include "io/snapshot.h"
 #include "io/tokens.h"
 #include "model/model.h"
+#include "model/pack.h"
 #include "share/base/status.h"
 #include "share/base/types.h"
 
@@ -38,6 +39,10 @@ struct gwtf_setup {
  */
 gwtf_status gwtf_setup_open(const struct gwtf_config *config, struct gwtf_setup *setup,
                             struct gwtf_error *error);
+
+/* What boundary tensors are packed as, and how many numbers one has. */
+enum gwtf_packing gwtf_setup_packing(const struct gwtf_setup *setup);
+uint64_t gwtf_setup_boundary_floats(const struct gwtf_setup *setup);
 
 /*
  * The same for a relay, which holds no data and may run where the files are not: CONFIG is as
