@@ -223,6 +223,34 @@ static void one_peer_does_not_take_the_messages_of_the_others(void) {
     gwtf_flow_destroy(flow);
 }
 
+static void expect_pace(gwtf_flow *flow, int64_t round_trip_us, int64_t tick_us) {
+    struct gwtf_flow_send sends[8];
+    struct gwtf_flow_update update = {.sends = sends, .sends_max = 8};
+    struct gwtf_flow_event event = {.kind = GWTF_FLOW_EVENT_ROUND_TRIP, .cost_us = round_trip_us};
+    CU_ASSERT_EQUAL(gwtf_flow_step(flow, &event, &update), GWTF_OK);
+    CU_ASSERT_EQUAL(flow->config.tick_us, tick_us);
+    CU_ASSERT_EQUAL(flow->config.retry_us, tick_us + tick_us / 2);
+    event.cost_us = -1;
+    CU_ASSERT_EQUAL(gwtf_flow_step(flow, &event, &update), GWTF_ERROR_USAGE);
+}
+
+static void near_nodes_wait_for_a_shorter_time_unless_told(void) {
+    struct gwtf_flow_config config = {
+        .self = 0, .stage = 0, .stages = 1, .capacity = 1, .neighbours_max = 1};
+    gwtf_flow *flow = NULL;
+    CU_ASSERT_EQUAL_FATAL(gwtf_flow_create(&config, &flow), GWTF_OK);
+    CU_ASSERT_EQUAL(flow->config.tick_us, 200000);
+    expect_pace(flow, 30000, 60000);
+    expect_pace(flow, 100, 25000);
+    expect_pace(flow, INT64_MAX, 200000);
+    expect_pace(flow, 90000, 180000);
+    gwtf_flow_destroy(flow);
+    config.tick_us = 50000;
+    CU_ASSERT_EQUAL_FATAL(gwtf_flow_create(&config, &flow), GWTF_OK);
+    expect_pace(flow, 30000, 50000);
+    gwtf_flow_destroy(flow);
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(each_message_arrives_once_and_in_order_over_a_bad_link),
@@ -230,6 +258,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(nothing_is_sent_again_over_a_good_link),
         GWTF_TEST(a_retry_follows_the_measured_round_trip),
         GWTF_TEST(one_peer_does_not_take_the_messages_of_the_others),
+        GWTF_TEST(near_nodes_wait_for_a_shorter_time_unless_told),
     };
     return gwtf_suite_main(argc, argv, "flow link", tests, sizeof tests / sizeof tests[0], NULL,
                            NULL);

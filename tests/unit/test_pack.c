@@ -97,14 +97,27 @@ static void what_is_not_finite_is_seen(void) {
     }
 }
 
-static void very_small_numbers_are_none(void) {
+/* A NaN whose bits a carry would make a zero of. */
+static void every_nan_stays_one(void) {
+    uint32_t bits = 0x7fffffff;
+    memcpy(&values[0], &bits, sizeof bits);
+    pass(GWTF_PACKING_BFLOAT16, 1);
+    CU_ASSERT_TRUE(isnan(back[0]));
+}
+
+/* Of subnormal numbers there are too few for 127 steps that are all alike. */
+static void very_small_numbers_keep_their_sign_or_are_none(void) {
     memset(values, 0, sizeof values);
     values[3] = 1e-45f;
+    values[128] = 190 * 0x1p-149f;
+    values[129] = -190 * 0x1p-149f;
     values[64] = 1e-30f;
     pass(GWTF_PACKING_INT8, COUNT);
     CU_ASSERT_EQUAL(back[3], 0);
     CU_ASSERT_DOUBLE_EQUAL(back[64] / 1e-30f, 1, 1e-6);
-    for (uint64_t i = 65; i < COUNT; i++)
+    CU_ASSERT(back[128] >= 100 * 0x1p-149f && back[128] <= 190 * 0x1p-149f);
+    CU_ASSERT_EQUAL(back[129], -back[128]);
+    for (uint64_t i = 130; i < COUNT; i++)
         CU_ASSERT_EQUAL(back[i], 0);
 }
 
@@ -115,7 +128,8 @@ int main(int argc, char **argv) {
         GWTF_TEST(packing_twice_changes_nothing),
         GWTF_TEST(halves_go_to_even),
         GWTF_TEST(what_is_not_finite_is_seen),
-        GWTF_TEST(very_small_numbers_are_none),
+        GWTF_TEST(every_nan_stays_one),
+        GWTF_TEST(very_small_numbers_keep_their_sign_or_are_none),
     };
     return gwtf_suite_main(argc, argv, "pack", tests, sizeof tests / sizeof tests[0], NULL, NULL);
 }
