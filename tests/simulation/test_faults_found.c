@@ -334,6 +334,13 @@ static void whom_an_iteration_counts_is_learnt_late_too(void) {
         &(struct mix){.pauses = true, .crashes = true, .returns = true, .quick = true}));
 }
 
+/* Seed 932000083002: node after node was lost, until one of each stage was left. Stage 2 had told
+ * stage 3 that it could not make again what that lacked, and did not tell stage 1 when that needed
+ * gradients again, later. */
+static void irreparable_is_passed_on_and_later_back(void) {
+    CU_ASSERT_TRUE(in_disorder(survives, 932000083002, &little_memory));
+}
+
 /* One microbatch, so that most replicas have nothing to do. Those whom the first replica of stage 1
  * reaches go on to the next iteration while others wait for its norm, and then it is lost. */
 static void who_lacks_the_norm_before_the_newest_is_told_it(void) {
@@ -396,6 +403,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_recorder_that_stood_still_may_report_again),
         GWTF_TEST(who_validates_sends_again_what_is_of_the_next_iteration),
         GWTF_TEST(whom_an_iteration_counts_is_learnt_late_too),
+        GWTF_TEST(irreparable_is_passed_on_and_later_back),
         GWTF_TEST(who_lacks_the_norm_before_the_newest_is_told_it),
     };
     return gwtf_suite_main(argc, argv, "faults_found", tests, sizeof tests / sizeof tests[0],

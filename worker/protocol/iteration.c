@@ -23,7 +23,8 @@ static void clear_round(gwtf_protocol *p, struct protocol_round *round, uint32_t
     round->iteration = iteration;
     round->irreparable = false;
     round->irreparable_told = GWTF_NODE_NONE;
-    round->irreparable_passed = false;
+    round->irreparable_passed_on = false;
+    round->irreparable_passed_back = false;
     round->restart_wanted = false;
     round->totals_here = false;
     for (int phase = 0; phase < 2; phase++) {

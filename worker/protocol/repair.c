@@ -404,13 +404,16 @@ static bool has_shadow(const gwtf_protocol *p) {
 static void pass_on_irreparable(gwtf_protocol *p, struct protocol_round *round) {
     bool next = p->stage < p->config.stages && protocol_is_output_wanted(p);
     bool previous = p->stage > 0 && has_shadow(p);
-    if (!round->irreparable || round->irreparable_passed || (!next && !previous))
+    if (!round->irreparable)
         return;
-    round->irreparable_passed = true;
-    if (next)
+    if (next && !round->irreparable_passed_on) {
+        round->irreparable_passed_on = true;
         note_irreparable(p, round, p->stage + 1);
-    if (previous)
+    }
+    if (previous && !round->irreparable_passed_back) {
+        round->irreparable_passed_back = true;
         note_irreparable(p, round, p->stage - 1);
+    }
 }
 
 /* A replica that has not got the sum together says so, and never says COMPLETE in this generation:

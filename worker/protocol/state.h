@@ -207,7 +207,8 @@ struct protocol_round {
     bool restart_wanted; /* recorder: a stage cannot be repaired */
     bool irreparable;    /* this node's stage lacks what nobody can repair */
     gwtf_node_id irreparable_told; /* the recorder that knows */
-    bool irreparable_passed;       /* this stage has its sum; the next one knows */
+    bool irreparable_passed_on;    /* this stage has its sum; the next one knows */
+    bool irreparable_passed_back;  /* and the one before */
     bool totals_here;              /* what every stage's sum must hold, from stage 0 */
     bool totals_stop;
     uint32_t totals_microbatches;
