@@ -183,7 +183,7 @@ static void ask(gwtf_protocol *p, const struct protocol_slot *slot, gwtf_node_id
 void protocol_repair_ask(gwtf_protocol *p, struct protocol_slot *slot) {
     slot->state = SLOT_ASKING;
     slot->retry_us = GWTF_TIME_NEVER;
-    slot->attempt++;
+    slot->attempt = ++p->attempts;
     memset(slot->tried, 0, sizeof slot->tried);
     uint32_t stage = protocol_next_stage(p, p->stage);
     for (uint32_t rank = 0; rank < protocol_stage_size(p, stage); rank++)

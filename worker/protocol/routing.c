@@ -139,7 +139,7 @@ static void pass_on(gwtf_protocol *p, struct protocol_slot *slot) {
     struct gwtf_action *action =
         protocol_transfer_send(p, hop, GWTF_MESSAGE_FORWARD, slot->phase, slot->iteration,
                                p->config.boundary_bytes, payload);
-    slot->attempt++;
+    slot->attempt = ++p->attempts;
     action->message.body.microbatch.id = slot->microbatch;
     action->message.body.microbatch.flow = next_flow;
     action->message.body.microbatch.attempt = slot->attempt;

@@ -203,7 +203,8 @@ static void repeat(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_messag
     slot->proceeds = false;
     slot->local = false;
     slot->resend = false;
-    slot->attempt++; /* an answer to what went in the pass before says nothing of this one */
+    /* An answer to what went in the pass before says nothing of this one. */
+    slot->attempt = ++p->attempts;
     slot->retry_us = p->now_us;
     memset(slot->tried, 0, sizeof slot->tried);
     if (!has_output) {

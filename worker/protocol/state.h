@@ -111,7 +111,7 @@ struct protocol_slot {
     gwtf_node_id next;     /* where OUTPUT went; before that on a data node: where its route goes */
     uint64_t arrival;      /* order among the slots */
     gwtf_time_us sent_us;  /* when OUTPUT went there last */
-    uint32_t attempt;      /* to pass the output on, from 1: what REFUSED must return */
+    uint32_t attempt;      /* to pass the output on: what REFUSED must return */
     uint32_t input_attempt;  /* of the sender of INPUT */
     uint32_t refused_rounds; /* times that all hops have refused */
     gwtf_time_us retry_us;   /* ROUTING: not before */
@@ -366,6 +366,7 @@ struct gwtf_protocol {
     uint32_t repaired;   /* this iteration: microbatches taken over from lost nodes */
     int64_t wasted_us;   /* this iteration: compute of what was done before or given up */
     uint64_t arrivals;
+    uint32_t attempts; /* to pass outputs on: no two, of whatever slot, have one number */
     struct protocol_transfer *transfers;
     uint32_t transfers_max;
     uint32_t transfers_used;
