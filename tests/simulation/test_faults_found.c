@@ -371,6 +371,13 @@ static void who_lacks_the_norm_before_the_newest_is_told_it(void) {
     }
 }
 
+/* Seed 953000051008: a data node sent a microbatch of validation again, since a node of its way was
+ * lost; a relay passed it to that node once more, not having heard of the loss, and the node's word
+ * that it had it, which came twice, from the time before, freed the relay's slot. */
+static void an_acceptance_that_comes_twice_is_of_one_slot(void) {
+    CU_ASSERT_TRUE(in_disorder(fences_the_suspected, 953000051008, NULL));
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(who_has_come_back_does_not_speak_of_steps_before),
@@ -404,6 +411,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(who_validates_sends_again_what_is_of_the_next_iteration),
         GWTF_TEST(whom_an_iteration_counts_is_learnt_late_too),
         GWTF_TEST(irreparable_is_passed_on_and_later_back),
+        GWTF_TEST(an_acceptance_that_comes_twice_is_of_one_slot),
         GWTF_TEST(who_lacks_the_norm_before_the_newest_is_told_it),
     };
     return gwtf_suite_main(argc, argv, "faults_found", tests, sizeof tests / sizeof tests[0],

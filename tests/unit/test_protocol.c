@@ -127,6 +127,22 @@ static void a_refusal_that_comes_twice_moves_a_microbatch_once(void) {
     story_end(&story);
 }
 
+/* Else an answer that comes twice could be taken for one to the same microbatch when it passes here
+ * once more, in another slot: in validation it was given up then, and nobody sent it again (found
+ * by seed 953000051008 of a_random_suspicion_costs_the_suspected_node_alone). */
+static void no_two_microbatches_are_passed_on_under_one_number(void) {
+    struct story story;
+    story_init(&story, 10, false);
+    story_start(&story);
+    struct gwtf_action first = story_pass_forward(&story, 0, 1, 0, 0);
+    struct gwtf_action second = story_pass_forward(&story, 1, 1, 1, 0);
+    CU_ASSERT_EQUAL_FATAL(first.kind, GWTF_ACTION_SEND);
+    CU_ASSERT_EQUAL_FATAL(second.kind, GWTF_ACTION_SEND);
+    CU_ASSERT_NOT_EQUAL(first.message.body.microbatch.attempt,
+                        second.message.body.microbatch.attempt);
+    story_end(&story);
+}
+
 static void a_gradient_is_taken_from_the_next_hop_alone(void) {
     struct story story;
     story_init(&story, 10, true);
@@ -439,6 +455,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(a_full_relay_refuses_and_throws_the_tensor_away),
         GWTF_TEST(a_refused_microbatch_takes_each_other_hop_at_once_and_then_pauses),
         GWTF_TEST(a_refusal_that_comes_twice_moves_a_microbatch_once),
+        GWTF_TEST(no_two_microbatches_are_passed_on_under_one_number),
         GWTF_TEST(a_gradient_is_taken_from_the_next_hop_alone),
         GWTF_TEST(a_tensor_that_does_not_belong_here_is_thrown_away),
         GWTF_TEST(backward_goes_before_forward_and_two_works_are_under_way),
