@@ -5,6 +5,7 @@
 #include "launcher/choose.h"
 #include "launcher/commands.h"
 #include "launcher/options.h"
+#include "share/base/log.h"
 #include "worker/runtime/hugging_face.h"
 #include "worker/runtime/trained.h"
 
@@ -79,11 +80,17 @@ static const char *find_class(const struct gwtf_kept *kept) {
 static gwtf_status add_tokenizer(const struct gwtf_snapshot_info *info,
                                  const struct gwtf_model_shape *model, struct beside *beside,
                                  struct gwtf_error *error) {
-    gwtf_status status = gwtf_tokenizer_of_snapshot(info, &beside->tokenizer, error);
+    struct gwtf_error left = {""};
+    gwtf_status status = gwtf_tokenizer_of_snapshot(info, &beside->tokenizer, &left);
     if (status == GWTF_ERROR_MISSING || status == GWTF_ERROR_UNSUPPORTED)
         return GWTF_OK;
-    if (status != GWTF_OK)
-        return status;
+    if (status == GWTF_ERROR_MEMORY)
+        return gwtf_error_set(error, status, "%s", left.text);
+    if (status != GWTF_OK) {
+        /* The weights are whole without it. */
+        gwtf_log(GWTF_LOG_WARNING, "the tokenizer is not taken: %.800s", left.text);
+        return GWTF_OK;
+    }
     const struct gwtf_tokenizer_info *tokenizer = gwtf_tokenizer_get_info(beside->tokenizer);
     if (tokenizer->vocabulary > info->vocabulary)
         return GWTF_OK; /* it would give tokens that the model has no place for */

@@ -101,6 +101,18 @@ static gwtf_status read_prompt(const struct request *request, struct text *text,
 
 /* --- The model. --- */
 
+/* Whether the tokenizer NAME can have made tokens of which no more is KNOWN: of shards, say, that
+ * they are GPT-2's; of files that others have made, a word of theirs. */
+static bool may_be(const char *known, const char *name) {
+    static const char *const kinds[] = {"bytes", "gpt2", "sentencepiece"};
+    if (strchr(known, ':') != NULL)
+        return strcmp(known, name) == 0;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (strcmp(known, kinds[i]) == 0)
+            return strcspn(name, ":") == strlen(known) && strncmp(known, name, strlen(known)) == 0;
+    return true;
+}
+
 /* What the model's tokens are of: the snapshot keeps it, unless its token files did not. */
 static gwtf_status open_tokenizer(const struct request *request,
                                   const struct gwtf_snapshot_info *info, struct text *text,
@@ -121,7 +133,7 @@ static gwtf_status open_tokenizer(const struct request *request,
     if (status != GWTF_OK || spec == NULL)
         return status;
     const char *name = gwtf_tokenizer_get_info(text->tokenizer)->name;
-    if (strchr(known, ':') != NULL && strcmp(known, name) != 0)
+    if (!may_be(known, name))
         return gwtf_error_set(error, GWTF_ERROR_USAGE,
                               "'%.400s' is '%s', and the model was trained with '%s': give the "
                               "tokenizer that made its token files",

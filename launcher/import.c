@@ -88,6 +88,14 @@ static bool is_of_bytes(const char *directory) {
     return same;
 }
 
+/* Tokens that the model knows; 0: see what gwtf_import_model says. */
+static uint32_t count_places(const char *directory) {
+    char path[GWTF_FILE_PATH_MAX];
+    struct gwtf_model_config model;
+    snprintf(path, sizeof path, "%.1900s/config.json", directory);
+    return gwtf_model_config_read(path, &model, NULL) == GWTF_OK ? model.vocabulary : 0;
+}
+
 /* The model is of use without its tokenizer, too: one that cannot be taken is said, and left. */
 static gwtf_status import_both(const char *directory, const char *run, struct gwtf_import *made,
                                struct gwtf_error *error) {
@@ -99,6 +107,13 @@ static gwtf_status import_both(const char *directory, const char *run, struct gw
                             : gwtf_tokenizer_open_directory(directory, &tokenizer, &left);
     const struct gwtf_tokenizer_info *info =
         found == GWTF_OK ? gwtf_tokenizer_get_info(tokenizer) : NULL;
+    uint32_t places = count_places(directory);
+    if (info != NULL && info->vocabulary > places && places > 0) {
+        found = gwtf_error_set(&left, GWTF_ERROR_USAGE,
+                               "it has %" PRIu32 " tokens, and the model places for %" PRIu32,
+                               info->vocabulary, places);
+        info = NULL;
+    }
     gwtf_status status = gwtf_import_model(directory, info != NULL ? info->name : "",
                                            info != NULL ? &info->files : &none, run, made, error);
     if (status == GWTF_OK && found != GWTF_OK && found != GWTF_ERROR_MISSING)

@@ -311,6 +311,8 @@ static gwtf_status read_whole(struct reading *reading, const struct gwtf_kept_fi
         status = check_whole(reading, whole);
     const json_t *model = json_object_get(whole, "model");
     reading->vocabulary = json_object_get(model, "vocab");
+    if (status == GWTF_OK && !json_is_object(reading->vocabulary))
+        status = refuse(reading, "the vocabulary is not an object of names and ids");
     if (status == GWTF_OK)
         status = add_tokens(reading, json_object_get(whole, "added_tokens"));
     if (status == GWTF_OK)

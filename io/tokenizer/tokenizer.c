@@ -183,13 +183,34 @@ static bool is_there(const struct source *source, const char *directory,
     return true;
 }
 
+/*
+ * Beside the two files of GPT-2's there may be a tokenizer.json, which says how texts are divided,
+ * as the two do not: those of other models divide them in other ways.
+ */
+static gwtf_status check_whole(const struct source *source, const char *directory,
+                               struct gwtf_error *error) {
+    const struct source *whole = &sources[SOURCES - 1];
+    char paths[GWTF_KEPT_MOST][GWTF_FILE_PATH_MAX];
+    struct gwtf_tokenizer *said = NULL;
+    if (source->kind != &gwtf_tokenizer_gpt2 || source == whole ||
+        !is_there(whole, directory, paths))
+        return GWTF_OK;
+    gwtf_status status = open_source(whole, directory, paths, &said, error);
+    gwtf_tokenizer_close(said);
+    return status;
+}
+
 /* The first source of KIND (NULL: any) in DIRECTORY. */
 static gwtf_status open_first(const struct gwtf_tokenizer_kind *kind, const char *directory,
                               struct gwtf_tokenizer **tokenizer, struct gwtf_error *error) {
     char paths[GWTF_KEPT_MOST][GWTF_FILE_PATH_MAX];
-    for (size_t i = 0; i < SOURCES; i++)
-        if ((kind == NULL || sources[i].kind == kind) && is_there(&sources[i], directory, paths))
-            return open_source(&sources[i], directory, paths, tokenizer, error);
+    for (size_t i = 0; i < SOURCES; i++) {
+        if ((kind != NULL && sources[i].kind != kind) || !is_there(&sources[i], directory, paths))
+            continue;
+        gwtf_status status = check_whole(&sources[i], directory, error);
+        return status == GWTF_OK ? open_source(&sources[i], directory, paths, tokenizer, error)
+                                 : status;
+    }
     return gwtf_error_set(error, GWTF_ERROR_MISSING,
                           "'%.800s' has neither vocab.json and merges.txt, nor encoder.json and "
                           "vocab.bpe, nor tokenizer.json%s: give the directory that has them",

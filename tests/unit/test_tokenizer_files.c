@@ -119,6 +119,9 @@ static void a_tokenizer_json_that_encodes_in_another_way_is_refused(void) {
         {"{\"model\": {\"type\": \"BPE\", \"vocab\": 5}, \"pre_tokenizer\": {\"type\": "
          "\"ByteLevel\", \"add_prefix_space\": false}}",
          "not an object of names and ids"},
+        {"{\"model\": {\"type\": \"BPE\"}, \"added_tokens\": [{\"content\": \"<s>\", \"id\": 1}], "
+         "\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false}}",
+         "not an object of names and ids"},
         {"{\"model\": ", "line 1"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -176,6 +176,7 @@ must "$gwtf" train config.cfg --local --set run.directory=words --set run.iterat
 bad 2 "the tokenizer is 'words', and the snapshot does not keep its files" generate words --prompt x
 good 'x' generate words --prompt x --tokens 1 --tokenizer bytes
 bad 2 "the tokenizer 'word' is not known" generate run --prompt x --tokenizer word
+bad 2 "the model was trained with 'bytes'" generate run --prompt x --tokenizer "gpt2:$fixtures"
 good 'tokenizer   bytes' inspect run
 # Tokens of GPT-2's encoder: the prompt is encoded, and what comes is decoded, whole characters at a time.
 must "$gwtf" tokenize text --output bpe.h5 --tokenizer "gpt2:$fixtures"
@@ -313,6 +314,29 @@ printf '{"model": {"type": "Unigram"}}' >odd/tokenizer.json
 must "$gwtf" import odd -o odd-im
 holds 'no tokenizer'
 grep -q 'the tokenizer is not taken: ' err || fail 'nothing is said of a tokenizer that is left'
+# Beside the two files of GPT-2's stands that texts are divided in another way.
+cp -r bpe-hf digits
+sed 's/"add_prefix_space": *false/"add_prefix_space": true/' "$fixtures/tokenizer.json" >digits/tokenizer.json
+cmp -s digits/tokenizer.json "$fixtures/tokenizer.json" && fail 'the fixture has no such word'
+must "$gwtf" import digits -o digits-im
+holds 'no tokenizer'
+grep -q 'it divides texts in another way' err || fail 'a tokenizer that divides otherwise is taken'
+bad 2 'it divides texts in another way' tokenize text --output digits.h5 --tokenizer gpt2:digits
+# A tokenizer of more tokens than the model's.
+cp -r hf many
+rm many/tokenizer.json
+cp "$fixtures/vocab.json" "$fixtures/merges.txt" many
+must "$gwtf" import many -o many-im
+holds 'no tokenizer'
+grep -q 'and the model places for 256' err || fail 'a tokenizer of too many tokens is taken'
+# One that a token file keeps, and that did not make it: the weights can be had all the same.
+sed 's/#version: 0.2/#version: 0.3/' bpe.h5 >changed.h5
+cmp -s bpe.h5 changed.h5 && fail 'the merges have no version'
+must "$gwtf" train config.cfg --local --set run.directory=changed --set run.iterations=1 \
+    --set data.train=changed.h5 --set data.validation=
+must "$gwtf" export changed -o changed-hf
+holds 'it has no tokenizer'
+grep -q 'the tokenizer is not taken: ' err || fail 'nothing is said of a tokenizer that is another one'
 # As the part without a head is kept, names have no prefix.
 mkdir bare
 cp hf/config.json bare
