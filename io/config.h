@@ -136,6 +136,7 @@ struct gwtf_config {
         char directory[GWTF_CONFIG_PATH_MAX]; /* required */
         uint64_t seed;                        /* default 1 */
         uint32_t iterations;                  /* required, at least 1 */
+        uint32_t places; /* nodes of each stage that may join later; default 4 */
     } run;
     struct {
         /* default "none"; else it says what is left out of those below, up to tied_head */

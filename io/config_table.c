@@ -44,6 +44,8 @@ const struct gwtf_config_key gwtf_config_keys[] = {
      .help = "of initial weights and data order"},
     {"run", "iterations", GWTF_CONFIG_COUNT, IN(run.iterations), .least = 1, .most = COUNT_MAX,
      REQUIRED, .help = "optimizer steps to train"},
+    {"run", "places", GWTF_CONFIG_COUNT, IN(run.places), .least = 0, .most = 256, .fallback = "4",
+     .help = "nodes of each stage that may join while it trains"},
 
     {"model", "preset", GWTF_CONFIG_WORD, IN(model.preset), .words = gwtf_model_preset_words,
      .fallback = "none", .help = "a known model; other keys of this section change it"},

@@ -3,6 +3,7 @@
  * a node is touched, spawns the workers, hands each its charter, and from then on only watches: it
  * may be killed, training goes on.
  */
+#include "io/join.h"
 #include "io/run.h"
 #include "share/base/log.h"
 #include "worker/runtime/charter.h"
@@ -318,15 +319,47 @@ static void name_neighbours(const struct bootstrap *bootstrap, struct gwtf_chart
     }
 }
 
+/* Behind those that are spawned. */
+static void add_places(const struct bootstrap *bootstrap, struct gwtf_charter_member *members) {
+    for (uint32_t i = bootstrap->count; i < bootstrap->count + bootstrap->setup.places; i++)
+        members[i] = (struct gwtf_charter_member){.node = bootstrap->placements[i].node,
+                                                  .stage = bootstrap->placements[i].stage,
+                                                  .rank = -1};
+}
+
+/* For those that join later: nobody's ranks and processes are theirs. */
+static gwtf_status publish_charter(const struct bootstrap *bootstrap,
+                                   const struct gwtf_charter *charter, struct gwtf_error *error) {
+    struct gwtf_charter published = *charter;
+    const char *directory = bootstrap->setup.config.run.directory;
+    void *bytes = NULL;
+    size_t size_bytes;
+    if (bootstrap->setup.places == 0)
+        return GWTF_OK;
+    for (uint32_t i = 0; i < published.members_count; i++) {
+        published.members[i].rank = -1;
+        published.members[i].pid = 0;
+    }
+    published.self = GWTF_NODE_NONE;
+    gwtf_status status = GWTF_OK;
+    if (gwtf_charter_pack(&published, &bytes, &size_bytes) != GWTF_OK)
+        status = gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
+    if (status == GWTF_OK)
+        status = gwtf_join_write_charter(directory, bytes, size_bytes, error);
+    free(bytes);
+    return status;
+}
+
 static gwtf_status send_charters(struct bootstrap *bootstrap, struct gwtf_error *error) {
     const struct gwtf_config *config = &bootstrap->setup.config;
     struct gwtf_charter charter = {
         .incarnation = (uint32_t)time(NULL),
         .first_iteration = bootstrap->first_iteration,
-        .members_count = bootstrap->count,
+        .members_count = bootstrap->count + bootstrap->setup.places,
+        .first_place = bootstrap->count,
     };
     snprintf(charter.snapshot, sizeof charter.snapshot, "%s", bootstrap->snapshot);
-    charter.members = calloc(bootstrap->count, sizeof *charter.members);
+    charter.members = calloc(charter.members_count, sizeof *charter.members);
     charter.topology = strdup(bootstrap->topology != NULL ? bootstrap->topology : "");
     gwtf_status status = GWTF_ERROR_MEMORY;
     if (charter.members != NULL && charter.topology != NULL &&
@@ -334,6 +367,8 @@ static gwtf_status send_charters(struct bootstrap *bootstrap, struct gwtf_error 
         status = assign_ranks(bootstrap, charter.members, error);
     else
         gwtf_error_set(error, status, "out of memory");
+    if (status == GWTF_OK)
+        add_places(bootstrap, charter.members);
     if (status == GWTF_OK) {
         charter.config_bytes = strlen(charter.config) + 1;
         charter.topology_bytes = strlen(charter.topology) + 1;
@@ -354,6 +389,8 @@ static gwtf_status send_charters(struct bootstrap *bootstrap, struct gwtf_error 
             gwtf_error_set(error, status, "node %u on %s took no charter: check that host",
                            charter.self, arrived->host);
     }
+    if (status == GWTF_OK)
+        status = publish_charter(bootstrap, &charter, error);
     gwtf_charter_deinit(&charter);
     return status;
 }

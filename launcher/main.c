@@ -14,6 +14,7 @@ static const struct command {
 } commands[] = {
     {"tokenize", gwtf_command_tokenize, "make token files from a text"},
     {"train", gwtf_command_train, "train a model, on many machines or in one process"},
+    {"join", gwtf_command_join, "join a run that trains, as one more node"},
     {"submit", gwtf_command_submit, "train as a Slurm job, which goes on after its time is over"},
     {"status", gwtf_command_status, "what a run does: progress, nodes, events"},
     {"top", gwtf_command_top, "the same, on a screen that follows the run"},

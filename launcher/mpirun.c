@@ -126,18 +126,26 @@ void gwtf_mpirun_build(const struct gwtf_mpirun *mpirun, const struct gwtf_mpiru
     ADD(&list, "--mca", "opal_event_include", "epoll");
     /* TCP alone: it survives the death of a peer, and needs no files in shared memory. */
     ADD(&list, "--mca", "pml", "ob1", "--mca", "btl", "self,tcp");
-    if (job->one_host)
-        ADD(&list, "--mca", "btl_tcp_if_include", "lo");
-    else if (job->interfaces != NULL)
+    if (job->interfaces != NULL)
         add_interfaces(&list, mpirun, job->interfaces);
+    else if (job->one_host)
+        ADD(&list, "--mca", "btl_tcp_if_include", "lo");
     if (job->hosts != NULL)
         ADD(&list, "--host", job->hosts);
     if (job->host_file != NULL)
         add_job(&list, mpirun, job);
     if (mpirun->ulfm)
         ADD(&list, "--mca", "coll", "^han");
-    ADD(&list, "--bind-to", "none", "--map-by", ":OVERSUBSCRIBE", "-n", "1", job->bootstrap,
-        job->config);
+    if (job->rendezvous != NULL) {
+        snprintf(command->server, sizeof command->server, "file:%s", job->rendezvous);
+        ADD(&list, "--ompi-server", command->server);
+    }
+    ADD(&list, "--bind-to", "none", "--map-by", ":OVERSUBSCRIBE", "-n", "1");
+    if (job->program != NULL) {
+        add(&list, job->program);
+        return;
+    }
+    ADD(&list, job->bootstrap, job->config);
     if (job->snapshot[0] != '\0') {
         snprintf(command->first, sizeof command->first, "%u", job->first_iteration);
         ADD(&list, "--snapshot", job->snapshot, "--first", command->first);

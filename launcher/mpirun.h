@@ -30,12 +30,14 @@ struct gwtf_mpirun_job {
     const char *snapshot;  /* "" for fresh weights */
     uint32_t first_iteration;
     const char *hosts;      /* with slots, as gwtf_hosts_list gives them; NULL: mpirun knows them */
-    bool one_host;          /* all workers here: traffic stays on the loopback interface */
-    const char *interfaces; /* of more than one host: "ib0" or "10.0.0.0/8"; NULL: all */
+    const char *interfaces; /* "ib0" or "10.0.0.0/8"; NULL: see one_host */
+    bool one_host;          /* all workers here: without interfaces, the loopback; else all */
     /* Inside a job: the file of its hosts, and the command that starts Open MPI's daemon on one of
      * them. NULL otherwise. */
     const char *host_file;
     const char *agent;
+    const char *rendezvous;     /* ompi-server's file, for other mpiruns to connect; NULL: none */
+    const char *const *program; /* what is run in place of the bootstrap; NULL: nothing */
 };
 
 #define GWTF_MPIRUN_ARGUMENTS_MAX 64
@@ -43,6 +45,7 @@ struct gwtf_mpirun_command {
     const char
         *arguments[GWTF_MPIRUN_ARGUMENTS_MAX]; /* NULL-terminated; arguments[0] is mpirun's path */
     char first[16];
+    char server[4200];
 };
 
 /* The command; it points into MPIRUN and JOB. */

@@ -1,6 +1,8 @@
 #include "launcher/supervise.h"
 
+#include "io/join.h"
 #include "io/run.h"
+#include "launcher/rendezvous.h"
 #include "launcher/signals.h"
 #include "launcher/temporary.h"
 #include "share/base/log.h"
@@ -38,6 +40,7 @@ struct supervisor {
     const struct gwtf_supervise_options *options;
     const char *directory;
     struct gwtf_temporary temporary;
+    struct gwtf_rendezvous rendezvous;
     pid_t mpirun;
     int output; /* what mpirun and all below it print */
     FILE *log;  /* RUN/train.log */
@@ -83,7 +86,10 @@ static int end_signal(const struct gwtf_supervise_options *options) {
 static void become_mpirun(const struct supervisor *supervisor, int output) {
     struct gwtf_mpirun_command command;
     const struct gwtf_supervise_options *options = supervisor->options;
-    gwtf_mpirun_build(options->mpirun, options->job, &command);
+    struct gwtf_mpirun_job job = *options->job;
+    if (supervisor->rendezvous.file[0] != '\0')
+        job.rendezvous = supervisor->rendezvous.file;
+    gwtf_mpirun_build(options->mpirun, &job, &command);
     gwtf_mpirun_set_environment(supervisor->temporary.path);
     char *run = realpath(supervisor->directory, NULL);
     setenv(GWTF_SUPERVISE_RUN_VARIABLE, run != NULL ? run : supervisor->directory, 1);
@@ -104,6 +110,21 @@ static void become_mpirun(const struct supervisor *supervisor, int output) {
     _exit(127);
 }
 
+/* So that nodes can join. It is no reason not to train. */
+static void open_to_others(struct supervisor *supervisor) {
+    const struct gwtf_supervise_options *options = supervisor->options;
+    struct gwtf_error why = {""};
+    if (options->setup->places == 0)
+        return;
+    const char *interfaces = options->job->interfaces != NULL ? options->job->interfaces
+                             : options->job->one_host         ? "lo"
+                                                              : "";
+    gwtf_rendezvous_start(options->mpirun, supervisor->directory, supervisor->temporary.path,
+                          interfaces, &supervisor->rendezvous, &why);
+    if (why.text[0] != '\0')
+        fprintf(supervisor->log, "gwtf: nobody can join this run: %s\n", why.text);
+}
+
 static gwtf_status start(struct supervisor *supervisor, struct gwtf_error *error) {
     int ends[2];
     char path[GWTF_RUN_PATH_MAX];
@@ -114,6 +135,7 @@ static gwtf_status start(struct supervisor *supervisor, struct gwtf_error *error
     supervisor->log = fopen(path, "a");
     if (supervisor->log == NULL || pipe2(ends, O_CLOEXEC) != 0)
         return gwtf_error_set(error, GWTF_ERROR_IO, "cannot write '%s': %s", path, strerror(errno));
+    open_to_others(supervisor);
     fflush(NULL);
     supervisor->mpirun = fork();
     if (supervisor->mpirun == 0)
@@ -251,6 +273,8 @@ static void on_event(void *context, const struct gwtf_run_event *event) {
         end_with(supervisor, GWTF_ERROR_RUN, event->text);
     } else if (strcmp(event->kind, "chaos") == 0 && !progress->quiet)
         gwtf_progress_note(progress, "chaos: node %u: %s", event->node, event->text);
+    else if (strcmp(event->kind, "joined") == 0 && !progress->quiet)
+        gwtf_progress_note(progress, "node %u: %s", event->node, event->text);
     else if (strcmp(event->kind, "stage_lost") == 0 && !progress->quiet)
         gwtf_progress_note(progress, "%s", event->text);
     else if (strcmp(event->kind, "snapshot") == 0 && !progress->quiet)
@@ -455,6 +479,8 @@ static void end_mpirun(struct supervisor *supervisor) {
 static void clean_up(struct supervisor *supervisor) {
     if (supervisor->mpirun > 0)
         end_mpirun(supervisor);
+    gwtf_rendezvous_end(&supervisor->rendezvous);
+    gwtf_join_close(supervisor->directory);
     if (supervisor->output > 0) {
         read_output(supervisor);
         if (supervisor->line_length > 0)

@@ -286,6 +286,38 @@ static void keep_little(struct gwtf_random *random) {
                 pick(random, 0, 2) ? pick(random, 1, 4) : GWTF_SIMULATION_RETAINED_NONE;
 }
 
+/* Some places are free at first, but not all of a stage. */
+static void leave_free(struct gwtf_random *random, bool *gone) {
+    uint32_t nodes = (uint32_t)cluster->config.nodes_count;
+    for (uint32_t i = pick(random, 1, nodes); i > 0; i--) {
+        size_t node = pick(random, 0, nodes - 1);
+        if (!gone[node] && may_go(gone, node))
+            gone[node] = cluster->nodes[node].is_free = true;
+    }
+}
+
+/* Who takes a free place may be lost, too, and come back. */
+static void add_joins(gwtf_simulation *simulation, struct gwtf_random *random,
+                      gwtf_time_us duration_us) {
+    gwtf_time_us at_us = 0;
+    for (size_t i = 0; i < cluster->config.nodes_count; i++) {
+        if (!cluster->nodes[i].is_free)
+            continue;
+        if (at_us == 0 || pick(random, 0, 1))
+            at_us = 1 + (gwtf_time_us)gwtf_random_below(random, (uint64_t)duration_us);
+        struct gwtf_simulation_fault fault = {
+            .kind = GWTF_SIMULATION_RETURN, .at_us = at_us, .node = cluster->nodes[i].node};
+        CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &fault), GWTF_OK);
+        if (pick(random, 0, 3))
+            continue;
+        fault.kind = GWTF_SIMULATION_CRASH;
+        fault.at_us += 1 + (gwtf_time_us)gwtf_random_below(random, (uint64_t)duration_us);
+        fault.notice_us = pick(random, 0, 300000);
+        fault.return_us = pick(random, 0, 1) ? pick(random, 1, 1000000) : 0;
+        CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &fault), GWTF_OK);
+    }
+}
+
 uint32_t schedules_returned;
 
 bool survives(uint64_t seed, const struct mix *mix) {
@@ -304,8 +336,12 @@ bool survives(uint64_t seed, const struct mix *mix) {
     if (mix->keeps_little)
         keep_little(&random);
     cluster->config.return_us = mix->returns ? (int64_t)pick(&random, 1, 1000000) : 0;
+    if (mix->joins)
+        leave_free(&random, gone);
     gwtf_simulation *simulation = cluster_start(cluster);
     CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
+    if (mix->joins)
+        add_joins(simulation, &random, duration_us);
     if (mix->crashes)
         add_crashes(simulation, &random, gone, duration_us, mix);
     if (mix->suspicions)

@@ -13,6 +13,7 @@ struct mix {
     bool suspicions;
     bool returns;                 /* those that were lost come back */
     bool longer;                  /* they may be lost again */
+    bool joins;                   /* some are not there at first, and join at any moment */
     bool keeps_little;            /* some nodes keep few tensors of what is done, or none */
     bool pauses;                  /* nodes stand still for a while */
     bool stalls;                  /* before a node crashes, what it sends stays with it */

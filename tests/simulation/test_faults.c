@@ -74,6 +74,15 @@ static void who_comes_back_is_no_help_in_what_nobody_keeps(void) {
         &(struct mix){.crashes = true, .suspicions = true, .returns = true, .keeps_little = true});
 }
 
+static void who_was_not_there_joins(void) {
+    lost_nodes_come_back(&(struct mix){.joins = true, .longer = true});
+}
+
+static void who_was_not_there_joins_among_losses_and_returns(void) {
+    lost_nodes_come_back(&(struct mix){
+        .joins = true, .crashes = true, .suspicions = true, .returns = true, .longer = true});
+}
+
 static const struct mix little_memory = {.crashes = true, .suspicions = true, .keeps_little = true};
 
 static void a_random_loss_of_what_nobody_keeps_begins_the_iteration_anew(void) {
@@ -129,6 +138,8 @@ int main(int argc, char **argv) {
         GWTF_TEST(who_was_taken_for_lost_comes_back_as_a_new_member),
         GWTF_TEST(who_crashed_comes_back_as_a_new_member),
         GWTF_TEST(who_comes_back_is_no_help_in_what_nobody_keeps),
+        GWTF_TEST(who_was_not_there_joins),
+        GWTF_TEST(who_was_not_there_joins_among_losses_and_returns),
         GWTF_TEST(a_random_loss_of_what_nobody_keeps_begins_the_iteration_anew),
         GWTF_TEST(losses_between_short_iterations_leave_every_microbatch_counted_once),
         GWTF_TEST(who_stands_still_is_waited_for_or_comes_back),

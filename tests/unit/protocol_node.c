@@ -5,8 +5,9 @@
 #include <string.h>
 
 void story_init(struct story *story, gwtf_node_id self, bool one_data_node) {
-    static const struct gwtf_member members[] = {{0, 0},  {1, 0},  {10, 1},
-                                                 {11, 1}, {20, 2}, {21, 2}};
+    static const struct gwtf_member members[] = {
+        {.node = 0, .stage = 0},  {.node = 1, .stage = 0},  {.node = 10, .stage = 1},
+        {.node = 11, .stage = 1}, {.node = 20, .stage = 2}, {.node = 21, .stage = 2}};
     memset(story, 0, sizeof *story);
     size_t count = 0;
     for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)

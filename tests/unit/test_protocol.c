@@ -421,8 +421,11 @@ static void an_impossible_configuration_is_refused(void) {
         struct story story;
         story_init(&story, 10, false);
         struct gwtf_protocol_config *config = &story.config;
-        const struct gwtf_member swapped[] = {{0, 0}, {10, 1}, {1, 0}, {20, 2}};
-        const struct gwtf_member gap[] = {{0, 0}, {10, 1}};
+        const struct gwtf_member swapped[] = {{.node = 0, .stage = 0},
+                                              {.node = 10, .stage = 1},
+                                              {.node = 1, .stage = 0},
+                                              {.node = 20, .stage = 2}};
+        const struct gwtf_member gap[] = {{.node = 0, .stage = 0}, {.node = 10, .stage = 1}};
         if (what == 0)
             config->self = 5;
         else if (what == 1)

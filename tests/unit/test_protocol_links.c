@@ -22,8 +22,10 @@ static size_t count_sends(const struct story *story, enum gwtf_message_kind kind
 }
 
 static void a_node_greets_its_own_and_the_neighbouring_stages(void) {
-    static const struct gwtf_member members[] = {{0, 0},  {1, 0},  {10, 1}, {11, 1},
-                                                 {20, 2}, {30, 3}, {40, 4}};
+    static const struct gwtf_member members[] = {{.node = 0, .stage = 0},  {.node = 1, .stage = 0},
+                                                 {.node = 10, .stage = 1}, {.node = 11, .stage = 1},
+                                                 {.node = 20, .stage = 2}, {.node = 30, .stage = 3},
+                                                 {.node = 40, .stage = 4}};
     static const struct {
         gwtf_node_id self;
         size_t count;

@@ -330,7 +330,7 @@ static void take_tensor(struct story *story, const struct gwtf_message *message,
 
 /* Data node 0 with one relay, started, its one microbatch back. */
 static void train_recorder(struct story *story, bool stop) {
-    static const struct gwtf_member members[] = {{0, 0}, {10, 1}};
+    static const struct gwtf_member members[] = {{.node = 0, .stage = 0}, {.node = 10, .stage = 1}};
     story_init(story, 0, true);
     memcpy(story->members, members, sizeof members);
     story->config.members_count = 2;

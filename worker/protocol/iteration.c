@@ -108,7 +108,7 @@ void protocol_iteration_start(gwtf_protocol *p) {
     for (int i = 0; i < 2; i++) {
         p->rounds[i].counts_known = true;
         for (uint32_t rank = 0; rank < p->data_nodes; rank++)
-            p->rounds[i].counts[rank] = true;
+            p->rounds[i].counts[rank] = !protocol_rank_is_down(p, 0, rank);
     }
     clear_round(p, &p->rounds[first & 1], first);
     clear_round(p, &p->rounds[(first + 1) & 1], first + 1);

@@ -90,6 +90,11 @@ gwtf_status protocol_membership_create(gwtf_protocol *p) {
         p->members[i].neighbour = PROTOCOL_NONE;
         p->members[i].incarnation = p->config.first_iteration;
         p->members[i].is_exact = !p->config.enters;
+        if (p->config.members[i].is_free && !p->config.enters) {
+            p->members[i].fenced = p->config.first_iteration;
+            p->members[i].down = true;
+            p->members[i].confirmed = true;
+        }
     }
     p->config.members = NULL;
     index_stages(p);
@@ -98,16 +103,13 @@ gwtf_status protocol_membership_create(gwtf_protocol *p) {
     p->rank = p->members[p->self].rank;
     p->replicas = protocol_stage_size(p, p->stage);
     p->data_nodes = protocol_stage_size(p, 0);
-    p->recorder = protocol_stage_node(p, 0, 0);
     p->recorder_before = PROTOCOL_NONE;
-    p->snapshot_told = p->recorder;
-    p->living_count = (uint32_t)count;
     p->living = calloc(p->config.stages + 1, sizeof *p->living);
     p->replica = calloc(p->replicas, sizeof *p->replica);
     if (!p->living || !p->replica)
         return GWTF_ERROR_MEMORY;
-    for (uint32_t stage = 0; stage <= p->config.stages; stage++)
-        p->living[stage] = protocol_stage_size(p, stage);
+    protocol_view_count(p);
+    p->snapshot_told = p->recorder;
 
     uint32_t neighbours_max = p->replicas;
     for (uint32_t stage = 0; stage <= p->config.stages; stage++)

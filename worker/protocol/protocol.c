@@ -63,7 +63,7 @@ size_t gwtf_protocol_actions_max(const struct gwtf_protocol_config *config) {
 
 static bool are_members_sound(const struct gwtf_protocol_config *config) {
     uint32_t in_stage[GWTF_STAGES_MAX + 1] = {0};
-    bool has_self = false;
+    bool has_self = false, taken[GWTF_STAGES_MAX + 1] = {false};
     for (size_t i = 0; i < config->members_count; i++) {
         const struct gwtf_member *member = &config->members[i];
         if (member->node == GWTF_NODE_NONE || member->stage > config->stages)
@@ -72,10 +72,13 @@ static bool are_members_sound(const struct gwtf_protocol_config *config) {
             return false;
         if (++in_stage[member->stage] > GWTF_REPLICAS_MAX)
             return false;
+        taken[member->stage] = taken[member->stage] || !member->is_free;
+        if (member->is_free && member->node == config->self && !config->enters)
+            return false;
         has_self = has_self || member->node == config->self;
     }
     for (uint32_t stage = 0; stage <= config->stages; stage++)
-        if (in_stage[stage] == 0)
+        if (in_stage[stage] == 0 || (!taken[stage] && !config->enters))
             return false;
     return has_self;
 }
@@ -591,4 +594,14 @@ struct gwtf_protocol_view gwtf_protocol_get_view(const gwtf_protocol *p) {
             cost_us > view.route_cost_us_max ? cost_us : view.route_cost_us_max;
     }
     return view;
+}
+
+void gwtf_protocol_get_members(const gwtf_protocol *p, struct gwtf_member_view *views) {
+    for (uint32_t i = 0; i < p->config.members_count; i++) {
+        const struct protocol_member *member = &p->members[i];
+        views[i] = (struct gwtf_member_view){.node = member->node,
+                                             .stage = member->stage,
+                                             .down = member->down,
+                                             .incarnation = member->incarnation};
+    }
 }

@@ -49,6 +49,9 @@
 struct gwtf_member {
     gwtf_node_id node;
     uint32_t stage; /* 0: data node */
+    /* A place that nobody has yet: who takes it enters, in incarnation first_iteration. Who enters
+     * hears from the others which places are free. */
+    bool is_free;
 };
 
 /* What becomes of microbatches that a lost node had. */
@@ -386,6 +389,15 @@ struct gwtf_protocol_view {
     bool finished;
 };
 struct gwtf_protocol_view gwtf_protocol_get_view(const gwtf_protocol *protocol);
+
+/* What this node knows of all nodes, in the order of ids: members_count VIEWS. */
+struct gwtf_member_view {
+    gwtf_node_id node;
+    uint32_t stage;
+    bool down;            /* or its place is free */
+    uint32_t incarnation; /* the last one */
+};
+void gwtf_protocol_get_members(const gwtf_protocol *protocol, struct gwtf_member_view *views);
 
 /* What keeps this node from going on: for its state file, and for people who look at a run that
  * stands still. */

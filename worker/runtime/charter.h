@@ -28,7 +28,7 @@ struct gwtf_arrived {
 struct gwtf_charter_member {
     gwtf_node_id node;
     uint32_t stage;
-    int32_t rank; /* in the workers' world */
+    int32_t rank; /* in the workers' world; of a place, or for who takes one: -1 */
     int64_t pid;  /* 0: on another host than whom the charter is for */
 };
 
@@ -42,6 +42,8 @@ struct gwtf_charter {
     uint32_t capacity_useful;
     char snapshot[GWTF_SNAPSHOT_PATH_MAX]; /* to start from; "": fresh */
     uint32_t members_count;
+    uint32_t first_place;    /* members from this id on were not spawned: who joins takes one */
+    uint32_t enters;         /* who joins: the incarnation in which it enters; 0: who was spawned */
     uint64_t config_bytes;   /* with the final zero */
     uint64_t topology_bytes; /* the same */
     struct gwtf_charter_member *members;

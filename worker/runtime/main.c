@@ -1,7 +1,9 @@
-/* gwtf-worker: spawned by the bootstrap, never started by hand. */
+/* gwtf-worker: spawned by the bootstrap or started by `gwtf join`, never by hand. */
+#include "io/join.h"
 #include "share/base/log.h"
 #include "worker/runtime/charter.h"
 #include "worker/runtime/clock.h"
+#include "worker/runtime/joiner.h"
 #include "worker/runtime/machine.h"
 #include "worker/runtime/node.h"
 #include "worker/runtime/strays.h"
@@ -68,16 +70,77 @@ static struct gwtf_arrived describe_self(void) {
     return arrived;
 }
 
-int main(int argc, char **argv) {
+static void shield(void) {
     /* When mpirun or its daemon dies, so does what it started: no worker is left behind. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     signal(SIGPIPE, SIG_IGN);
-    if (getenv("SLURM_JOB_ID") != NULL) {
-        /* A batch system that wants the machine back tells all processes of the job. The run is
-         * stopped as a whole then (launcher/agent.c), and a snapshot comes first. */
-        signal(SIGTERM, SIG_IGN);
-        signal(SIGUSR1, SIG_IGN);
+    if (getenv("SLURM_JOB_ID") == NULL)
+        return;
+    /* A batch system that wants the machine back tells all processes of the job. The run is
+     * stopped as a whole then (launcher/agent.c), and a snapshot comes first. */
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGUSR1, SIG_IGN);
+}
+
+static gwtf_status live(const struct gwtf_charter *charter, const MPI_Comm *worlds,
+                        const char *host, struct gwtf_error *error) {
+    char name[64];
+    snprintf(name, sizeof name, "gwtf: node %u", charter->self);
+    gwtf_log_set_name(name);
+    gwtf_status status = gwtf_node_live(charter, worlds, host, error);
+    if (status != GWTF_OK && status != GWTF_ERROR_INTERRUPTED)
+        gwtf_log(GWTF_LOG_ERROR, "%s", error->text);
+    return status;
+}
+
+/* One that the bootstrap has spawned. */
+static void live_as_spawned(MPI_Comm parent) {
+    struct gwtf_arrived arrived = describe_self();
+    struct gwtf_charter charter;
+    struct gwtf_error error = {""};
+    MPI_Request request;
+    MPI_Isend(&arrived, (int)sizeof arrived, MPI_BYTE, 0, GWTF_TAG_ARRIVED, parent, &request);
+    gwtf_status status = receive_charter(parent, &charter);
+    if (status != GWTF_OK) {
+        gwtf_log(GWTF_LOG_ERROR, "no charter came from the bootstrap (%s): start again",
+                 gwtf_status_name(status));
+        return;
     }
+    status = live(&charter, NULL, arrived.host, &error);
+    uint32_t word = (uint32_t)status;
+    if (MPI_Isend(&word, (int)sizeof word, MPI_BYTE, 0, GWTF_TAG_LEFT, parent, &request) ==
+        MPI_SUCCESS)
+        await_request(&request, FAREWELL_WAIT_US);
+}
+
+/* One that joins a run: the words after the program's name are DIRECTORY STAGE CAPACITY THREADS
+ * TOKEN, as `gwtf join` or the node that spawns it writes them. */
+static gwtf_status live_as_joined(char **words, bool spawned, struct gwtf_error *error) {
+    struct gwtf_joiner_options options = {.directory = words[0],
+                                          .stage = (uint32_t)strtoul(words[1], NULL, 10),
+                                          .capacity = (uint32_t)strtoul(words[2], NULL, 10),
+                                          .threads = (uint32_t)strtoul(words[3], NULL, 10),
+                                          .token = words[4]};
+    struct gwtf_charter charter;
+    MPI_Comm *worlds = NULL;
+    if (spawned) /* whoever asked for it reads files; what is printed goes to the run's log */
+        gwtf_log_set_level(GWTF_LOG_WARNING);
+    gwtf_status status = gwtf_joiner_enter(&options, &charter, &worlds, error);
+    if (status != GWTF_OK) {
+        /* To the run that one of its nodes has spawned it for, it is no error. */
+        gwtf_log(spawned ? GWTF_LOG_WARNING : GWTF_LOG_ERROR, "%s", error->text);
+        return status;
+    }
+    struct gwtf_arrived arrived = describe_self();
+    status = live(&charter, worlds, arrived.host, error);
+    if (status != GWTF_OK && status != GWTF_ERROR_INTERRUPTED)
+        return status;
+    gwtf_log(GWTF_LOG_INFO, "the run is over");
+    return GWTF_OK;
+}
+
+int main(int argc, char **argv) {
+    shield();
     if (getenv("OMPI_COMM_WORLD_SIZE") == NULL && getenv("SLURM_STEP_ID") != NULL) {
         gwtf_log(GWTF_LOG_ERROR, "srun cannot start gwtf-worker: run `gwtf train` in the batch "
                                  "script, which starts it on all nodes and needs no ssh");
@@ -85,40 +148,26 @@ int main(int argc, char **argv) {
     }
     int provided;
     MPI_Comm parent = MPI_COMM_NULL;
-    MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+    MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided);
     gwtf_strays_bound_loop();
     gwtf_strays_keep_looking();
+    MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
     MPI_Comm_get_parent(&parent);
-    if (parent == MPI_COMM_NULL) {
-        gwtf_log(GWTF_LOG_ERROR, "gwtf-worker is started by `gwtf train`: run that");
+    if (parent != MPI_COMM_NULL)
+        MPI_Comm_set_errhandler(parent, MPI_ERRORS_RETURN);
+    if (argc == 6) {
+        struct gwtf_error error = {""};
+        gwtf_status status = live_as_joined(argv + 1, parent != MPI_COMM_NULL, &error);
+        gwtf_join_write_end(argv[1], argv[5], gwtf_status_exit_code(status),
+                            status == GWTF_OK ? "" : error.text);
+    } else if (parent != MPI_COMM_NULL) {
+        live_as_spawned(parent);
+    } else {
+        gwtf_log(GWTF_LOG_ERROR, "gwtf-worker is started by `gwtf train` or `gwtf join`: run that");
         return 2;
     }
-    MPI_Comm_set_errhandler(parent, MPI_ERRORS_RETURN);
-
-    struct gwtf_arrived arrived = describe_self();
-    struct gwtf_charter charter;
-    MPI_Request request;
-    MPI_Isend(&arrived, (int)sizeof arrived, MPI_BYTE, 0, GWTF_TAG_ARRIVED, parent, &request);
-    gwtf_status status = receive_charter(parent, &charter);
-    if (status != GWTF_OK) {
-        gwtf_log(GWTF_LOG_ERROR, "no charter came from the bootstrap (%s): start again",
-                 gwtf_status_name(status));
-        _exit(0);
-    }
-
-    char name[64];
-    snprintf(name, sizeof name, "gwtf: node %u", charter.self);
-    gwtf_log_set_name(name);
-    struct gwtf_error error = {""};
-    status = gwtf_node_live(&charter, arrived.host, &error);
-    if (status != GWTF_OK && status != GWTF_ERROR_INTERRUPTED)
-        gwtf_log(GWTF_LOG_ERROR, "%s", error.text);
-
-    uint32_t word = (uint32_t)status;
-    if (MPI_Isend(&word, (int)sizeof word, MPI_BYTE, 0, GWTF_TAG_LEFT, parent, &request) ==
-        MPI_SUCCESS)
-        await_request(&request, FAREWELL_WAIT_US);
     /* MPI_Finalize waits for all that were ever connected, dead ones too. And a code other than 0
-     * makes mpirun end the others: how it went stands in the state file. */
+     * makes mpirun end the others: how it went stands in a file. */
+    fflush(NULL);
     _exit(0);
 }

@@ -34,6 +34,7 @@ struct gwtf_network {
     gwtf_topology *topology;
     gwtf_node_id self;
     uint32_t nodes_count;
+    uint32_t drawn_of; /* the first so many; the others may join, or not */
     uint32_t *regions; /* by node */
     struct gwtf_shaper_link *links;
     struct fault faults[GWTF_CONFIG_LINK_FAULTS_MAX];
@@ -107,8 +108,8 @@ static void draw(const gwtf_network *network, struct fault *fault, uint64_t plac
     fault->drawn_count = 0;
     for (uint32_t tries = 0; fault->drawn_count < fault->config->draw && tries < DRAW_TRIES;
          tries++) {
-        gwtf_node_id a = (gwtf_node_id)gwtf_random_below(&random, network->nodes_count);
-        gwtf_node_id b = (gwtf_node_id)gwtf_random_below(&random, network->nodes_count);
+        gwtf_node_id a = (gwtf_node_id)gwtf_random_below(&random, network->drawn_of);
+        gwtf_node_id b = (gwtf_node_id)gwtf_random_below(&random, network->drawn_of);
         if (a == b || !concerns(network, fault->config, a, b) || is_drawn(fault, a, b))
             continue;
         fault->drawn[fault->drawn_count][0] = a;
@@ -157,7 +158,8 @@ gwtf_status gwtf_network_create(const struct gwtf_setup *setup, const char *text
     if (made == NULL)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     made->self = self;
-    made->nodes_count = setup->data_nodes + setup->relays;
+    made->drawn_of = setup->data_nodes + setup->relays;
+    made->nodes_count = made->drawn_of + setup->places;
     made->regions = calloc(made->nodes_count, sizeof *made->regions);
     made->links = calloc(made->nodes_count, sizeof *made->links);
     made->faults_count = setup->config.link_faults_count;

@@ -54,7 +54,20 @@ static void note_waits(struct node *node) {
             (size_t)snprintf(text + used, bytes - used, "%s%u", i > 0 ? ", " : " ", waits.of[i]);
 }
 
+/* For those that want to join. */
+static void tell_door(struct node *node) {
+    if (node->door == NULL || node->protocol == NULL || node->is_fenced)
+        return;
+    gwtf_protocol_get_members(node->protocol, node->members);
+    struct gwtf_door_news news = {.is_recorder = gwtf_protocol_get_view(node->protocol).recorder ==
+                                                 node->charter->self,
+                                  .members = node->members,
+                                  .stage_utilisation = node->stage_utilisation};
+    gwtf_door_tell(node->door, &news);
+}
+
 static void write_state(struct node *node, gwtf_time_us now_us) {
+    tell_door(node);
     if (node->protocol != NULL && now_us - node->state_written_us >= STATE_INTERVAL_US)
         note_waits(node);
     struct gwtf_writer_job job = {.kind = GWTF_WRITER_NODE, .node = node->state};
@@ -122,6 +135,8 @@ static void report(struct node *node, const struct gwtf_report *of) {
     };
     for (uint32_t stage = 1; stage <= job.metrics.stages && stage <= GWTF_RUN_STAGES_MAX; stage++)
         job.metrics.stage_utilisation[stage - 1] = of->stage_utilisation[stage];
+    memcpy(node->stage_utilisation, of->stage_utilisation + 1,
+           GWTF_STAGES_MAX * sizeof *node->stage_utilisation);
     if (gwtf_writer_push(node->writer, &job) != GWTF_OK)
         gwtf_log(GWTF_LOG_WARNING, "the disk is too slow: the metrics of iteration %u are lost",
                  of->iteration);
@@ -215,6 +230,7 @@ static void forget_peer(struct node *node, gwtf_node_id peer, const char *found_
     gwtf_log(GWTF_LOG_WARNING, "node %u is down (%s)", peer, found_by);
     gwtf_heartbeat_forget(node->heartbeat, peer);
     gwtf_transport_forget(node->transport, peer);
+    tell_door(node);
     if (is_recorder(node))
         write_event(node, "lost", (uint32_t)node->state.iteration, peer, found_by);
 }
@@ -235,11 +251,15 @@ static void note_incident(struct node *node, const struct gwtf_incident *inciden
         break;
     case GWTF_INCIDENT_UP:
         node_open(node, incident);
+        tell_door(node);
         break;
     case GWTF_INCIDENT_ENTERED:
         node->state.iteration = incident->iteration - 1;
-        snprintf(text, sizeof text, "it is back with fresh weights after %.3f s",
-                 (double)incident->duration_us * 1e-6);
+        snprintf(text, sizeof text, "%s weights of iteration %u, %.3f s after it asked",
+                 node->charter->enters > 0 && node->returns == 0 ? "it has joined, with"
+                                                                 : "it is back, with",
+                 incident->iteration - 1, (double)incident->duration_us * 1e-6);
+        gwtf_log(node->charter->enters > 0 ? GWTF_LOG_INFO : GWTF_LOG_DEBUG, "%s", text);
         write_event(node, "joined", incident->iteration, incident->node, text);
         break;
     case GWTF_INCIDENT_SNAPSHOT:
@@ -556,6 +576,19 @@ static void come_back(struct node *node) {
     }
 }
 
+/* Those that have come to this node's port. What they say comes by the door of the transport. */
+static void let_in(struct node *node) {
+    struct gwtf_door_guest guest;
+    while (node->door != NULL && gwtf_door_next(node->door, &guest)) {
+        gwtf_log(GWTF_LOG_DEBUG, "node %u of %s is connected, and wants to join", guest.node,
+                 guest.host);
+        gwtf_transport_connect(node->transport, guest.node, guest.world, 0);
+        node->lost[guest.node] = (struct lost_peer){.is_forgotten = true};
+        if (guest.pid != 0 && node->setup.config.faults.detector == GWTF_CONFIG_DETECTOR_AUTO)
+            gwtf_pidwatch_add(node->pidwatch, guest.node, (pid_t)guest.pid);
+    }
+}
+
 static void handle_time(struct node *node) {
     gwtf_time_us now_us = gwtf_clock_now_us();
     if (node->turned_us != 0 && now_us - node->turned_us > STOOD_STILL_US)
@@ -563,6 +596,7 @@ static void handle_time(struct node *node) {
                  (double)(now_us - node->turned_us) * 1e-6);
     node->turned_us = now_us;
     change_links(node, now_us);
+    let_in(node);
     crash(node, GWTF_CONFIG_PHASE_ANY);
     if (node_may_return(node))
         come_back(node);
@@ -656,12 +690,13 @@ static const char *ending(gwtf_status status) {
     return status == GWTF_OK ? "finished" : status == GWTF_ERROR_INTERRUPTED ? "stopped" : "failed";
 }
 
-gwtf_status gwtf_node_live(const struct gwtf_charter *charter, const char *host,
-                           struct gwtf_error *error) {
+gwtf_status gwtf_node_live(const struct gwtf_charter *charter, const MPI_Comm *worlds,
+                           const char *host, struct gwtf_error *error) {
     struct node *node = calloc(1, sizeof *node);
     if (node == NULL)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     node->charter = charter;
+    node->worlds = worlds;
     node->error = error;
     node->state = (struct gwtf_node_state){.node = charter->self,
                                            .phase = GWTF_NODE_STARTING,

@@ -8,12 +8,15 @@
 #include "share/base/status.h"
 #include "worker/runtime/charter.h"
 
+#include <mpi.h>
+
 /*
- * Lives the life that CHARTER describes. Writes the node's state file at the start, now and then,
- * and at the end, with the reason when it fails. Returns GWTF_OK, GWTF_ERROR_INTERRUPTED (stopped
- * as asked), or what ended it, with the line.
+ * Lives the life that CHARTER describes. WORLDS: of a node that joins, what reaches each of the
+ * others (worker/runtime/joiner.h); NULL: all are of MPI_COMM_WORLD. Writes the node's state file
+ * at the start, now and then, and at the end, with the reason when it fails. Returns GWTF_OK,
+ * GWTF_ERROR_INTERRUPTED (stopped as asked), or what ended it, with the line.
  */
-gwtf_status gwtf_node_live(const struct gwtf_charter *charter, const char *host,
-                           struct gwtf_error *error);
+gwtf_status gwtf_node_live(const struct gwtf_charter *charter, const MPI_Comm *worlds,
+                           const char *host, struct gwtf_error *error);
 
 #endif

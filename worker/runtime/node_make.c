@@ -32,6 +32,11 @@ static void find_replicas(struct node *node) {
         }
 }
 
+/* Nobody was spawned for member I. */
+static bool is_place(const struct gwtf_charter *charter, uint32_t i) {
+    return charter->members[i].node >= charter->first_place;
+}
+
 /* RUN/logs/node-0003.log; a node that does not see the run's directory has none. */
 static void open_log(const struct node *node) {
     char path[GWTF_RUN_PATH_MAX];
@@ -120,6 +125,8 @@ static gwtf_status make_transport(struct node *node, struct gwtf_error *error) {
     }
     int *ranks = calloc(charter->members_count, sizeof *ranks);
     node->lost = calloc(charter->members_count, sizeof *node->lost);
+    for (uint32_t i = 0; node->lost != NULL && i < charter->members_count; i++)
+        node->lost[i].is_forgotten = is_place(charter, i) || charter->enters > 0;
     gwtf_status status = ranks == NULL || node->lost == NULL ? GWTF_ERROR_MEMORY : GWTF_OK;
     for (uint32_t i = 0; status == GWTF_OK && i < charter->members_count; i++)
         ranks[charter->members[i].node] = charter->members[i].rank;
@@ -138,9 +145,12 @@ static gwtf_status make_transport(struct node *node, struct gwtf_error *error) {
     if (status == GWTF_OK)
         status = gwtf_transport_create(&transport, &node->transport);
     free(ranks);
+    for (uint32_t i = 0; status == GWTF_OK && node->worlds && i < charter->members_count; i++)
+        if (node->worlds[i] != MPI_COMM_NULL)
+            gwtf_transport_connect(node->transport, i, node->worlds[i], 0);
     int64_t interval_us = HEARTBEAT_INTERVAL_US;
-    if (charter->members_count > HEARTBEAT_PEERS)
-        interval_us = interval_us * charter->members_count / HEARTBEAT_PEERS;
+    if (charter->first_place > HEARTBEAT_PEERS)
+        interval_us = interval_us * charter->first_place / HEARTBEAT_PEERS;
     int64_t silence_us = HEARTBEAT_SILENCE_INTERVALS * interval_us;
     struct gwtf_heartbeat_config heartbeat = {
         .peers = charter->members_count,
@@ -157,7 +167,8 @@ static gwtf_status make_transport(struct node *node, struct gwtf_error *error) {
                               gwtf_status_name(status));
     enum gwtf_config_detector detector = node->setup.config.faults.detector;
     for (uint32_t i = 0; i < charter->members_count; i++)
-        if (i == charter->self || detector == GWTF_CONFIG_DETECTOR_OFF)
+        if (i == charter->self || is_place(charter, i) || charter->enters > 0 ||
+            detector == GWTF_CONFIG_DETECTOR_OFF)
             gwtf_heartbeat_forget(node->heartbeat, i);
     status = gwtf_pidwatch_create(charter->members_count, &node->pidwatch);
     for (uint32_t i = 0; status == GWTF_OK && i < charter->members_count; i++)
@@ -172,14 +183,14 @@ static gwtf_status make_transport(struct node *node, struct gwtf_error *error) {
 
 static gwtf_status make_crashes(struct node *node, struct gwtf_error *error) {
     const struct gwtf_charter *charter = node->charter;
-    if (node->setup.config.crashes_count == 0)
+    if (node->setup.config.crashes_count == 0 || charter->enters > 0)
         return GWTF_OK;
     uint32_t *stages = calloc(charter->members_count, sizeof *stages);
     gwtf_status status = stages == NULL ? GWTF_ERROR_MEMORY : GWTF_OK;
     for (uint32_t i = 0; status == GWTF_OK && i < charter->members_count; i++)
         stages[charter->members[i].node] = charter->members[i].stage;
     if (status == GWTF_OK)
-        status = gwtf_crashes_create(&node->setup.config, stages, charter->members_count,
+        status = gwtf_crashes_create(&node->setup.config, stages, charter->first_place,
                                      charter->self, &node->crashes);
     free(stages);
     return status == GWTF_OK ? GWTF_OK : gwtf_error_set(error, status, "out of memory");
@@ -193,7 +204,8 @@ gwtf_status node_make_protocol(struct node *node, uint32_t incarnation, struct g
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     for (uint32_t i = 0; i < charter->members_count; i++)
         members[i] = (struct gwtf_member){.node = charter->members[i].node,
-                                          .stage = charter->members[i].stage};
+                                          .stage = charter->members[i].stage,
+                                          .is_free = is_place(charter, i)};
     struct gwtf_protocol_config protocol = {
         .self = charter->self,
         .members = members,
@@ -241,6 +253,30 @@ static void await_probe(struct node *node) {
         keep_beating(node);
 }
 
+static gwtf_status make_door(struct node *node, struct gwtf_error *error) {
+    struct gwtf_door_config config = {
+        .directory = node->directory, .charter = node->charter, .bell = node->bell};
+    if (node->charter->first_place == node->charter->members_count)
+        return GWTF_OK;
+    node->members = calloc(node->charter->members_count, sizeof *node->members);
+    if (node->members == NULL || gwtf_door_create(&config, &node->door) != GWTF_OK)
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "cannot start the thread of the door");
+    return GWTF_OK;
+}
+
+/* The bootstrap tells those that it has spawned. */
+static gwtf_status find_useful(const struct node *node, struct gwtf_memory_room *room,
+                               struct gwtf_error *error) {
+    struct gwtf_placement *placements = NULL;
+    if (node->charter->enters == 0)
+        return GWTF_OK;
+    gwtf_status status = gwtf_setup_place(&node->setup, &placements, error);
+    if (status == GWTF_OK)
+        room->capacity_useful = placements[node->charter->self].capacity_useful;
+    free(placements);
+    return status;
+}
+
 gwtf_status node_make(struct node *node, struct gwtf_error *error) {
     find_replicas(node);
     node->state.stage = node->stage;
@@ -251,6 +287,8 @@ gwtf_status node_make(struct node *node, struct gwtf_error *error) {
     struct gwtf_memory_room room = {.free_bytes = node->charter->memory_bytes,
                                     .capacity = node->charter->capacity,
                                     .capacity_useful = node->charter->capacity_useful};
+    if (status == GWTF_OK)
+        status = find_useful(node, &room, error);
     if (status == GWTF_OK)
         room.retained_useful = gwtf_memory_useful_to_retain(&node->setup, node->stage);
     if (status == GWTF_OK)
@@ -273,7 +311,10 @@ gwtf_status node_make(struct node *node, struct gwtf_error *error) {
     if (status != GWTF_OK)
         return status;
     await_probe(node);
-    return node_make_protocol(node, 0, error);
+    status = make_door(node, error);
+    if (status != GWTF_OK)
+        return status;
+    return node_make_protocol(node, node->charter->enters, error);
 }
 
 /* Says the end in the state file, directly: the writer has ended. */
@@ -290,6 +331,8 @@ static void write_last_state(struct node *node) {
 void node_unmake(struct node *node) {
     gwtf_compute_destroy(node->compute);
     gwtf_writer_destroy(node->writer);
+    gwtf_door_destroy(node->door);
+    free(node->members);
     write_last_state(node);
     gwtf_protocol_destroy(node->protocol);
     free(node->update.actions);

@@ -32,7 +32,7 @@ void node_open(struct node *node, const struct gwtf_incident *incident) {
     gwtf_node_id peer = incident->node;
     struct lost_peer *lost = &node->lost[peer];
     gwtf_time_us now_us = gwtf_clock_now_us();
-    gwtf_log(GWTF_LOG_INFO, "node %u is a member from iteration %u on", peer,
+    gwtf_log(GWTF_LOG_DEBUG, "node %u is a member from iteration %u on", peer,
              incident->incarnation);
     gwtf_transport_open(node->transport, peer, incident->channel);
     gwtf_heartbeat_watch(node->heartbeat, peer, now_us);

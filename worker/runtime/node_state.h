@@ -6,6 +6,7 @@
 #include "worker/runtime/charter.h"
 #include "worker/runtime/compute.h"
 #include "worker/runtime/crashes.h"
+#include "worker/runtime/door.h"
 #include "worker/runtime/heartbeat.h"
 #include "worker/runtime/network.h"
 #include "worker/runtime/pidwatch.h"
@@ -21,6 +22,7 @@ struct lost_peer {
 
 struct node {
     const struct gwtf_charter *charter;
+    const MPI_Comm *worlds; /* by node, of one that joins; NULL: all are in MPI_COMM_WORLD */
     struct gwtf_setup setup;
     bool setup_open;
     char directory[GWTF_CONFIG_PATH_MAX]; /* of the run; "": not known yet */
@@ -41,6 +43,9 @@ struct node {
     gwtf_time_us strays_looked_us;
     gwtf_time_us lost_us; /* the last peer */
     gwtf_protocol *protocol;
+    gwtf_door *door;                           /* NULL: nobody can join */
+    struct gwtf_member_view *members;          /* for it */
+    double stage_utilisation[GWTF_STAGES_MAX]; /* of the last report made here */
     struct gwtf_update update;
     struct gwtf_node_state state;
     gwtf_time_us state_written_us;

@@ -103,6 +103,7 @@ static void resolve(struct gwtf_setup *setup) {
     };
     setup->data_nodes = gwtf_config_count(config, GWTF_CONFIG_ROLE_DATA);
     setup->relays = gwtf_config_count(config, GWTF_CONFIG_ROLE_RELAY);
+    setup->places = config->pipeline.stages * config->run.places;
 }
 
 /* Every stage's shape can be built: the model module has the last word on what is possible. */
@@ -379,6 +380,13 @@ static void fill_placements(const struct gwtf_setup *setup, struct gwtf_placemen
             };
         }
     }
+    for (uint32_t i = 0; i < setup->places; i++)
+        placements[relay + i] = (struct gwtf_placement){.node = relay + i,
+                                                        .stage = 1 + i / setup->config.run.places,
+                                                        .is_free = true,
+                                                        .host = "",
+                                                        .partition = "",
+                                                        .region = ""};
 }
 
 /* What the protocol's tables can hold. */
@@ -387,11 +395,11 @@ static gwtf_status check_limits(const struct gwtf_setup *setup,
                                 struct gwtf_error *error) {
     uint32_t stages = setup->config.pipeline.stages;
     for (uint32_t stage = 0; stage <= stages; stage++)
-        if (replicas[stage] > GWTF_REPLICAS_MAX)
+        if (replicas[stage] + (stage > 0 ? setup->config.run.places : 0) > GWTF_REPLICAS_MAX)
             return gwtf_error_set(
                 error, GWTF_ERROR_USAGE,
                 "nodes: stage %u has %u nodes, more than the %d that can hold one "
-                "stage: take fewer nodes, or more stages",
+                "stage, with run.places: take fewer nodes, or more stages",
                 stage, replicas[stage], GWTF_REPLICAS_MAX);
     for (uint32_t i = 0; i < setup->data_nodes + setup->relays; i++)
         if (placements[i].capacity > GWTF_CAPACITY_MAX)
@@ -404,7 +412,8 @@ static gwtf_status check_limits(const struct gwtf_setup *setup,
 
 gwtf_status gwtf_setup_place(const struct gwtf_setup *setup, struct gwtf_placement **placements,
                              struct gwtf_error *error) {
-    uint32_t count = setup->data_nodes + setup->relays, stages = setup->config.pipeline.stages;
+    uint32_t stages = setup->config.pipeline.stages;
+    uint32_t count = setup->data_nodes + setup->relays + setup->places;
     if (stages > GWTF_STAGES_MAX)
         return gwtf_error_set(
             error, GWTF_ERROR_USAGE,
@@ -422,7 +431,8 @@ gwtf_status gwtf_setup_place(const struct gwtf_setup *setup, struct gwtf_placeme
     gwtf_status status = check_limits(setup, made, replicas, error);
     uint64_t microbatches = (uint64_t)setup->data_nodes * setup->config.batch.microbatches;
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t useful = (microbatches + replicas[made[i].stage] - 1) / replicas[made[i].stage];
+        uint32_t sharing = replicas[made[i].stage] + made[i].is_free;
+        uint64_t useful = (microbatches + sharing - 1) / sharing;
         made[i].capacity_useful = useful > GWTF_CAPACITY_MAX ? GWTF_CAPACITY_MAX : (uint32_t)useful;
     }
     free(replicas);

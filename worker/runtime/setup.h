@@ -26,6 +26,7 @@ struct gwtf_setup {
     struct gwtf_kept kept;          /* its files */
     uint32_t data_nodes;
     uint32_t relays;
+    uint32_t places; /* of relays that may join, after these; as many of each stage */
     uint32_t
         validation_microbatches; /* of one validation, over all data nodes; 0 without validation */
     uint64_t validation_windows; /* sequences in them */
@@ -92,6 +93,7 @@ struct gwtf_optimizer_step gwtf_setup_step(const struct gwtf_setup *setup, uint3
 struct gwtf_placement {
     gwtf_node_id node; /* data nodes first: data node RANK has id RANK */
     uint32_t stage;    /* 0: data node */
+    bool is_free;      /* nobody is spawned for it: who joins may take it */
     uint32_t capacity; /* configured; 0: from free memory */
     /* The most that is useful: what the stage's replicas need to carry one iteration together, so
      * that a cheap replica does not take everything and leave the others idle. */
@@ -101,7 +103,7 @@ struct gwtf_placement {
     const char *region;    /* of the emulated network, "" for any; lives as long as the setup */
 };
 
-/* data_nodes + relays entries, growing ids; *PLACEMENTS is the caller's to free. Errors:
+/* data_nodes + relays + places entries, growing ids; *PLACEMENTS is the caller's to free. Errors:
  * GWTF_ERROR_USAGE, _MEMORY. */
 gwtf_status gwtf_setup_place(const struct gwtf_setup *setup, struct gwtf_placement **placements,
                              struct gwtf_error *error);

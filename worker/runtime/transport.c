@@ -30,6 +30,7 @@ static size_t take_request(struct gwtf_transport *transport, const struct reques
         return SIZE_MAX;
     transport->about[index] = *about;
     transport->about[index].opened = transport->peers[about->peer].opened;
+    transport->about[index].connected = transport->peers[about->peer].connected;
     transport->requests[index] = MPI_REQUEST_NULL;
     return index;
 }
@@ -55,8 +56,9 @@ gwtf_status gwtf_transport_post_door(struct gwtf_transport *transport, gwtf_node
     size_t index = take_request(transport, &(struct request){.kind = DOOR_RECEIVE, .peer = node});
     if (index == SIZE_MAX)
         return GWTF_ERROR_LIMIT;
-    if (MPI_Irecv(&peer->at_door, (int)sizeof peer->at_door, MPI_BYTE, peer->rank, TAG_DOOR,
-                  MPI_COMM_WORLD, &transport->requests[index]) == MPI_SUCCESS)
+    struct gwtf_frame *frame = &peer->at_door[peer->connected & 1];
+    if (MPI_Irecv(frame, (int)sizeof *frame, MPI_BYTE, peer->rank, TAG_DOOR, peer->world,
+                  &transport->requests[index]) == MPI_SUCCESS)
         return GWTF_OK;
     give_request(transport, index);
     return GWTF_ERROR_PEER;
@@ -68,7 +70,7 @@ gwtf_status gwtf_transport_post_frame(struct gwtf_transport *transport, gwtf_nod
     if (index == SIZE_MAX)
         return GWTF_ERROR_LIMIT;
     int result = MPI_Irecv(incoming(peer), (int)sizeof *incoming(peer), MPI_BYTE, peer->rank,
-                           tag_of(peer, TAG_FRAME), MPI_COMM_WORLD, &transport->requests[index]);
+                           tag_of(peer, TAG_FRAME), peer->world, &transport->requests[index]);
     if (result != MPI_SUCCESS) {
         give_request(transport, index);
         lose(transport, node, result);
@@ -91,6 +93,8 @@ static void look_before_sending(void) {
 static gwtf_status send_frame(struct gwtf_transport *transport, gwtf_node_id node,
                               struct gwtf_frame *frame) {
     struct peer *peer = &transport->peers[node];
+    if (peer->world == MPI_COMM_NULL)
+        return GWTF_ERROR_PEER;
     if (transport->free_frames_count == 0)
         return GWTF_ERROR_LIMIT;
     size_t buffer = transport->free_frames[transport->free_frames_count - 1];
@@ -106,7 +110,7 @@ static gwtf_status send_frame(struct gwtf_transport *transport, gwtf_node_id nod
     transport->frames[buffer] = *frame;
     look_before_sending();
     int result = MPI_Isend(&transport->frames[buffer], (int)sizeof *frame, MPI_BYTE, peer->rank,
-                           by_door ? TAG_DOOR : tag_of(peer, TAG_FRAME), MPI_COMM_WORLD,
+                           by_door ? TAG_DOOR : tag_of(peer, TAG_FRAME), peer->world,
                            &transport->requests[index]);
     if (result != MPI_SUCCESS) {
         give_request(transport, index);
@@ -170,7 +174,7 @@ static gwtf_status send_piece(struct gwtf_transport *transport, struct transfer 
                                                              .piece_bytes = bytes});
     GWTF_ASSERT(index != SIZE_MAX); /* counted in requests_max */
     int result = MPI_Isend(transfer->memory + offset, (int)bytes, MPI_BYTE, peer->rank,
-                           tag_of(peer, TAG_PIECE), MPI_COMM_WORLD, &transport->requests[index]);
+                           tag_of(peer, TAG_PIECE), peer->world, &transport->requests[index]);
     if (result != MPI_SUCCESS) {
         give_request(transport, index);
         lose(transport, transfer->peer, result);
@@ -381,7 +385,7 @@ static gwtf_status receive_piece(struct gwtf_transport *transport, gwtf_node_id 
         give_stage(transport, stage);
         return GWTF_ERROR_LIMIT;
     }
-    if (MPI_Irecv(stage, (int)bytes, MPI_BYTE, peer->rank, tag_of(peer, TAG_PIECE), MPI_COMM_WORLD,
+    if (MPI_Irecv(stage, (int)bytes, MPI_BYTE, peer->rank, tag_of(peer, TAG_PIECE), peer->world,
                   &transport->requests[index]) != MPI_SUCCESS) {
         give_stage(transport, stage);
         give_request(transport, index);
@@ -478,7 +482,8 @@ static bool piece_sent(struct gwtf_transport *transport, const struct request *a
 /* A message beside the channel. True when ARRIVAL has been filled. */
 static bool door_received(struct gwtf_transport *transport, gwtf_node_id from, int error,
                           struct gwtf_arrival *arrival) {
-    const struct gwtf_frame *frame = &transport->peers[from].at_door;
+    const struct peer *peer = &transport->peers[from];
+    const struct gwtf_frame *frame = &peer->at_door[peer->connected & 1];
     if (error != MPI_SUCCESS)
         return false; /* it is dead */
     bool is_whole = gwtf_frame_check(frame, transport->config.incarnation, 0) == GWTF_OK &&
@@ -502,6 +507,8 @@ static bool request_done(struct gwtf_transport *transport, size_t index, int err
                          struct gwtf_arrival *arrival) {
     struct request about = transport->about[index];
     give_request(transport, index);
+    if (about.kind == DOOR_RECEIVE && about.connected != transport->peers[about.peer].connected)
+        return false;
     if (about.kind == DOOR_RECEIVE)
         return door_received(transport, about.peer, error, arrival);
     bool by_door = false;

@@ -1,5 +1,6 @@
 /*
- * Messages and tensors between the workers of one world, point to point over MPI.
+ * Messages and tensors between workers, point to point over MPI: those of one world, and others
+ * that have been connected to.
  *
  * One receive per peer is posted for frames. A tensor travels as pieces of GWTF_PIECE_BYTES, each
  * announced by a frame and received into a stage, from which it is copied to where it belongs; at
@@ -17,13 +18,14 @@
 #include "worker/protocol/message.h"
 #include "worker/runtime/shaper.h"
 
+#include <mpi.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 struct gwtf_transport_config {
     size_t nodes; /* peers are 0..nodes-1 */
     gwtf_node_id self;
-    const int *rank_of_node; /* in MPI_COMM_WORLD; copied */
+    const int *rank_of_node; /* in MPI_COMM_WORLD; -1: not connected yet; copied */
     size_t payloads_max;     /* payloads under way at one time, out and in */
     uint32_t incarnation;    /* of this start of the run; frames of another one are refused */
     /* By node: what is sent goes as over these (worker/runtime/shaper.h); copied. NULL: no network
@@ -77,9 +79,16 @@ gwtf_status gwtf_transport_send_by_door(gwtf_transport *transport, gwtf_node_id 
 
 /*
  * A channel with PEER begins, CHANNEL on both sides, another one than all before: what was sent or
- * is to come over those is void. PEER is lost no more.
+ * is to come over those is void. PEER is lost no more; but GWTF_ARRIVAL_LOST follows where it is
+ * not connected.
  */
 void gwtf_transport_open(gwtf_transport *transport, gwtf_node_id peer, uint64_t channel);
+
+/*
+ * PEER is reached over WORLD, where it has RANK, and over nothing else that it was reached over
+ * before. It can send by the door now; a channel is to be opened.
+ */
+void gwtf_transport_connect(gwtf_transport *transport, gwtf_node_id peer, MPI_Comm world, int rank);
 
 /* All peers are forgotten, and nothing arrives any more of what was under way: this node begins a
  * new life. */

@@ -113,7 +113,29 @@ void gwtf_transport_open(gwtf_transport *transport, gwtf_node_id node, uint64_t 
     peer->frames_received = 0;
     peer->pieces_under_way = 0;
     peer->pieces_let_through = 0;
-    gwtf_transport_post_frame(transport, node);
+    if (peer->world != MPI_COMM_NULL) {
+        gwtf_transport_post_frame(transport, node);
+        return;
+    }
+    peer->lost = true;
+    gwtf_transport_add_pending(transport,
+                               &(struct gwtf_arrival){.kind = GWTF_ARRIVAL_LOST, .peer = node});
+}
+
+void gwtf_transport_connect(gwtf_transport *transport, gwtf_node_id node, MPI_Comm world,
+                            int rank) {
+    GWTF_ASSERT(node < transport->config.nodes && node != transport->config.self);
+    struct peer *peer = &transport->peers[node];
+    gwtf_transport_forget(transport, node);
+    for (size_t i = 0; i < transport->requests_used; i++)
+        if (transport->requests[i] != MPI_REQUEST_NULL && transport->about[i].peer == node &&
+            transport->about[i].kind == DOOR_RECEIVE)
+            MPI_Cancel(&transport->requests[i]);
+    MPI_Comm_set_errhandler(world, MPI_ERRORS_RETURN);
+    peer->connected++;
+    peer->world = world;
+    peer->rank = rank;
+    gwtf_transport_post_door(transport, node);
 }
 
 void gwtf_transport_forget_all(gwtf_transport *transport) {

@@ -72,16 +72,20 @@ gwtf_status gwtf_transport_create(const struct gwtf_transport_config *config,
     }
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
-    for (size_t i = 0; i < config->nodes; i++)
+    for (size_t i = 0; i < config->nodes; i++) {
+        bool is_here = config->rank_of_node[i] >= 0;
+        made->peers[i].world = is_here ? MPI_COMM_WORLD : MPI_COMM_NULL;
         made->peers[i].rank = config->rank_of_node[i];
+        made->peers[i].lost = !is_here;
+    }
     made->config.rank_of_node = NULL;
     made->config.links = NULL;
     made->peers[config->self].lost = true; /* never sent to, never heard of */
     for (size_t i = 0; i < config->nodes; i++)
-        if (i != config->self)
+        if (!made->peers[i].lost)
             gwtf_transport_post_frame(made, (gwtf_node_id)i);
     for (size_t i = 0; i < config->nodes; i++)
-        if (i != config->self)
+        if (!made->peers[i].lost)
             gwtf_transport_post_door(made, (gwtf_node_id)i);
     *transport = made;
     return GWTF_OK;

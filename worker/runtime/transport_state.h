@@ -24,6 +24,7 @@ struct request {
     enum request_kind kind;
     gwtf_node_id peer;
     uint32_t opened;           /* how often the peer's channel had been opened */
+    uint32_t connected;        /* how often the peer had been connected anew */
     size_t frame;              /* FRAME_SEND: index of the frame buffer */
     struct transfer *transfer; /* PIECE_*: what it belongs to */
     void *stage;               /* PIECE_RECEIVE: what MPI writes into, of GWTF_PIECE_BYTES */
@@ -48,7 +49,9 @@ struct transfer {
 };
 
 struct peer {
+    MPI_Comm world; /* in which it has that rank; MPI_COMM_NULL: it is not connected */
     int rank;
+    uint32_t connected; /* anew: with another world */
     uint64_t channel;
     uint32_t opened; /* channels after the first */
     bool lost;
@@ -64,7 +67,7 @@ struct peer {
     /* Of the posted receive: the first, and after a channel has been opened the other one, since
      * MPI may not have let go of it yet. */
     struct gwtf_frame incoming[2];
-    struct gwtf_frame at_door; /* of the posted receive beside the channel */
+    struct gwtf_frame at_door[2]; /* of the posted receive beside it; the same with worlds */
     struct transfer *out_first;
     struct transfer *out_last;
     struct transfer *in_first;

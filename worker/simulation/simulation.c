@@ -120,7 +120,8 @@ gwtf_status simulation_make_protocol(gwtf_simulation *simulation, uint32_t index
 static gwtf_status create_node(gwtf_simulation *simulation, uint32_t index) {
     const struct gwtf_simulation_config *config = &simulation->config;
     struct simulation_node *node = &simulation->nodes[index];
-    gwtf_status status = simulation_make_protocol(simulation, index, 0);
+    uint32_t incarnation = node->config.is_free ? config->first_iteration : 0;
+    gwtf_status status = simulation_make_protocol(simulation, index, incarnation);
     if (status != GWTF_OK)
         return status;
     if (node->actions_max > simulation->actions_max)
@@ -138,6 +139,9 @@ static gwtf_status create_node(gwtf_simulation *simulation, uint32_t index) {
     node->stepped = config->first_iteration - 1;
     node->timer_us = GWTF_TIME_NEVER;
     simulation_clock_init(simulation, index);
+    node->dead = node->declared = node->config.is_free;
+    if (node->config.is_free)
+        return GWTF_OK;
     struct simulation_event event = {.kind = SIMULATION_START, .node = index};
     simulation_push(simulation, &event);
     return GWTF_OK;
@@ -152,6 +156,7 @@ static gwtf_status create_nodes(gwtf_simulation *simulation) {
     for (size_t i = 0; i < config->nodes_count; i++) {
         members[i].node = simulation->nodes[i].config.node;
         members[i].stage = simulation->nodes[i].config.stage;
+        members[i].is_free = simulation->nodes[i].config.is_free;
         simulation->nodes[i].rank = simulation->stage_sizes[members[i].stage]++;
         simulation->floats[members[i].stage] = simulation->nodes[i].config.gradient_floats;
     }

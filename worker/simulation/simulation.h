@@ -41,6 +41,7 @@ typedef struct gwtf_simulation gwtf_simulation;
 struct gwtf_simulation_node {
     gwtf_node_id node;
     uint32_t stage; /* 0: data node */
+    bool is_free;   /* as in struct gwtf_member; RETURN takes the place */
     uint32_t capacity;
     /* As in struct gwtf_protocol_config, but 0: all microbatches of an iteration; none: _NONE. */
     uint32_t retained;

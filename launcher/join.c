@@ -1,0 +1,418 @@
+/* gwtf join: a node of this machine joins a run that trains. */
+#include "io/join.h"
+#include "io/run.h"
+#include "launcher/commands.h"
+#include "launcher/options.h"
+#include "launcher/rendezvous.h"
+#include "launcher/signals.h"
+#include "launcher/temporary.h"
+#include "worker/protocol/protocol.h"
+#include "worker/runtime/machine.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOOK_MS 100
+#define END_MS 5000
+/* Until a process that a node starts has a place, and until it serves. */
+#define SPAWN_WAIT_MS 60000
+#define PLACE_LOOK_MS 20
+#define SILENCE_MOST_US 60000000u
+
+struct join {
+    const char *directory;
+    const char *host; /* NULL: this one */
+    double stage;
+    double capacity;
+    double threads;
+    struct gwtf_mpirun mpirun;
+    char worker[4200];
+    char rendezvous[GWTF_RENDEZVOUS_PATH_MAX];
+    char interfaces[1024]; /* "": all */
+    struct gwtf_temporary temporary;
+    char token[GWTF_JOIN_TOKEN_MAX];
+    pid_t child;
+    int output; /* what mpirun and all below it print */
+    FILE *log;  /* RUN/logs/TOKEN.log */
+    char line[2048];
+    size_t line_length;
+};
+
+/* By host, process and time: no other has it. */
+static void make_token(struct join *join) {
+    char host[256];
+    gwtf_machine_name(host, sizeof host);
+    for (char *at = host; *at != '\0'; at++)
+        if (!isalnum((unsigned char)*at) && *at != '-')
+            *at = '-';
+    snprintf(join->token, sizeof join->token, "%.40s-%ld-%lld", host, (long)getpid(),
+             (long long)time(NULL));
+}
+
+static gwtf_status find_worker(struct join *join, struct gwtf_error *error) {
+    char self[4096];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    self[length > 0 ? length : 0] = '\0';
+    snprintf(join->worker, sizeof join->worker, "%s/gwtf-worker", dirname(self));
+    if (access(join->worker, X_OK) == 0)
+        return GWTF_OK;
+    return gwtf_error_set(error, GWTF_ERROR_MISSING, "'%s' is not there: build GWTF again with MPI",
+                          join->worker);
+}
+
+static bool is_on_this_machine(const char *directory) {
+    struct gwtf_node_state *nodes = NULL;
+    size_t count = 0, here = 0;
+    char host[256];
+    gwtf_machine_name(host, sizeof host);
+    if (gwtf_run_read_nodes(directory, &nodes, &count, NULL) != GWTF_OK)
+        return true;
+    for (size_t i = 0; i < count; i++)
+        here += strcmp(nodes[i].host, host) == 0;
+    free(nodes);
+    return here > 0;
+}
+
+/* The run's, unless the user names others: this machine's may have other names. */
+static gwtf_status choose_interfaces(struct join *join, struct gwtf_error *error) {
+    const char *named = getenv("GWTF_INTERFACES");
+    gwtf_join_read_interfaces(join->directory, join->interfaces, sizeof join->interfaces);
+    if (strcmp(join->interfaces, "lo") == 0 && !is_on_this_machine(join->directory))
+        return gwtf_error_set(error, GWTF_ERROR_USAGE,
+                              "'%s' is a run of one machine, which others cannot reach: start it "
+                              "with GWTF_INTERFACES=eth0 (an interface, or 10.0.0.0/8) in the "
+                              "environment, and join it with the same",
+                              join->directory);
+    if (named != NULL && named[0] != '\0')
+        snprintf(join->interfaces, sizeof join->interfaces, "%s", named);
+    return GWTF_OK;
+}
+
+/* A run that was killed has left its files: its nodes write theirs each second. */
+static bool is_silent(const char *directory) {
+    struct gwtf_node_state *nodes = NULL;
+    size_t count = 0;
+    struct timespec now;
+    uint64_t newest_us = 0;
+    if (gwtf_run_read_nodes(directory, &nodes, &count, NULL) != GWTF_OK)
+        return true;
+    for (size_t i = 0; i < count; i++)
+        if (nodes[i].updated_unix_us > newest_us)
+            newest_us = nodes[i].updated_unix_us;
+    free(nodes);
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t now_us = (uint64_t)now.tv_sec * 1000000u;
+    return now_us > newest_us + SILENCE_MOST_US;
+}
+
+/* By a node of the run: mpiruns of Open MPI 5 do not connect; and a spawn of 4.1's ends the run
+ * where it has lost a host. */
+static bool is_spawned(const struct join *join) {
+    return join->mpirun.major >= 5;
+}
+
+static gwtf_status check(struct join *join, struct gwtf_error *error) {
+    if (!gwtf_run_exists(join->directory))
+        return gwtf_error_set(error, GWTF_ERROR_USAGE,
+                              "'%s' is no run: give the run.directory of one that trains",
+                              join->directory);
+    gwtf_status status = gwtf_mpirun_find(&join->mpirun, error);
+    if (status != GWTF_OK)
+        return status;
+    if (is_silent(join->directory))
+        return gwtf_error_set(error, GWTF_ERROR_USAGE,
+                              "no node of '%s' has been heard of for a minute: it does not train "
+                              "(gwtf status)",
+                              join->directory);
+    if (!gwtf_join_is_open(join->directory))
+        return gwtf_error_set(error, GWTF_ERROR_USAGE,
+                              "nobody can join '%s': it does not train now, or was started with "
+                              "run.places = 0",
+                              join->directory);
+    if (is_spawned(join))
+        return GWTF_OK;
+    if (!gwtf_rendezvous_find(join->directory, join->rendezvous))
+        return gwtf_error_set(error, GWTF_ERROR_USAGE,
+                              "nobody can join '%s': it was started without ompi-server (see its "
+                              "train.log)",
+                              join->directory);
+    status = choose_interfaces(join, error);
+    return status == GWTF_OK ? find_worker(join, error) : status;
+}
+
+static void become_mpirun(const struct join *join, int output) {
+    char stage[16], capacity[16], threads[16];
+    snprintf(stage, sizeof stage, "%.0f", join->stage);
+    snprintf(capacity, sizeof capacity, "%.0f", join->capacity);
+    snprintf(threads, sizeof threads, "%.0f", join->threads);
+    const char *const program[] = {join->worker, join->directory, stage, capacity,
+                                   threads,      join->token,     NULL};
+    struct gwtf_mpirun_job job = {
+        .snapshot = "",
+        .interfaces = join->interfaces[0] != '\0' ? join->interfaces : NULL,
+        .hosts = join->host,
+        .rendezvous = join->rendezvous,
+        .program = program,
+    };
+    struct gwtf_mpirun_command command;
+    gwtf_mpirun_build(&join->mpirun, &job, &command);
+    gwtf_mpirun_set_environment(join->temporary.path);
+    gwtf_signals_restore();
+    /* Ctrl+C at the terminal is for `gwtf join`. */
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
+    dup2(output, STDOUT_FILENO);
+    dup2(output, STDERR_FILENO);
+    /* execv takes char *const *, but does not write. */
+    execv(command.arguments[0], (char *const *)(uintptr_t)command.arguments);
+    fprintf(stderr, "gwtf: cannot run '%s': %s\n", command.arguments[0], strerror(errno));
+    _exit(127);
+}
+
+/* Everything goes to the log; what GWTF itself says, to the person. */
+static void end_line(struct join *join) {
+    join->line[join->line_length] = '\0';
+    join->line_length = 0;
+    fprintf(join->log, "%s\n", join->line);
+    if (strncmp(join->line, "gwtf: ", 6) == 0)
+        fprintf(stderr, "%s\n", join->line);
+}
+
+static void read_output(struct join *join) {
+    char bytes[4096];
+    ssize_t got;
+    while ((got = read(join->output, bytes, sizeof bytes)) > 0)
+        for (ssize_t i = 0; i < got; i++) {
+            if (bytes[i] == '\n' || join->line_length == sizeof join->line - 1)
+                end_line(join);
+            if (bytes[i] != '\n')
+                join->line[join->line_length++] = bytes[i];
+        }
+    fflush(join->log);
+}
+
+/* Until mpirun has ended. */
+static int watch(struct join *join) {
+    int told = 0, waited_ms = 0, code = 1;
+    while (waitpid(join->child, NULL, WNOHANG) == 0) {
+        struct pollfd readable = {.fd = join->output, .events = POLLIN};
+        poll(&readable, 1, LOOK_MS);
+        read_output(join);
+        int signals = gwtf_signals_count();
+        if (signals > told || (told > 0 && (waited_ms += LOOK_MS) > END_MS)) {
+            kill(join->child, told == 0 ? SIGTERM : SIGKILL);
+            told = signals > told ? signals : told + 1;
+            waited_ms = 0;
+        }
+    }
+    read_output(join);
+    struct gwtf_error line; /* has been printed */
+    bool is_told = gwtf_join_read_end(join->directory, join->token, &code, &line);
+    gwtf_join_remove(join->directory, join->token);
+    if (told > 0)
+        return gwtf_fail(GWTF_ERROR_RUN, "stopped: the run goes on without this node");
+    return is_told ? code
+                   : gwtf_fail(GWTF_ERROR_RUN, "the node ended without a word: see %s/logs/%s.log",
+                               join->directory, join->token);
+}
+
+static gwtf_status open_log(struct join *join, int ends[2], struct gwtf_error *error) {
+    char path[GWTF_RUN_PATH_MAX];
+    snprintf(path, sizeof path, "%s/logs/%s.log", join->directory, join->token);
+    join->log = fopen(path, "a");
+    if (join->log == NULL || pipe2(ends, O_CLOEXEC) != 0)
+        return gwtf_error_set(error, GWTF_ERROR_IO, "cannot write '%s': %s", path, strerror(errno));
+    return GWTF_OK;
+}
+
+struct following {
+    gwtf_node_id node;
+    bool joined;
+};
+
+static void on_event(void *context, const struct gwtf_run_event *event) {
+    struct following *following = context;
+    if (event->node != following->node || strcmp(event->kind, "joined") != 0)
+        return;
+    following->joined = true;
+    printf("gwtf: node %u: %s\n", event->node, event->text);
+}
+
+static uint64_t end_of_events(const char *directory) {
+    char path[GWTF_RUN_PATH_MAX];
+    struct stat facts;
+    snprintf(path, sizeof path, "%s/events.jsonl", directory);
+    return stat(path, &facts) == 0 ? (uint64_t)facts.st_size : 0;
+}
+
+/* True when it is there within SPAWN_WAIT_MS, or the process has ended without one: why stands in
+ * it then. */
+static bool await_place(const struct join *join, const char *token, struct gwtf_join_place *place) {
+    for (int waited_ms = 0; waited_ms < SPAWN_WAIT_MS && gwtf_signals_count() == 0;
+         waited_ms += PLACE_LOOK_MS) {
+        if (gwtf_join_read_place(join->directory, token, place)) {
+            free(place->members);
+            return true;
+        }
+        struct gwtf_error line;
+        int code;
+        if (gwtf_join_read_end(join->directory, token, &code, &line)) {
+            *place = (struct gwtf_join_place){.node = GWTF_NODE_NONE};
+            snprintf(place->why, sizeof place->why, "%.150s", line.text);
+            return true;
+        }
+        poll(NULL, 0, PLACE_LOOK_MS);
+    }
+    return false;
+}
+
+/* Asks the run's nodes for a process on a host of theirs, and follows it until it serves. */
+static int follow_spawn(const struct join *join) {
+    struct gwtf_join_spawn spawn = {.stage = (uint32_t)join->stage,
+                                    .capacity = (uint32_t)join->capacity,
+                                    .threads = (uint32_t)join->threads};
+    struct gwtf_join_place place;
+    struct gwtf_error error = {""};
+    uint64_t offset = end_of_events(join->directory);
+    snprintf(spawn.token, sizeof spawn.token, "%s", join->token);
+    if (join->host != NULL)
+        snprintf(spawn.host, sizeof spawn.host, "%s", join->host);
+    else
+        gwtf_machine_name(spawn.host, sizeof spawn.host);
+    if (gwtf_join_write_spawn(join->directory, &spawn, &error) != GWTF_OK)
+        return gwtf_fail(GWTF_ERROR_IO, "%s", error.text);
+    bool is_there = await_place(join, spawn.token, &place);
+    if (!is_there || place.node == GWTF_NODE_NONE)
+        gwtf_join_remove(join->directory, spawn.token);
+    if (!is_there)
+        return gwtf_fail(GWTF_ERROR_RUN,
+                         "no process on '%s' has asked for a place within %d s: is it one of the "
+                         "run's hosts (see train.log in '%s')?",
+                         spawn.host, SPAWN_WAIT_MS / 1000, join->directory);
+    if (place.node == GWTF_NODE_NONE)
+        return gwtf_fail(GWTF_ERROR_USAGE, "%s", place.why);
+    printf("gwtf: node %u, in stage %u: %s\n", place.node, place.stage, place.why);
+    fflush(stdout);
+    struct following following = {.node = place.node};
+    int code = 0;
+    for (int waited_ms = 0; waited_ms < SPAWN_WAIT_MS && !following.joined; waited_ms += LOOK_MS) {
+        poll(NULL, 0, LOOK_MS);
+        if (gwtf_join_read_end(join->directory, join->token, &code, &error)) {
+            gwtf_join_remove(join->directory, join->token);
+            return gwtf_fail(GWTF_ERROR_RUN, "%s", error.text);
+        }
+        gwtf_run_read_events(join->directory, &offset, on_event, &following, NULL);
+    }
+    return following.joined
+               ? 0
+               : gwtf_fail(GWTF_ERROR_RUN,
+                           "node %u does not serve after %d s: see "
+                           "%s/logs/node-%04u.log",
+                           place.node, SPAWN_WAIT_MS / 1000, join->directory, place.node);
+}
+
+static int become_island(struct join *join) {
+    int ends[2];
+    struct gwtf_error error = {""};
+    gwtf_status status = gwtf_temporary_make(&join->temporary, &error);
+    if (status == GWTF_OK)
+        status = open_log(join, ends, &error);
+    if (status != GWTF_OK)
+        return gwtf_fail(status, "%s", error.text);
+    fflush(NULL);
+    join->child = fork();
+    if (join->child == 0)
+        become_mpirun(join, ends[1]);
+    close(ends[1]);
+    join->output = ends[0];
+    fcntl(join->output, F_SETFL, O_NONBLOCK);
+    return join->child > 0 ? watch(join)
+                           : gwtf_fail(GWTF_ERROR_RUN, "cannot start mpirun: %s", strerror(errno));
+}
+
+static int run(struct join *join) {
+    struct gwtf_error error = {""};
+    gwtf_status status = check(join, &error);
+    if (status == GWTF_OK && gwtf_signals_watch(3, NULL) != GWTF_OK)
+        status = gwtf_error_set(&error, GWTF_ERROR_MEMORY, "cannot start a thread");
+    if (status != GWTF_OK)
+        return gwtf_fail(status, "%s", error.text);
+    make_token(join);
+    if (is_spawned(join))
+        return follow_spawn(join);
+    int code = become_island(join);
+    if (join->log != NULL)
+        fclose(join->log);
+    gwtf_temporary_remove(&join->temporary);
+    return code;
+}
+
+int gwtf_command_join(int argc, char **argv) {
+    const char *stage = NULL, *capacity = NULL, *threads = NULL;
+    const char *host = NULL;
+    const struct gwtf_option options[] = {
+        {.name = "host",
+         .argument = "HOST",
+         .help = "where the node is to run; left out: this machine",
+         .value = &host},
+        {.name = "stage",
+         .argument = "N",
+         .help = "of the pipeline; left out: the one that needs a node most",
+         .value = &stage},
+        {.name = "capacity",
+         .argument = "N",
+         .help = "microbatches at one time; left out: as memory allows",
+         .value = &capacity},
+        {.name = "threads",
+         .argument = "N",
+         .help = "for compute; left out: one on each core",
+         .value = &threads},
+        {0}};
+    const struct gwtf_usage usage = {
+        .command = "join",
+        .arguments = "RUN",
+        .summary =
+            "Joins the run in the directory RUN, which trains now and goes on meanwhile, as one "
+            "more\n"
+            "node: it gets a stage and that stage's weights, and serves until the run is over.\n"
+            "Ctrl+C ends it; the run goes on without it. Under Open MPI 5 a node of the run starts "
+            "the\n"
+            "new one, on a host that the run has; it is the run's then, and this command ends when "
+            "the\n"
+            "new node serves.\n",
+        .example = "  gwtf join runs/first\n  gwtf join /shared/runs/big --threads 8\n  gwtf join "
+                   "runs/first --host node7",
+        .arguments_least = 1,
+        .arguments_most = 1};
+    struct join *join = calloc(1, sizeof *join);
+    int code = 1;
+    if (join == NULL)
+        return gwtf_fail(GWTF_ERROR_MEMORY, "out of memory");
+    if (gwtf_options_parse(&usage, options, argc, argv, &code)) {
+        join->directory = argv[optind];
+        join->host = host;
+        code = gwtf_option_number("stage", stage, 1, GWTF_STAGES_MAX, true, &join->stage);
+        if (code == 0)
+            code = gwtf_option_number("capacity", capacity, 1, GWTF_CAPACITY_MAX, true,
+                                      &join->capacity);
+        if (code == 0)
+            code = gwtf_option_number("threads", threads, 1, 4096, true, &join->threads);
+        if (code == 0)
+            code = run(join);
+    }
+    free(join);
+    return code;
+}

@@ -1,0 +1,55 @@
+/*
+ * Where processes that want to join the run come in. A thread looks into RUN/join (io/join.h): the
+ * recorder gives those that ask a place, one after the other; every node opens a port for who has
+ * got one, and waits for it in a thread of its own, since MPI's accept waits. Who then is connected
+ * is handed to the thread that drives the node, and knocks (worker/protocol/entry.c).
+ *
+ * Threads: MPI must have been initialised for many; all calls from one thread.
+ */
+#ifndef GWTF_WORKER_RUNTIME_DOOR_H
+#define GWTF_WORKER_RUNTIME_DOOR_H
+
+#include "io/config.h"
+#include "share/base/status.h"
+#include "worker/protocol/protocol.h"
+#include "worker/runtime/bell.h"
+#include "worker/runtime/charter.h"
+
+#include <mpi.h>
+#include <stdbool.h>
+
+struct gwtf_door_config {
+    const char *directory;              /* of the run; copied */
+    const struct gwtf_charter *charter; /* outlives it */
+    gwtf_bell *bell;                    /* rings when a guest is there; outlives it */
+};
+
+/* What the node knows of the run, for those that ask. */
+struct gwtf_door_news {
+    bool is_recorder;
+    const struct gwtf_member_view *members; /* charter's members_count of them; copied */
+    const double *stage_utilisation;        /* index 0: stage 1; of the last report; copied */
+};
+
+struct gwtf_door_guest {
+    gwtf_node_id node; /* the place that it has */
+    MPI_Comm world;    /* it is rank 0 of the other side */
+    char host[256];
+    int64_t pid; /* 0: of another host */
+};
+
+typedef struct gwtf_door gwtf_door;
+
+/* Errors: GWTF_ERROR_MEMORY; *DOOR untouched. */
+gwtf_status gwtf_door_create(const struct gwtf_door_config *config, gwtf_door **door);
+
+/* Ends the looking. Who waits for somebody at a port goes on waiting until the process ends. NULL
+ * is allowed. */
+void gwtf_door_destroy(gwtf_door *door);
+
+void gwtf_door_tell(gwtf_door *door, const struct gwtf_door_news *news);
+
+/* The next one that is connected; false when there is none. */
+bool gwtf_door_next(gwtf_door *door, struct gwtf_door_guest *guest);
+
+#endif
