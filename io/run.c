@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +70,37 @@ void gwtf_run_clear_request(const char *directory, const char *name) {
     char path[GWTF_FILE_PATH_MAX];
     request_path(directory, name, path);
     unlink(path);
+}
+
+static void leave_name(gwtf_node_id node, char name[32]) {
+    snprintf(name, 32, "leave-%" PRIu32, node);
+}
+
+gwtf_status gwtf_run_request_leave(const char *directory, gwtf_node_id node, double notice_s,
+                                   struct gwtf_error *error) {
+    char name[32], path[GWTF_FILE_PATH_MAX], text[64];
+    leave_name(node, name);
+    request_path(directory, name, path);
+    int length = snprintf(text, sizeof text, "%.3f\n", notice_s);
+    return gwtf_file_replace(path, text, (size_t)length, false, error);
+}
+
+bool gwtf_run_leave_requested(const char *directory, gwtf_node_id node, double *notice_s) {
+    char name[32], path[GWTF_FILE_PATH_MAX], *text = NULL;
+    size_t size = 0;
+    leave_name(node, name);
+    request_path(directory, name, path);
+    if (access(path, F_OK) != 0 || gwtf_file_read(path, 64, &text, &size, NULL) != GWTF_OK)
+        return false;
+    bool good = sscanf(text, "%lf", notice_s) == 1 && *notice_s >= 0;
+    free(text);
+    return good;
+}
+
+void gwtf_run_clear_leave(const char *directory, gwtf_node_id node) {
+    char name[32];
+    leave_name(node, name);
+    gwtf_run_clear_request(directory, name);
 }
 
 /* The line that the holder of a lock left: "process 123 on host uni1". */

@@ -1,8 +1,8 @@
 /*
  * A run's directory: config.cfg (as resolved), metrics.jsonl (one line an iteration), events.jsonl,
  * nodes/ (a small state file each), snapshots/, and requests/ (a file asks for something:
- * requests/stop). Lines are appended whole by one write, files are replaced by rename, so that
- * readers never see halves.
+ * requests/stop, requests/leave-3). Lines are appended whole by one write, files are replaced by
+ * rename, so that readers never see halves.
  */
 #ifndef GWTF_IO_RUN_H
 #define GWTF_IO_RUN_H
@@ -87,7 +87,9 @@ enum gwtf_node_phase {
     GWTF_NODE_STARTING,
     GWTF_NODE_TRAINING,
     GWTF_NODE_FINISHED,
-    GWTF_NODE_FAILED
+    GWTF_NODE_FAILED,
+    GWTF_NODE_LEAVING, /* trains, and has been told to leave */
+    GWTF_NODE_LEFT     /* the others go on without it */
 };
 
 /* nodes/node-0003.json */
@@ -108,8 +110,11 @@ struct gwtf_node_state {
     char error[GWTF_ERROR_TEXT_MAX]; /* phase FAILED: why */
 };
 
-/* "starting", "training", "finished", "failed": also the words of the file. */
+/* "starting", "training", "finished", "failed", "leaving", "left": also the words of the file. */
 const char *gwtf_node_phase_name(enum gwtf_node_phase phase);
+
+/* Nothing more comes of it: finished, failed or left. */
+bool gwtf_node_has_ended(const struct gwtf_node_state *state);
 
 /* Replaces nodes/node-NNNN.json, with the time of now in it. Errors: GWTF_ERROR_IO. */
 gwtf_status gwtf_run_write_node(const char *directory, const struct gwtf_node_state *state,
@@ -150,6 +155,12 @@ gwtf_status gwtf_run_read_events(const char *directory, uint64_t *offset,
 gwtf_status gwtf_run_request(const char *directory, const char *name, struct gwtf_error *error);
 bool gwtf_run_requested(const char *directory, const char *name);
 void gwtf_run_clear_request(const char *directory, const char *name);
+
+/* NODE is asked to leave within NOTICE_S seconds; and whether it is. */
+gwtf_status gwtf_run_request_leave(const char *directory, gwtf_node_id node, double notice_s,
+                                   struct gwtf_error *error);
+bool gwtf_run_leave_requested(const char *directory, gwtf_node_id node, double *notice_s);
+void gwtf_run_clear_leave(const char *directory, gwtf_node_id node);
 
 /*
  * One process trains a run: an advisory lock on DIRECTORY/lock, held by this process until it ends

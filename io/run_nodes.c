@@ -15,10 +15,16 @@
 
 #define STATE_MAX_BYTES 65536
 
-static const char *const phase_words[] = {"starting", "training", "finished", "failed"};
+static const char *const phase_words[] = {"starting", "training", "finished",
+                                          "failed",   "leaving",  "left"};
 
 const char *gwtf_node_phase_name(enum gwtf_node_phase phase) {
     return phase_words[phase];
+}
+
+bool gwtf_node_has_ended(const struct gwtf_node_state *state) {
+    return state->phase == GWTF_NODE_FINISHED || state->phase == GWTF_NODE_FAILED ||
+           state->phase == GWTF_NODE_LEFT;
 }
 
 static uint64_t now_us(void) {

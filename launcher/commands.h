@@ -22,6 +22,7 @@ int gwtf_command_submit(int argc, char **argv);
 int gwtf_command_doctor(int argc, char **argv);
 int gwtf_command_join(int argc, char **argv);
 int gwtf_command_top(int argc, char **argv);
+int gwtf_command_leave(int argc, char **argv);
 int gwtf_command_node_agent(int argc, char **argv);
 
 #endif

@@ -18,6 +18,7 @@ static const struct command {
     {"submit", gwtf_command_submit, "train as a Slurm job, which goes on after its time is over"},
     {"status", gwtf_command_status, "what a run does: progress, nodes, events"},
     {"top", gwtf_command_top, "the same, on a screen that follows the run"},
+    {"leave", gwtf_command_leave, "take a node out of a run, which goes on without it"},
     {"route", gwtf_command_route, "how nodes find their flows on an instance, beside the optimum"},
     {"inspect", gwtf_command_inspect, "what a snapshot holds: stages and tensors"},
     {"eval", gwtf_command_eval, "how well a snapshot knows a token file: loss, perplexity"},

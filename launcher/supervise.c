@@ -255,6 +255,10 @@ static void end_with(struct supervisor *supervisor, gwtf_status outcome, const c
     give_reason(supervisor, reason);
 }
 
+static bool is_of_leaving(const char *kind) {
+    return strcmp(kind, "leaving") == 0 || strcmp(kind, "stays") == 0 || strcmp(kind, "left") == 0;
+}
+
 static void on_event(void *context, const struct gwtf_run_event *event) {
     struct supervisor *supervisor = context;
     struct gwtf_progress *progress = supervisor->options->progress;
@@ -277,6 +281,8 @@ static void on_event(void *context, const struct gwtf_run_event *event) {
         gwtf_progress_note(progress, "node %u: %s", event->node, event->text);
     else if (strcmp(event->kind, "stage_lost") == 0 && !progress->quiet)
         gwtf_progress_note(progress, "%s", event->text);
+    else if (is_of_leaving(event->kind) && !progress->quiet)
+        gwtf_progress_note(progress, "node %u: %s", event->node, event->text);
     else if (strcmp(event->kind, "snapshot") == 0 && !progress->quiet)
         gwtf_progress_note(progress, "snapshot of iteration %llu is in %s/snapshots/step-%06llu",
                            iteration, supervisor->directory, iteration);
@@ -300,10 +306,6 @@ static bool is_our_worker(const struct gwtf_node_state *node, const char *host) 
            strcmp(of_worker + directory, "gwtf-worker") == 0;
 }
 
-static bool has_ended(const struct gwtf_node_state *node) {
-    return node->phase == GWTF_NODE_FINISHED || node->phase == GWTF_NODE_FAILED;
-}
-
 /* True when the process of NODE runs no more, as far as that can be seen from here. */
 static bool is_gone(const struct supervisor *supervisor, const struct gwtf_node_state *node) {
     return strcmp(node->host, supervisor->host) == 0 ? !is_our_worker(node, supervisor->host)
@@ -314,7 +316,7 @@ static bool is_gone(const struct supervisor *supervisor, const struct gwtf_node_
 static bool all_are_gone(const struct supervisor *supervisor, const struct gwtf_node_state *nodes,
                          size_t count) {
     for (size_t i = 0; i < count; i++)
-        if (!has_ended(&nodes[i]) && !is_gone(supervisor, &nodes[i]))
+        if (!gwtf_node_has_ended(&nodes[i]) && !is_gone(supervisor, &nodes[i]))
             return false;
     return count > 0;
 }
@@ -326,7 +328,8 @@ static bool nobody_is_left(const struct supervisor *supervisor, const struct gwt
                            size_t count) {
     bool one_died = false;
     for (size_t i = 0; i < count; i++) {
-        bool here = strcmp(nodes[i].host, supervisor->host) == 0, ended = has_ended(&nodes[i]);
+        bool here = strcmp(nodes[i].host, supervisor->host) == 0,
+             ended = gwtf_node_has_ended(&nodes[i]);
         bool lost = nodes[i].node < supervisor->nodes_count && supervisor->lost[nodes[i].node];
         if (!is_gone(supervisor, &nodes[i]) && (here || (!ended && !lost)))
             return false;
@@ -554,6 +557,8 @@ gwtf_status gwtf_supervise(const struct gwtf_supervise_options *options, struct 
     gwtf_machine_name(supervisor.host, sizeof supervisor.host);
     gwtf_run_clear_request(supervisor.directory, "stop");
     gwtf_run_clear_request(supervisor.directory, "notice");
+    for (gwtf_node_id node = 0; node < supervisor.nodes_count; node++)
+        gwtf_run_clear_leave(supervisor.directory, node);
     skip_old_lines(&supervisor);
     gwtf_status status = gwtf_signals_watch(3, NULL) == GWTF_OK
                              ? start(&supervisor, error)

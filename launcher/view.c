@@ -54,15 +54,12 @@ double gwtf_view_age_s(const struct gwtf_view *view, const struct gwtf_node_stat
                : (double)(view->now_us - node->updated_unix_us) / 1e6;
 }
 
-static bool is_over(const struct gwtf_node_state *node) {
-    return node->phase == GWTF_NODE_FINISHED || node->phase == GWTF_NODE_FAILED;
-}
-
 /* True when NODE should have been heard of since. */
 bool gwtf_view_is_silent(const struct gwtf_view *view, const struct gwtf_node_state *node) {
     double seconds = SILENT_ITERATIONS * seconds_per_iteration(view);
     double least = node->phase == GWTF_NODE_STARTING ? SILENT_STARTING_SECONDS : SILENT_SECONDS;
-    return !is_over(node) && gwtf_view_age_s(view, node) > (seconds > least ? seconds : least);
+    return !gwtf_node_has_ended(node) &&
+           gwtf_view_age_s(view, node) > (seconds > least ? seconds : least);
 }
 
 static void say(struct gwtf_view *view, const char *phase, const char *format, ...)
@@ -99,7 +96,7 @@ static void judge(struct gwtf_view *view) {
         const struct gwtf_node_state *node = &view->nodes[i];
         if (node->phase == GWTF_NODE_FAILED && failed == NULL)
             failed = node;
-        if (is_over(node))
+        if (gwtf_node_has_ended(node))
             continue;
         working++;
         starting += node->phase == GWTF_NODE_STARTING;

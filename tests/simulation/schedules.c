@@ -192,6 +192,22 @@ static void add_stall(gwtf_simulation *simulation, struct gwtf_random *random,
     CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &stall), GWTF_OK);
 }
 
+/* Nodes that are told to leave: TOLD. Where all of a stage are, one stays. */
+static void tell_to_leave(gwtf_simulation *simulation, struct gwtf_random *random, bool *told,
+                          gwtf_time_us duration_us, uint32_t most) {
+    uint32_t nodes = (uint32_t)cluster->config.nodes_count, wanted = pick(random, 1, most);
+    gwtf_time_us at_us = 0;
+    for (uint32_t i = 0; i < wanted; i++) {
+        size_t node = pick(random, 0, nodes - 1);
+        if (at_us == 0 || pick(random, 0, 1))
+            at_us = 1 + (gwtf_time_us)gwtf_random_below(random, (uint64_t)duration_us);
+        told[node] = true;
+        struct gwtf_simulation_fault leave = {
+            .kind = GWTF_SIMULATION_LEAVE, .at_us = at_us, .node = cluster->nodes[node].node};
+        CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &leave), GWTF_OK);
+    }
+}
+
 /* Crashes of up to all nodes but one of each stage, alone or several at once. Data nodes are among
  * them only when more than half of the nodes are left at all times: else it is a cut. */
 static void add_crashes(gwtf_simulation *simulation, struct gwtf_random *random, bool *gone,
@@ -318,11 +334,38 @@ static void add_joins(gwtf_simulation *simulation, struct gwtf_random *random,
     }
 }
 
-uint32_t schedules_returned;
+uint32_t schedules_returned, schedules_left, schedules_stayed;
+
+static void add_crash(gwtf_simulation *simulation, struct gwtf_random *random, size_t victim,
+                      gwtf_time_us at_us) {
+    struct gwtf_simulation_fault crash = {.kind = GWTF_SIMULATION_CRASH,
+                                          .at_us = at_us,
+                                          .node = cluster->nodes[victim].node,
+                                          .notice_us = pick(random, 0, 3) ? pick(random, 0, 300000)
+                                                                          : 2000000,
+                                          .spread_us = pick(random, 0, 1) * 100000};
+    CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &crash), GWTF_OK);
+}
+
+/* One of those that are told to leave is lost, too; but each stage keeps a node that is neither. */
+static void crash_leaver(gwtf_simulation *simulation, struct gwtf_random *random, const bool *told,
+                         bool *gone, gwtf_time_us duration_us) {
+    bool away[CLUSTER_NODES_MAX];
+    for (size_t i = 0; i < cluster->config.nodes_count; i++)
+        away[i] = told[i] || gone[i];
+    for (size_t i = 0; i < cluster->config.nodes_count; i++) {
+        if (!told[i] || gone[i] || pick(random, 0, 1) || !may_go(away, i))
+            continue;
+        gone[i] = true;
+        add_crash(simulation, random, i,
+                  1 + (gwtf_time_us)gwtf_random_below(random, (uint64_t)duration_us));
+        return;
+    }
+}
 
 bool survives(uint64_t seed, const struct mix *mix) {
     struct gwtf_random random;
-    bool gone[CLUSTER_NODES_MAX] = {false};
+    bool gone[CLUSTER_NODES_MAX] = {false}, told[CLUSTER_NODES_MAX];
     draw_cluster(seed);
     if (mix->quick)
         make_quick(seed);
@@ -342,14 +385,24 @@ bool survives(uint64_t seed, const struct mix *mix) {
     CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
     if (mix->joins)
         add_joins(simulation, &random, duration_us);
+    uint32_t nodes = (uint32_t)cluster->config.nodes_count;
+    if (mix->leaves)
+        tell_to_leave(simulation, &random, gone, duration_us, mix->crashes ? 1 + nodes / 4 : nodes);
+    memcpy(told, gone, sizeof told);
     if (mix->crashes)
         add_crashes(simulation, &random, gone, duration_us, mix);
     if (mix->suspicions)
         add_suspicions(simulation, &random, gone, duration_us);
     if (mix->pauses)
         add_pauses(simulation, &random, gone, duration_us, mix);
+    for (size_t i = 0; i < nodes; i++)
+        gone[i] = gone[i] && !told[i];
+    if (mix->leaves && mix->crashes)
+        crash_leaver(simulation, &random, told, gone, duration_us);
     bool good = run_to_end(simulation, gone, seed);
     schedules_returned += gwtf_simulation_get_totals(simulation).returned;
+    schedules_left += gwtf_simulation_get_totals(simulation).left;
+    schedules_stayed += gwtf_simulation_get_totals(simulation).stayed;
     uint32_t iterations = cluster->config.last_iteration - cluster->config.first_iteration + 1;
     good = good && gwtf_simulation_get_totals(simulation).iterations <= iterations;
     gwtf_simulation_destroy(simulation);
@@ -502,17 +555,6 @@ bool breaks_links(uint64_t seed, const struct mix *mix) {
 
 /* From the last loss on: slow disks, queues on slow links, and works under way. */
 #define REST_SECONDS_MOST 120
-
-static void add_crash(gwtf_simulation *simulation, struct gwtf_random *random, size_t victim,
-                      gwtf_time_us at_us) {
-    struct gwtf_simulation_fault crash = {.kind = GWTF_SIMULATION_CRASH,
-                                          .at_us = at_us,
-                                          .node = cluster->nodes[victim].node,
-                                          .notice_us = pick(random, 0, 3) ? pick(random, 0, 300000)
-                                                                          : 2000000,
-                                          .spread_us = pick(random, 0, 1) * 100000};
-    CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &crash), GWTF_OK);
-}
 
 /* All nodes of a stage, together or one after the other; and some others at about that time, but
  * not all. Returns when the last one goes. */

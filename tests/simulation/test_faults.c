@@ -83,6 +83,24 @@ static void who_was_not_there_joins_among_losses_and_returns(void) {
         .joins = true, .crashes = true, .suspicions = true, .returns = true, .longer = true});
 }
 
+static void who_is_told_to_leave_goes(const struct mix *mix) {
+    schedules_left = schedules_stayed = 0;
+    expect(survives, mix);
+    CU_ASSERT_TRUE(schedules_left > 0);
+    CU_ASSERT_TRUE(schedules_stayed > 0 || mix->crashes);
+    if (getenv("TRACES"))
+        fprintf(stderr, "%u left, %u stayed\n", schedules_left, schedules_stayed);
+}
+
+static void who_is_told_to_leave_goes_and_one_of_each_stage_stays(void) {
+    who_is_told_to_leave_goes(&(struct mix){.leaves = true, .longer = true});
+}
+
+static void who_is_told_to_leave_goes_among_losses_and_returns(void) {
+    who_is_told_to_leave_goes(&(struct mix){
+        .leaves = true, .crashes = true, .suspicions = true, .returns = true, .longer = true});
+}
+
 static const struct mix little_memory = {.crashes = true, .suspicions = true, .keeps_little = true};
 
 static void a_random_loss_of_what_nobody_keeps_begins_the_iteration_anew(void) {
@@ -140,6 +158,8 @@ int main(int argc, char **argv) {
         GWTF_TEST(who_comes_back_is_no_help_in_what_nobody_keeps),
         GWTF_TEST(who_was_not_there_joins),
         GWTF_TEST(who_was_not_there_joins_among_losses_and_returns),
+        GWTF_TEST(who_is_told_to_leave_goes_and_one_of_each_stage_stays),
+        GWTF_TEST(who_is_told_to_leave_goes_among_losses_and_returns),
         GWTF_TEST(a_random_loss_of_what_nobody_keeps_begins_the_iteration_anew),
         GWTF_TEST(losses_between_short_iterations_leave_every_microbatch_counted_once),
         GWTF_TEST(who_stands_still_is_waited_for_or_comes_back),

@@ -142,8 +142,18 @@ void protocol_aggregation_lost(gwtf_protocol *p, uint32_t rank) {
         next->contributions_here = 0;
     }
     /* A stage can have the next iteration's sum while others have yet to hear of this one's. */
+    protocol_aggregation_left_lost(p, rank);
+}
+
+void protocol_aggregation_left_lost(gwtf_protocol *p, uint32_t rank) {
     say_again(p, rank, p->norm_before_valid, &p->norm_before);
     say_again(p, rank, p->norm_valid, &p->norm);
+}
+
+void protocol_aggregation_recalled(gwtf_protocol *p, uint32_t rank) {
+    memset(&p->replica[rank], 0, sizeof p->replica[rank]);
+    look_at_view(p);
+    p->disturbed_until = p->iteration + 1;
 }
 
 /* The view of a node that comes back is nobody's before it knows who is there. */
@@ -291,6 +301,7 @@ static void send_contribution(gwtf_protocol *p, uint32_t rank,
     message->body.contribution.repaired = own->repaired;
     message->body.contribution.busy_us = own->busy_us;
     message->body.contribution.wasted_us = own->wasted_us;
+    message->body.contribution.leaves = own->leaves;
 }
 
 /* To those who are in this view already, the others when they say so. */
@@ -319,6 +330,7 @@ static void contribute(gwtf_protocol *p) {
     own->repaired = p->repaired;
     own->busy_us = p->busy_us;
     own->wasted_us = p->wasted_us;
+    own->leaves = protocol_leave_is_wished(p);
     note_contribution(round, own);
 }
 
@@ -397,6 +409,7 @@ static void take_contribution(gwtf_protocol *p, gwtf_node_id peer, uint32_t rank
     contribution->repaired = message->body.contribution.repaired;
     contribution->busy_us = message->body.contribution.busy_us;
     contribution->wasted_us = message->body.contribution.wasted_us;
+    contribution->leaves = message->body.contribution.leaves != 0;
     struct protocol_replica *replica = &p->replica[rank];
     replica->counted = true;
     replica->counted_iteration = message->iteration;
@@ -468,6 +481,8 @@ static void take_norm(gwtf_protocol *p, uint32_t stage, const struct gwtf_messag
     round->norms[stage].wasted_us = message->body.norm.wasted_us;
     round->norms[stage].repaired = message->body.norm.repaired;
     round->norms[stage].replicas = message->body.norm.replicas;
+    if (message->body.norm.leavers.count <= GWTF_LEAVERS_MAX)
+        round->norms[stage].leavers = message->body.norm.leavers;
     round->norms_here++;
     if (stage != 0)
         return;
@@ -581,7 +596,8 @@ static void end_exchange(gwtf_protocol *p) {
 static void end_collection(gwtf_protocol *p) {
     struct protocol_round *round = current_round(p);
     if (p->aggregation != AGGREGATION_COLLECTING || p->attempt != p->view ||
-        round->shares_here < p->living[p->stage] || round->irreparable || !p->entry.has_state)
+        round->shares_here < p->living[p->stage] || round->irreparable || !p->entry.has_state ||
+        protocol_leave_is_awaited(p))
         return;
     p->aggregation = AGGREGATION_COMPLETE;
     struct protocol_replica *own = &p->replica[p->rank];
@@ -607,6 +623,7 @@ static void sum_norm(const gwtf_protocol *p, struct protocol_round *round) {
         norm->wasted_us += round->contributions[rank].wasted_us;
         norm->repaired += round->contributions[rank].repaired;
     }
+    protocol_leave_name(p, round, &norm->leavers);
     round->norms_here++;
 }
 
@@ -632,6 +649,7 @@ static void become_durable(gwtf_protocol *p) {
     p->norm.body.norm.wasted_us = norm->wasted_us;
     p->norm.body.norm.repaired = norm->repaired;
     p->norm.body.norm.replicas = norm->replicas;
+    p->norm.body.norm.leavers = norm->leavers;
     p->norm_valid = true;
     if (p->rank == p->first_living)
         protocol_broadcast(p, &p->norm, true);

@@ -168,7 +168,7 @@ static const char *check_transfers(const gwtf_protocol *p) {
         if (!transfer->used)
             continue;
         used++;
-        if (protocol_is_down(p, transfer->peer))
+        if (!protocol_is_told(&p->members[protocol_member_find(p, transfer->peer)]))
             return "a tensor is under way from or to a lost node";
         if (transfer->payload.kind == GWTF_PAYLOAD_BOUNDARY) {
             const char *why = check_boundary_transfer(p, transfer);

@@ -135,6 +135,11 @@ void protocol_doubt_silent(gwtf_protocol *p, gwtf_node_id node) {
         protocol_view_down(p, node, member->incarnation, true);
         return;
     }
+    if (member->standby) {
+        /* No stage ends with it, or it would be a member. */
+        protocol_view_down(p, node, member->incarnation, true);
+        return;
+    }
     if (member->down || member->suspected || protocol_close_now(p))
         return;
     member->suspected = true;
@@ -247,7 +252,7 @@ static bool judge_doubted(gwtf_protocol *p, struct protocol_member *member) {
 
 /* All that this node hears have told it what they knew when it became the recorder. */
 static bool may_decide(const gwtf_protocol *p) {
-    if (p->recorder != p->config.self)
+    if (p->recorder != p->config.self || protocol_leave_is_handing_over(p))
         return false;
     if (p->recorder_before == PROTOCOL_NONE)
         return true;

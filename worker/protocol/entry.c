@@ -133,6 +133,8 @@ static void take_welcome(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_
                                         message->body.welcome.data_nodes);
     member->welcomed = true;
     member->is_exact = true;
+    member->left = false;
+    member->standby = false;
     if (message->body.welcome.sender > member->incarnation)
         member->incarnation = message->body.welcome.sender;
     protocol_entry_open(p, member);

@@ -90,6 +90,7 @@ static void begin_training(gwtf_protocol *p, uint32_t iteration) {
         inherit(p, round, before);
     p->iteration = iteration;
     p->phase = GWTF_PHASE_TRAIN;
+    protocol_leave_begin(p, round, is_next);
     /* A recorder that has begun it anew has counted them, too, or knows that they are lost. */
     protocol_entry_admit(p, is_next);
     p->busy_us = 0;
@@ -403,6 +404,11 @@ static void end_iteration(gwtf_protocol *p) {
         p->ended = true;
         return;
     }
+    if (protocol_leave_apply(p))
+        protocol_iteration_go_on(p);
+}
+
+void protocol_iteration_go_on(gwtf_protocol *p) {
     uint32_t ended = p->iteration;
     begin_training(p, ended + 1);
     clear_round(p, &p->rounds[ended & 1], ended + 2);
@@ -460,6 +466,7 @@ static bool end_validation(gwtf_protocol *p) {
 
 void protocol_iteration_advance(gwtf_protocol *p) {
     /* Each turn ends a phase of this node; the next one's end needs works. */
-    while (!p->finished && !p->ended && (tell_done(p) || restart(p) || end_validation(p)))
+    while (!p->finished && !p->ended && !p->leave.standby &&
+           (tell_done(p) || restart(p) || end_validation(p)))
         ;
 }

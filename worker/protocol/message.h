@@ -13,6 +13,7 @@
 
 #define GWTF_DATA_NODES_MAX 1024
 #define GWTF_ENTRANTS_MAX 6 /* nodes that come back with one iteration */
+#define GWTF_LEAVERS_MAX 6  /* nodes of one stage that leave after one iteration */
 
 enum gwtf_message_kind {
     /* figures: "I am here"; answered by a HELLO with reply set */
@@ -97,7 +98,14 @@ enum gwtf_message_kind {
     /* state: the range of weights and moments that an entrant wants of a replica */
     GWTF_MESSAGE_FETCH,
     /* state, payload: that range */
-    GWTF_MESSAGE_STATE
+    GWTF_MESSAGE_STATE,
+    /* the receiver leaves after the iteration before this one: the sender has begun this one
+     * without it, and needs nothing of it any more (worker/protocol/leave.c) */
+    GWTF_MESSAGE_LEFT,
+    /* the sender, which leaves, has heard that of all, and goes */
+    GWTF_MESSAGE_GONE,
+    /* the sender should have left before this iteration, and is the last of its stage: it stays */
+    GWTF_MESSAGE_STAYS
 };
 
 /* A node that wants to come back, and its incarnation that was declared down. An incarnation is
@@ -111,6 +119,12 @@ struct gwtf_entrant {
 struct gwtf_entrants {
     uint32_t count;
     struct gwtf_entrant entrants[GWTF_ENTRANTS_MAX];
+};
+
+/* The nodes of a stage that leave after an iteration. */
+struct gwtf_leavers {
+    uint32_t count;
+    gwtf_node_id nodes[GWTF_LEAVERS_MAX];
 };
 
 /* Of a FORWARD, and PEEK of an ASK. */
@@ -182,6 +196,7 @@ struct gwtf_message {
             uint32_t repaired; /* microbatches that the sender took over from lost nodes */
             int64_t busy_us;   /* compute time since the iteration began */
             int64_t wasted_us; /* of it: of what had been computed before, or was thrown away */
+            uint32_t leaves;   /* the sender wishes to leave after this iteration */
         } contribution;
         struct {
             uint64_t view;
@@ -208,6 +223,8 @@ struct gwtf_message {
             uint32_t incarnation; /* that is over, or of which nothing is heard */
             uint32_t number;      /* the recorder's, growing; 0: wants no answer */
             uint32_t confirmed;   /* all living nodes know */
+            uint32_t left;        /* it has left in order: the first iteration without it; 0: not */
+            uint32_t standby;     /* left: the sender does not know yet that it has gone */
         } down;
         struct {
             gwtf_node_id node;
@@ -224,6 +241,7 @@ struct gwtf_message {
             uint32_t microbatches;
             uint64_t ids;                  /* of stage 0: what every stage's sum must hold */
             struct gwtf_entrants entrants; /* of stage 0: who comes back with the next iteration */
+            struct gwtf_leavers leavers;   /* of the stage: who is no member of the next one */
         } norm;
         struct {
             uint64_t weights;

@@ -54,10 +54,10 @@ size_t gwtf_protocol_actions_max(const struct gwtf_protocol_config *config) {
     /* To all: HELLO or FIGURES, DOUBT twice, DONE, NORM three times, RESTART, DOWN, CLOSE,
      * RECORDED; to the recorder, all that is down and all that is silent; to the replicas:
      * contribution, share, COMPLETE, VIEW twice; to a stage: ASK, IRREPARABLE, FETCH twice; to
-     * those who come back WELCOME. The flow algorithm steps for the event, twice for a HELLO, for
-     * its timer and for a few costs. Each slot passes on, asks, sends back or is refused, and gets
-     * work. */
-    return 25 * config->members_count + PROTOCOL_FLOW_STEPS_MAX * flow_sends +
+     * those who come back WELCOME; to those who leave LEFT, and from them GONE and STAYS. The flow
+     * algorithm steps for the event, twice for a HELLO, for its timer and for a few costs. Each
+     * slot passes on, asks, sends back or is refused, and gets work. */
+    return 28 * config->members_count + PROTOCOL_FLOW_STEPS_MAX * flow_sends +
            6 * (size_t)(config->capacity + config->retained) + 64 + PROTOCOL_ASKING_MAX;
 }
 
@@ -207,7 +207,7 @@ struct gwtf_message *protocol_send(gwtf_protocol *p, gwtf_node_id to, enum gwtf_
 void protocol_broadcast(gwtf_protocol *p, const struct gwtf_message *message,
                         bool other_stages_only) {
     for (uint32_t i = 0; i < p->config.members_count; i++) {
-        if (i == p->self || p->members[i].down ||
+        if (i == p->self || !protocol_is_told(&p->members[i]) ||
             (other_stages_only && p->members[i].stage == p->stage))
             continue;
         struct gwtf_action *action = protocol_emit(p, GWTF_ACTION_SEND);
@@ -347,6 +347,9 @@ static void (*const message_handlers[])(gwtf_protocol *, gwtf_node_id,
     [GWTF_MESSAGE_WELCOME] = protocol_entry_message,
     [GWTF_MESSAGE_FETCH] = protocol_entry_message,
     [GWTF_MESSAGE_STATE] = protocol_entry_message,
+    [GWTF_MESSAGE_LEFT] = protocol_leave_message,
+    [GWTF_MESSAGE_GONE] = protocol_leave_message,
+    [GWTF_MESSAGE_STAYS] = protocol_leave_message,
 };
 #define MESSAGE_HANDLERS (sizeof message_handlers / sizeof message_handlers[0])
 
@@ -389,14 +392,16 @@ static void handle_message(gwtf_protocol *p, const struct gwtf_event *event) {
                     protocol_rest_hears(p, message);
     bool comes_by_door =
         message->kind == GWTF_MESSAGE_ENTER || message->kind == GWTF_MESSAGE_WELCOME;
+    bool is_lost = is_known && p->members[member].down && !p->members[member].left;
+    bool is_heard = is_known && protocol_leave_hears(p, &p->members[member], message);
     if (is_known && p->entry.waits) {
         if (comes_by_door || message->kind == GWTF_MESSAGE_CLOSE)
             message_handlers[message->kind](p, event->peer, message);
     } else if (is_known && comes_by_door)
         protocol_entry_message(p, event->peer, message);
-    else if (is_known && p->members[member].down)
+    else if (is_lost)
         refuse_lost(p, event->peer, message);
-    else if (is_known && (!has_generation(message) || protocol_iteration_is_current(p, message)))
+    else if (is_heard && (!has_generation(message) || protocol_iteration_is_current(p, message)))
         message_handlers[message->kind](p, event->peer, message);
     /* What no handler wanted. */
     if (message->payload_bytes > 0 && !p->answered && !p->finished)
@@ -487,15 +492,33 @@ static void dispatch(gwtf_protocol *p, const struct gwtf_event *event) {
     case GWTF_EVENT_STOP:
         p->stop_wanted = p->stage == 0;
         break;
+    case GWTF_EVENT_LEAVE:
+        protocol_leave_wish(p);
+        break;
     case GWTF_EVENT_TIMER:
         break;
     }
 }
 
+/* It has left: of what it does as a member, only what others may still want of it goes on. */
+static void advance_on_standby(gwtf_protocol *p) {
+    static void (*const concepts[])(gwtf_protocol *) = {
+        protocol_view_advance, protocol_aggregation_advance, protocol_snapshot_advance,
+        protocol_schedule_advance, close_advance};
+    for (size_t i = 0; i < sizeof concepts / sizeof concepts[0] && !p->finished; i++)
+        concepts[i](p);
+}
+
 static void advance(gwtf_protocol *p) {
     protocol_doubt_advance(p);
+    if (!p->finished)
+        protocol_leave_advance(p);
     if (p->finished)
         return;
+    if (p->leave.standby) {
+        advance_on_standby(p);
+        return;
+    }
     if (p->rest.began) {
         protocol_view_advance(p);
         close_advance(p);
@@ -528,6 +551,8 @@ static void advance(gwtf_protocol *p) {
 }
 
 static gwtf_time_us next_deadline(const gwtf_protocol *p) {
+    if (p->leave.standby)
+        return p->spread_pending ? p->now_us : protocol_doubt_deadline(p);
     if (p->rest.began)
         return p->spread_pending || p->judging ? p->now_us : p->rest.until_us;
     gwtf_time_us entry_us = protocol_entry_deadline(p);
@@ -578,6 +603,8 @@ struct gwtf_protocol_view gwtf_protocol_get_view(const gwtf_protocol *p) {
                                       .refusals = p->refusals,
                                       .incarnation = p->entry.incarnation,
                                       .enters = !p->entry.has_state || !protocol_entry_is_member(p),
+                                      .leaving = p->leave.wanted,
+                                      .left = p->leave.gone,
                                       .finished = p->finished};
     if (p->started && !p->entry.waits)
         view.generation = p->rounds[p->iteration & 1].generation;

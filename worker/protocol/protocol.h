@@ -212,6 +212,9 @@ enum gwtf_event_kind {
     /* the user wants the run to end after this iteration; relays take no notice, so that it may be
      * given to all nodes */
     GWTF_EVENT_STOP,
+    /* this node is to leave, the run to go on without it: after the iteration under way, or as soon
+     * after it as it may. It finishes with GWTF_OK, and its view says that it has left */
+    GWTF_EVENT_LEAVE,
     /* the deadline of the last update has come */
     GWTF_EVENT_TIMER
 };
@@ -276,8 +279,13 @@ enum gwtf_incident_kind {
      * the same number on both sides. ENTER and WELCOME, and CLOSE to a node that is down, go by the
      * door: they reach a node whatever it thinks of the sender. */
     GWTF_INCIDENT_UP,
-    GWTF_INCIDENT_ENTERED /* node: this one is a member again and has its weights; duration_us:
-                           * since it asked */
+    GWTF_INCIDENT_ENTERED, /* node: this one is a member again and has its weights; duration_us:
+                            * since it asked */
+    GWTF_INCIDENT_LEAVING, /* node: this one has been told to leave */
+    GWTF_INCIDENT_STAYS,   /* node: this one was told to leave, and is the last of its stage, or of
+                            * those that were told so, the one that stays; told once */
+    GWTF_INCIDENT_LEFT     /* node: it has left, in order. As with DOWN, nothing of it may be
+                            * received any more */
 };
 struct gwtf_incident {
     enum gwtf_incident_kind kind;
@@ -386,6 +394,8 @@ struct gwtf_protocol_view {
     uint64_t refusals;             /* microbatches that this node refused */
     uint32_t incarnation;          /* of this node */
     bool enters;                   /* it is not a member yet, or has not got its weights */
+    bool leaving;                  /* it has been told to leave */
+    bool left;                     /* it has finished by leaving */
     bool finished;
 };
 struct gwtf_protocol_view gwtf_protocol_get_view(const gwtf_protocol *protocol);
@@ -417,7 +427,9 @@ enum gwtf_waits_kind {
     GWTF_WAITS_NORM,         /* of stages */
     GWTF_WAITS_SENDS,        /* tensors that others have to take */
     GWTF_WAITS_WORK,
-    GWTF_WAITS_SNAPSHOT
+    GWTF_WAITS_SNAPSHOT,
+    GWTF_WAITS_LEAVERS, /* nodes of its stage, which leave, and have not gone */
+    GWTF_WAITS_RELEASE  /* it leaves: nodes that have not said that they need it no more */
 };
 #define GWTF_WAITS_MAX 8
 struct gwtf_waits {

@@ -32,7 +32,8 @@ void protocol_rest_destroy(gwtf_protocol *p) {
 bool protocol_rest_hears(const gwtf_protocol *p, const struct gwtf_message *message) {
     return !p->rest.began || message->kind == GWTF_MESSAGE_REST ||
            message->kind == GWTF_MESSAGE_DOWN || message->kind == GWTF_MESSAGE_FENCED ||
-           message->kind == GWTF_MESSAGE_CLOSE;
+           message->kind == GWTF_MESSAGE_CLOSE || message->kind == GWTF_MESSAGE_LEFT ||
+           message->kind == GWTF_MESSAGE_GONE || message->kind == GWTF_MESSAGE_STAYS;
 }
 
 /* One node tells of the loss: the living one with the lowest id. */

@@ -23,7 +23,8 @@ static bool is_open_hop(const gwtf_protocol *p, const struct protocol_slot *slot
     uint32_t member = hop == GWTF_NODE_NONE ? PROTOCOL_NONE : protocol_member_find(p, hop);
     return member != PROTOCOL_NONE && !p->members[member].down &&
            p->members[member].stage == protocol_next_stage(p, p->stage) &&
-           !was_tried(slot, p->members[member].rank);
+           !was_tried(slot, p->members[member].rank) &&
+           !(slot->iteration > p->iteration && protocol_leave_is_agreed(p, hop));
 }
 
 /* The next hop of the slot's flow, or GWTF_NODE_NONE when it has none. NEXT_FLOW: the flow's id

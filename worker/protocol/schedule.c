@@ -23,6 +23,8 @@ static bool is_more_urgent(const struct urgency *a, const struct urgency *b) {
 
 /* Whether this node's weights are those that the slot's microbatch is meant for. */
 static bool has_weights(const gwtf_protocol *p, const struct protocol_slot *slot) {
+    if (slot->iteration > p->iteration && protocol_leave_is_own(p))
+        return false; /* it is no member then, unless it must stay */
     return p->entry.has_state &&
            p->stepped == (slot->phase == GWTF_PHASE_TRAIN ? slot->iteration - 1 : slot->iteration);
 }

@@ -242,7 +242,8 @@ void protocol_slots_forward(gwtf_protocol *p, gwtf_node_id peer,
         uint32_t flags = message->body.microbatch.flags;
         if (durable && (flags & GWTF_MICROBATCH_LOCAL) && !protocol_is_output_wanted(p))
             return; /* the stage's sum has it */
-        if (!slot || !p->entry.has_state ||
+        bool leaves = message->iteration > p->iteration && protocol_leave_is_own(p);
+        if (!slot || !p->entry.has_state || leaves ||
             (is_of_this_iteration(p, message) && !durable && !protocol_aggregation_is_open(p))) {
             refuse(p, peer, message);
             return;

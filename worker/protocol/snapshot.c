@@ -220,13 +220,24 @@ static bool must_wait(const gwtf_protocol *p) {
     return false;
 }
 
+/* The first living replica; but one before it that has left since the step writes before it goes.
+ */
+static bool is_writer(const gwtf_protocol *p) {
+    for (uint32_t rank = 0; rank < p->rank; rank++) {
+        const struct protocol_member *member = protocol_member_at(p, p->stage, rank);
+        if (member->left && member->left_from > p->snapshot_wanted)
+            return false;
+    }
+    return p->rank == p->first_living;
+}
+
 bool protocol_snapshot_work(gwtf_protocol *p, struct gwtf_work *work) {
     if (p->snapshot_wanted == 0 || p->snapshot_issued || must_wait(p))
         return false;
     p->snapshot_issued = true;
     work->kind = GWTF_WORK_SNAPSHOT;
     work->iteration = p->snapshot_wanted;
-    work->writes = p->snapshot_writes || p->rank == p->first_living;
+    work->writes = p->snapshot_writes || is_writer(p);
     p->snapshot_writes = work->writes;
     /* From here on: the snapshot thread may be quicker than the news that the work is done. */
     p->writing = work->writes;
@@ -302,15 +313,17 @@ void protocol_snapshot_manifest(gwtf_protocol *p, const struct gwtf_event *event
 /* Whether all living nodes have hashed, and who of a stage without a file may write it. */
 static bool is_hashed(const gwtf_protocol *p, const struct protocol_snapshot *notes) {
     for (uint32_t i = 0; i < p->config.members_count; i++)
-        if (!p->members[i].down && !notes->hashed[i] &&
-            p->members[i].incarnation <= notes->iteration)
+        if (protocol_is_told(&p->members[i]) && !notes->hashed[i] &&
+            p->members[i].incarnation <= notes->iteration &&
+            (!p->members[i].left || p->members[i].left_from > notes->iteration))
             return false;
     return true;
 }
 
 static void ask_for_file(gwtf_protocol *p, struct protocol_snapshot *notes, uint32_t stage) {
     gwtf_node_id writer = notes->writers[stage];
-    if (notes->written[stage] || (writer != GWTF_NODE_NONE && !protocol_is_down(p, writer)))
+    if (notes->written[stage] || (writer != GWTF_NODE_NONE &&
+                                  protocol_is_told(&p->members[protocol_member_find(p, writer)])))
         return;
     writer = GWTF_NODE_NONE;
     for (uint32_t rank = 0; rank < protocol_stage_size(p, stage); rank++) {

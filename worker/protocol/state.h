@@ -29,7 +29,12 @@ struct protocol_member {
     uint32_t incarnation;   /* the iteration with which it became a member, at least */
     bool is_exact;          /* exactly that; a node that comes back has yet to hear */
     uint32_t fenced;        /* the newest of its incarnations that is down; 0: none */
-    bool down;              /* fenced >= incarnation */
+    bool down;              /* fenced >= incarnation, or left */
+    bool left;              /* it leaves in order: no member any more; see leave.c */
+    bool standby;           /* left, and has not gone: it stays if its stage needs it */
+    uint32_t left_from;     /* left: the first iteration without it */
+    uint32_t stays_from;    /* the iteration before which it should have left, and did not */
+    uint32_t let_go;        /* it has begun that iteration without this node, which leaves */
     bool welcomed;          /* it has taken this node, which comes back, as a member */
     bool confirmed;         /* down: all living nodes know, as the recorder says */
     bool down_since_commit; /* since this node's last step, or not confirmed at it */
@@ -179,6 +184,7 @@ struct protocol_contribution {
     uint32_t repaired;
     int64_t busy_us;
     int64_t wasted_us;
+    bool leaves;
 };
 
 struct protocol_share {
@@ -194,6 +200,7 @@ struct protocol_norm {
     int64_t wasted_us;
     uint32_t repaired;
     uint32_t replicas;
+    struct gwtf_leavers leavers;
 };
 
 /* What has come in for one iteration. Two are open: the current one and, since nobody waits for the
@@ -275,6 +282,15 @@ struct protocol_entry {
     struct gwtf_entrants agreed; /* who comes back with the next iteration */
 };
 
+/* See leave.c. */
+struct protocol_leave {
+    bool wanted;              /* this node has been told to leave */
+    bool standby;             /* it has left after `iteration`, and waits until it may go */
+    bool gone;                /* it has */
+    bool stays_told;          /* that it is to leave and cannot yet */
+    gwtf_node_id handed_over; /* standby, data node: the recorder that knows what this one does */
+};
+
 /* A data node's own microbatches of the current phase. */
 struct protocol_source {
     uint32_t total;
@@ -322,6 +338,7 @@ struct gwtf_protocol {
     uint32_t lost_unreported;
     uint32_t joined_unreported;
     struct protocol_entry entry;
+    struct protocol_leave leave;
     bool spread_pending;  /* more losses are to be told */
     bool losses_pending;  /* recorder: of some loss not all have been told all */
     uint32_t losses_told; /* recorder: the newest one's number, which so many have answered to */
@@ -447,8 +464,15 @@ struct gwtf_protocol {
 /* view.c: who is lost. */
 void protocol_view_down(gwtf_protocol *p, gwtf_node_id node, uint32_t incarnation, bool found_here);
 void protocol_view_tell_recorder(gwtf_protocol *p); /* of all that are down */
-void protocol_view_count(gwtf_protocol *p);         /* who lives has changed by entering */
-void protocol_view_entered(gwtf_protocol *p);       /* others have */
+/* NODE is down, or has come back as if it had never been: BEFORE was the recorder. */
+void protocol_view_spread(gwtf_protocol *p, gwtf_node_id node, bool found_here,
+                          gwtf_node_id before);
+void protocol_view_spread_all(gwtf_protocol *p); /* recorder: all hear again who is down */
+/* This node is the recorder, by the loss or leave of member LOST. */
+void protocol_view_await_answers(gwtf_protocol *p, uint32_t lost);
+gwtf_node_id protocol_view_first_data_node(const gwtf_protocol *p);
+void protocol_view_count(gwtf_protocol *p);   /* who lives has changed by entering */
+void protocol_view_entered(gwtf_protocol *p); /* others have */
 void protocol_view_message(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message);
 void protocol_view_committed(gwtf_protocol *p); /* this node has stepped */
 void protocol_view_advance(gwtf_protocol *p);
@@ -502,6 +526,42 @@ void protocol_entry_admit(gwtf_protocol *p, bool counts);
 void protocol_entry_refuse_all(gwtf_protocol *p, gwtf_status status);
 void protocol_entry_advance(gwtf_protocol *p);
 gwtf_time_us protocol_entry_deadline(const gwtf_protocol *p);
+
+/* leave.c: nodes that leave with notice. */
+void protocol_leave_wish(gwtf_protocol *p); /* this node has been told to */
+/* Whether this node's contribution says that it wishes to leave after the iteration. */
+bool protocol_leave_is_wished(const gwtf_protocol *p);
+/* Who of this stage leaves after the iteration, from the contributions: the same in all replicas.
+ */
+void protocol_leave_name(const gwtf_protocol *p, const struct protocol_round *round,
+                         struct gwtf_leavers *leavers);
+/* The iteration is over: those who leave are no members of the next one. False: this node is one of
+ * them, and does not begin it. */
+bool protocol_leave_apply(gwtf_protocol *p);
+/* The next iteration has begun: who has left is not counted in it, and has gone if it left before
+ * the one before. */
+void protocol_leave_begin(gwtf_protocol *p, struct protocol_round *round, bool counts);
+/* It has stepped: NODE, or this one, will be no member of the next iteration. */
+bool protocol_leave_is_agreed(const gwtf_protocol *p, gwtf_node_id node);
+bool protocol_leave_is_own(const gwtf_protocol *p);
+/* Somebody who left this stage before this iteration could still be needed for it. */
+bool protocol_leave_is_awaited(const gwtf_protocol *p);
+/* All nodes of STAGE that know its weights are down: those on their way out are members again. */
+void protocol_leave_recall(gwtf_protocol *p, uint32_t stage);
+/* Member INDEX, which has left, is lost. */
+void protocol_leave_lost(gwtf_protocol *p, uint32_t index, bool found_here);
+/* A data node that was the recorder, and leaves, has yet to say what it knows. */
+bool protocol_leave_is_handing_over(const gwtf_protocol *p);
+/* Somebody says of member INDEX that it has left. */
+void protocol_leave_told(gwtf_protocol *p, uint32_t index, const struct gwtf_message *message);
+/* Whether MESSAGE of MEMBER means something, as far as one of the two has left. */
+bool protocol_leave_hears(const gwtf_protocol *p, const struct protocol_member *member,
+                          const struct gwtf_message *message);
+void protocol_leave_message(gwtf_protocol *p, gwtf_node_id peer,
+                            const struct gwtf_message *message);
+void protocol_leave_advance(gwtf_protocol *p);
+/* It is told what all are told: it lives, and is a member or may become one again. */
+bool protocol_is_told(const struct protocol_member *member);
 
 /* repair.c: what a lost node had. */
 void protocol_repair_lost(gwtf_protocol *p, gwtf_node_id node);
@@ -644,6 +704,7 @@ void protocol_iteration_enter(gwtf_protocol *p, const struct gwtf_message *messa
 void protocol_iteration_done(gwtf_protocol *p, uint32_t data_rank,
                              const struct gwtf_message *message);
 void protocol_iteration_stepped(gwtf_protocol *p);
+void protocol_iteration_go_on(gwtf_protocol *p); /* with the next one */
 void protocol_iteration_advance(gwtf_protocol *p);
 /* The recorder, data node RANK, is lost: its last report is made again if it may not have been. */
 void protocol_iteration_recorder_lost(gwtf_protocol *p, uint32_t rank);
@@ -667,6 +728,10 @@ uint64_t protocol_microbatch_hash(uint32_t iteration, struct gwtf_microbatch mic
 void protocol_aggregation_begin(gwtf_protocol *p);   /* an iteration has begun, or begun anew */
 void protocol_aggregation_entered(gwtf_protocol *p); /* this node is a member, and knows who is */
 void protocol_aggregation_lost(gwtf_protocol *p, uint32_t rank); /* a replica is down */
+/* Replica RANK, which has left, is lost: what it has said it may have said to some. */
+void protocol_aggregation_left_lost(gwtf_protocol *p, uint32_t rank);
+/* Replica RANK, which had left, is a member again. */
+void protocol_aggregation_recalled(gwtf_protocol *p, uint32_t rank);
 /* Every living replica has the stage's sum, and it will be the one that is stepped with. */
 bool protocol_aggregation_is_durable(const gwtf_protocol *p);
 /* Whether a microbatch may be added to this node's gradients. */

@@ -50,7 +50,13 @@ static struct gwtf_message *tell_down(gwtf_protocol *p, gwtf_node_id to, gwtf_no
     struct gwtf_message *message =
         protocol_send(p, to, GWTF_MESSAGE_DOWN, GWTF_PHASE_TRAIN, p->iteration);
     message->body.down.node = node;
-    message->body.down.incarnation = p->members[protocol_member_find(p, node)].fenced;
+    const struct protocol_member *member = &p->members[protocol_member_find(p, node)];
+    message->body.down.incarnation = member->fenced;
+    if (!member->left)
+        return message;
+    message->body.down.incarnation = member->incarnation;
+    message->body.down.left = member->left_from;
+    message->body.down.standby = member->standby;
     return message;
 }
 
@@ -60,10 +66,12 @@ static bool is_before(const struct protocol_member *a, const struct protocol_mem
     return a->incarnation != b->incarnation ? a->incarnation < b->incarnation : a->node < b->node;
 }
 
-static gwtf_node_id first_living_data_node(const gwtf_protocol *p) {
+gwtf_node_id protocol_view_first_data_node(const gwtf_protocol *p) {
     const struct protocol_member *first = NULL;
     for (uint32_t rank = 0; rank < p->data_nodes; rank++) {
         const struct protocol_member *member = protocol_member_at(p, 0, rank);
+        if (p->leave.standby && p->stage == 0 && rank == p->rank)
+            continue;
         if (!member->down && (!first || is_before(member, first)))
             first = member;
     }
@@ -100,17 +108,18 @@ void protocol_view_tell_recorder(gwtf_protocol *p) {
 }
 
 /* To the loss of the recorder before, which makes everybody tell this node all losses. */
-static void await_answers(gwtf_protocol *p, uint32_t lost) {
+void protocol_view_await_answers(gwtf_protocol *p, uint32_t lost) {
     p->recorder_before = lost;
     p->recorder_before_number = UINT32_MAX;
 }
 
-static void spread(gwtf_protocol *p, gwtf_node_id node, bool found_here, gwtf_node_id before) {
+void protocol_view_spread(gwtf_protocol *p, gwtf_node_id node, bool found_here,
+                          gwtf_node_id before) {
     if (p->recorder == p->config.self) {
         uint32_t lost = protocol_member_find(p, node);
         p->losses_pending = true;
         if (before != p->recorder)
-            await_answers(p, lost);
+            protocol_view_await_answers(p, lost);
         for (uint32_t i = 0; i < p->config.members_count; i++)
             if (i == lost || (before != p->recorder && p->members[i].down))
                 p->members[i].spread_wanted = p->members[i].confirm_wanted = true;
@@ -130,6 +139,8 @@ void protocol_view_down(gwtf_protocol *p, gwtf_node_id node, uint32_t incarnatio
     struct protocol_member *member = &p->members[index];
     if (incarnation > member->fenced)
         member->fenced = incarnation;
+    if (member->left && incarnation >= member->incarnation)
+        protocol_leave_lost(p, index, found_here);
     if (member->down || incarnation < member->incarnation || protocol_close_now(p))
         return;
     member->down = true;
@@ -141,7 +152,8 @@ void protocol_view_down(gwtf_protocol *p, gwtf_node_id node, uint32_t incarnatio
     p->living_count--;
     p->lost_unreported += is_news;
     gwtf_node_id before = p->recorder;
-    p->recorder = first_living_data_node(p);
+    protocol_leave_recall(p, member->stage);
+    p->recorder = protocol_view_first_data_node(p);
     bool is_silent = member->suspected || member->accused;
     protocol_doubt_lost(p, node);
     struct gwtf_incident *incident = protocol_incident(p, GWTF_INCIDENT_DOWN, node);
@@ -155,7 +167,7 @@ void protocol_view_down(gwtf_protocol *p, gwtf_node_id node, uint32_t incarnatio
         return;
     }
     if (p->recorder != GWTF_NODE_NONE)
-        spread(p, node, found_here, before);
+        protocol_view_spread(p, node, found_here, before);
     if (before != p->recorder)
         protocol_iteration_recorder_lost(p, member->rank);
     if (member->stage == p->stage && !p->rest.began)
@@ -171,7 +183,7 @@ void protocol_view_down(gwtf_protocol *p, gwtf_node_id node, uint32_t incarnatio
 /* PEER knows of the losses up to NUMBER. */
 static void note_known(gwtf_protocol *p, gwtf_node_id peer, uint32_t number) {
     struct protocol_member *member = &p->members[protocol_member_find(p, peer)];
-    if (number <= member->known || number > p->losses_told)
+    if (member->down || number <= member->known || number > p->losses_told)
         return;
     member->known = number;
     p->losses_known += number == p->losses_told;
@@ -184,7 +196,10 @@ static void take_down(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_mes
         p->members[member].incarnation = message->body.down.incarnation;
         p->members[member].is_exact = true;
     }
-    protocol_view_down(p, message->body.down.node, message->body.down.incarnation, false);
+    if (message->body.down.left > 0 && member != PROTOCOL_NONE)
+        protocol_leave_told(p, member, message);
+    else
+        protocol_view_down(p, message->body.down.node, message->body.down.incarnation, false);
     if (p->finished || member == PROTOCOL_NONE)
         return;
     if (message->body.down.confirmed && p->members[member].down &&
@@ -203,7 +218,7 @@ void protocol_view_message(gwtf_protocol *p, gwtf_node_id peer,
         protocol_finish(p, GWTF_ERROR_FENCED, peer);
     else if (message->body.down.node != p->config.self)
         take_down(p, peer, message);
-    else if (message->body.down.incarnation >= p->entry.incarnation)
+    else if (message->body.down.incarnation >= p->entry.incarnation && message->body.down.left == 0)
         protocol_finish(p, GWTF_ERROR_FENCED, peer);
 }
 
@@ -213,22 +228,26 @@ void protocol_view_count(gwtf_protocol *p) {
     p->living_count = 0;
     for (uint32_t i = 0; i < p->config.members_count; i++) {
         struct protocol_member *member = &p->members[i];
-        member->down = i != p->self && member->fenced >= member->incarnation;
-        member->confirmed = member->confirmed && member->down;
+        member->down = i != p->self && (member->fenced >= member->incarnation || member->left);
+        member->confirmed = member->left || (member->confirmed && member->down);
         p->living[member->stage] += !member->down;
         p->living_count += !member->down;
     }
-    p->recorder = first_living_data_node(p);
+    p->recorder = protocol_view_first_data_node(p);
     if (p->recorder_before != PROTOCOL_NONE && !p->members[p->recorder_before].down)
         p->recorder_before = PROTOCOL_NONE;
+}
+
+void protocol_view_spread_all(gwtf_protocol *p) {
+    for (uint32_t i = 0; i < p->config.members_count && p->recorder == p->config.self; i++)
+        p->members[i].spread_wanted = p->members[i].confirm_wanted = p->members[i].down;
+    p->losses_pending = true;
 }
 
 /* Those who have come must hear who is down: they hear it again with all others. */
 void protocol_view_entered(gwtf_protocol *p) {
     protocol_view_count(p);
-    for (uint32_t i = 0; i < p->config.members_count && p->recorder == p->config.self; i++)
-        p->members[i].spread_wanted = p->members[i].confirm_wanted = p->members[i].down;
-    p->losses_pending = true;
+    protocol_view_spread_all(p);
 }
 
 void protocol_view_committed(gwtf_protocol *p) {
@@ -239,7 +258,7 @@ void protocol_view_committed(gwtf_protocol *p) {
 
 static void tell_all(gwtf_protocol *p, gwtf_node_id node, uint32_t number, bool confirmed) {
     for (uint32_t to = 0; to < p->config.members_count; to++) {
-        if (to == p->self || p->members[to].down)
+        if (to == p->self || !protocol_is_told(&p->members[to]) || p->members[to].node == node)
             continue;
         struct gwtf_message *message = tell_down(p, p->members[to].node, node);
         message->body.down.number = number;

@@ -106,6 +106,25 @@ static void wait_for_step(const gwtf_protocol *p, struct gwtf_waits *waits) {
         waits->kind = GWTF_WAITS_SENDS;
 }
 
+static void wait_to_leave(const gwtf_protocol *p, struct gwtf_waits *waits) {
+    waits->kind = GWTF_WAITS_RELEASE;
+    for (uint32_t i = 0; i < p->config.members_count; i++)
+        if (i != p->self && protocol_is_told(&p->members[i]) &&
+            p->members[i].let_go != p->iteration + 1)
+            name_node(waits, p->members[i].node);
+    if (waits->count == 0)
+        waits->kind = p->works_count > 0 ? GWTF_WAITS_WORK : GWTF_WAITS_SNAPSHOT;
+}
+
+static void wait_for_shares(const gwtf_protocol *p, struct gwtf_waits *waits) {
+    if (wait_for_replicas(p, waits, GWTF_WAITS_SHARE) || !protocol_leave_is_awaited(p))
+        return;
+    waits->kind = GWTF_WAITS_LEAVERS;
+    for (uint32_t rank = 0; rank < p->replicas; rank++)
+        if (protocol_member_at(p, p->stage, rank)->standby)
+            name_node(waits, protocol_stage_node(p, p->stage, rank));
+}
+
 struct gwtf_waits gwtf_protocol_get_waits(const gwtf_protocol *p) {
     struct gwtf_waits waits = {.kind = GWTF_WAITS_NOTHING};
     if (!p->started || p->finished)
@@ -116,6 +135,8 @@ struct gwtf_waits gwtf_protocol_get_waits(const gwtf_protocol *p) {
         wait_for_welcomes(p, &waits);
     } else if (!p->entry.has_state) {
         wait_for_state(p, &waits);
+    } else if (p->leave.standby) {
+        wait_to_leave(p, &waits);
     } else if (p->aggregation == AGGREGATION_TRAINING || p->aggregation == AGGREGATION_STEPPED) {
         wait_in_training(p, &waits);
     } else if (p->attempt != p->view) {
@@ -125,7 +146,7 @@ struct gwtf_waits gwtf_protocol_get_waits(const gwtf_protocol *p) {
     } else if (p->aggregation == AGGREGATION_REDUCING) {
         waits.kind = p->reduced_sends > 0 ? GWTF_WAITS_SENDS : GWTF_WAITS_WORK;
     } else if (p->aggregation == AGGREGATION_COLLECTING) {
-        wait_for_replicas(p, &waits, GWTF_WAITS_SHARE);
+        wait_for_shares(p, &waits);
     } else if (p->aggregation == AGGREGATION_STEPPING) {
         wait_for_step(p, &waits);
     } else if (!wait_for_replicas(p, &waits, GWTF_WAITS_COMPLETE) &&
@@ -154,6 +175,8 @@ const char *gwtf_waits_name(enum gwtf_waits_kind kind) {
         [GWTF_WAITS_SENDS] = "what it sends",
         [GWTF_WAITS_WORK] = "its own computing",
         [GWTF_WAITS_SNAPSHOT] = "its snapshot",
+        [GWTF_WAITS_LEAVERS] = "the leave of nodes",
+        [GWTF_WAITS_RELEASE] = "leave to go, of nodes",
     };
     return names[kind];
 }

@@ -6,6 +6,7 @@
 #include "worker/runtime/joiner.h"
 #include "worker/runtime/machine.h"
 #include "worker/runtime/node.h"
+#include "worker/runtime/notice.h"
 #include "worker/runtime/strays.h"
 
 #include <mpi.h>
@@ -74,8 +75,10 @@ static void shield(void) {
     /* When mpirun or its daemon dies, so does what it started: no worker is left behind. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     signal(SIGPIPE, SIG_IGN);
-    if (getenv("SLURM_JOB_ID") == NULL)
+    if (getenv("SLURM_JOB_ID") == NULL) {
+        gwtf_notice_watch();
         return;
+    }
     /* A batch system that wants the machine back tells all processes of the job. The run is
      * stopped as a whole then (launcher/agent.c), and a snapshot comes first. */
     signal(SIGTERM, SIG_IGN);

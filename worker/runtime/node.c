@@ -5,6 +5,7 @@
 #include "share/base/log.h"
 #include "worker/runtime/clock.h"
 #include "worker/runtime/node_state.h"
+#include "worker/runtime/notice.h"
 #include "worker/runtime/strays.h"
 
 #include <math.h>
@@ -26,6 +27,7 @@
 #define ARRIVALS_A_TURN 64
 #define STATE_INTERVAL_US 1000000
 #define LOOK_INTERVAL_US 300000
+#define LOOK_AS_RELAY_INTERVAL_US 1000000
 
 /* How often the system is asked for processes that have ended; and what they sent before may be on
  * its way for so long. */
@@ -54,8 +56,7 @@ static void note_waits(struct node *node) {
             (size_t)snprintf(text + used, bytes - used, "%s%u", i > 0 ? ", " : " ", waits.of[i]);
 }
 
-/* For those that want to join. */
-static void tell_door(struct node *node) {
+void node_tell_door(struct node *node) {
     if (node->door == NULL || node->protocol == NULL || node->is_fenced)
         return;
     gwtf_protocol_get_members(node->protocol, node->members);
@@ -67,7 +68,7 @@ static void tell_door(struct node *node) {
 }
 
 static void write_state(struct node *node, gwtf_time_us now_us) {
-    tell_door(node);
+    node_tell_door(node);
     if (node->protocol != NULL && now_us - node->state_written_us >= STATE_INTERVAL_US)
         note_waits(node);
     struct gwtf_writer_job job = {.kind = GWTF_WRITER_NODE, .node = node->state};
@@ -76,70 +77,12 @@ static void write_state(struct node *node, gwtf_time_us now_us) {
         node->state_under_way = gwtf_writer_push(node->writer, &job) == GWTF_OK;
 }
 
-static void write_event(struct node *node, const char *kind, uint32_t iteration, gwtf_node_id about,
-                        const char *text) {
-    struct gwtf_writer_job job = {.kind = GWTF_WRITER_EVENT, .iteration = iteration};
-    snprintf(job.event.kind, sizeof job.event.kind, "%s", kind);
-    snprintf(job.event.text, sizeof job.event.text, "%s", text);
-    job.event.node = about;
-    if (gwtf_writer_push(node->writer, &job) != GWTF_OK)
-        gwtf_log(GWTF_LOG_WARNING, "the disk is too slow: an event (%s) is lost", kind);
-}
-
-static void write_rerouted(struct node *node, const struct gwtf_action *action) {
-    struct gwtf_writer_job job = {.kind = GWTF_WRITER_REROUTED,
-                                  .iteration = action->iteration,
-                                  .rerouted = {.node = node->charter->self,
-                                               .from = action->reroute.from,
-                                               .to = action->reroute.to,
-                                               .link = action->reroute.link,
-                                               .old_cost_us = action->reroute.old_cost_us,
-                                               .new_cost_us = action->reroute.new_cost_us}};
-    if (gwtf_writer_push(node->writer, &job) != GWTF_OK)
-        gwtf_log(GWTF_LOG_WARNING, "the disk is too slow: an event (rerouted) is lost");
-}
-
-/* What concerns all is written by one; when no data node is left, by all. */
-static bool is_recorder(const struct node *node) {
-    gwtf_node_id recorder = gwtf_protocol_get_view(node->protocol).recorder;
-    return !node->is_fenced && (recorder == node->charter->self || recorder == GWTF_NODE_NONE);
-}
-
 /* Ends the node's life with an error of its own. */
 static void fail(struct node *node, gwtf_status status, const char *text) {
     if (node->finished)
         return;
     node->finished = true;
     node->status = gwtf_error_set(node->error, status, "%s", text);
-}
-
-static void report(struct node *node, const struct gwtf_report *of) {
-    struct gwtf_writer_job job = {.kind = GWTF_WRITER_METRICS, .iteration = of->iteration};
-    double seconds = (double)of->duration_us * 1e-6;
-    job.metrics = (struct gwtf_metrics){
-        .iteration = of->iteration,
-        .loss = of->loss,
-        .validation_loss = of->validation_loss,
-        .tokens = of->tokens,
-        .seconds = seconds,
-        .tokens_per_second = seconds > 0 ? (double)of->tokens / seconds : 0,
-        .microbatches = of->microbatches,
-        .nodes = of->nodes,
-        .joined = of->joined,
-        .lost = of->lost,
-        .repaired = of->repaired,
-        .wasted_seconds = (double)of->wasted_us * 1e-6,
-        .stages = node->setup.config.pipeline.stages,
-        .gradient_norm = of->gradient_norm,
-        .learning_rate = gwtf_schedule_at(&node->setup.schedule, of->iteration),
-    };
-    for (uint32_t stage = 1; stage <= job.metrics.stages && stage <= GWTF_RUN_STAGES_MAX; stage++)
-        job.metrics.stage_utilisation[stage - 1] = of->stage_utilisation[stage];
-    memcpy(node->stage_utilisation, of->stage_utilisation + 1,
-           GWTF_STAGES_MAX * sizeof *node->stage_utilisation);
-    if (gwtf_writer_push(node->writer, &job) != GWTF_OK)
-        gwtf_log(GWTF_LOG_WARNING, "the disk is too slow: the metrics of iteration %u are lost",
-                 of->iteration);
 }
 
 static void do_send(struct node *node, const struct gwtf_action *action) {
@@ -185,14 +128,20 @@ static void do_manifest(struct node *node, const struct gwtf_action *action) {
 }
 
 static void do_finish(struct node *node, const struct gwtf_action *action) {
-    if (action->status == GWTF_ERROR_FENCED) {
-        write_event(node, "fenced", (uint32_t)node->state.iteration + 1, node->charter->self,
-                    "the others could not reach it and go on without it; it asks to come back");
+    if (action->status == GWTF_ERROR_FENCED && !node->leave_told) {
+        node_write_event(
+            node, "fenced", (uint32_t)node->state.iteration + 1, node->charter->self,
+            "the others could not reach it and go on without it; it asks to come back");
         node_begin_return(node);
         return;
     }
     node->finished = true;
     node->status = action->status;
+    if (action->status == GWTF_ERROR_FENCED) {
+        /* The others go on without it, which is what was wanted. */
+        node->leaves_now = true;
+        node->status = GWTF_OK;
+    }
     if (action->status == GWTF_ERROR_STAGE)
         gwtf_error_set(node->error, action->status,
                        "node %u was lost, the last one of its stage: what the others hold has been "
@@ -230,59 +179,9 @@ static void forget_peer(struct node *node, gwtf_node_id peer, const char *found_
     gwtf_log(GWTF_LOG_WARNING, "node %u is down (%s)", peer, found_by);
     gwtf_heartbeat_forget(node->heartbeat, peer);
     gwtf_transport_forget(node->transport, peer);
-    tell_door(node);
-    if (is_recorder(node))
-        write_event(node, "lost", (uint32_t)node->state.iteration, peer, found_by);
-}
-
-static void note_incident(struct node *node, const struct gwtf_incident *incident) {
-    char text[128];
-    switch (incident->kind) {
-    case GWTF_INCIDENT_DOWN:
-        break; /* done before the other actions */
-    case GWTF_INCIDENT_REPAIRED:
-        snprintf(text, sizeof text, "%u microbatches are with others, %.3f s after the loss",
-                 incident->microbatches, (double)incident->duration_us * 1e-6);
-        write_event(node, "repaired", incident->iteration, incident->node, text);
-        break;
-    case GWTF_INCIDENT_RESTARTED:
-        write_event(node, "begun_anew", incident->iteration, incident->node,
-                    "the iteration begins anew: what was lost is nowhere else");
-        break;
-    case GWTF_INCIDENT_UP:
-        node_open(node, incident);
-        tell_door(node);
-        break;
-    case GWTF_INCIDENT_ENTERED:
-        node->state.iteration = incident->iteration - 1;
-        snprintf(text, sizeof text, "%s weights of iteration %u, %.3f s after it asked",
-                 node->charter->enters > 0 && node->returns == 0 ? "it has joined, with"
-                                                                 : "it is back, with",
-                 incident->iteration - 1, (double)incident->duration_us * 1e-6);
-        gwtf_log(node->charter->enters > 0 ? GWTF_LOG_INFO : GWTF_LOG_DEBUG, "%s", text);
-        write_event(node, "joined", incident->iteration, incident->node, text);
-        break;
-    case GWTF_INCIDENT_SNAPSHOT:
-        write_event(node, "snapshot", incident->iteration, incident->node,
-                    "given up: a stage's file was lost with its node");
-        break;
-    case GWTF_INCIDENT_SUSPECTED:
-        gwtf_log(GWTF_LOG_WARNING, "node %u: %s; the recorder decides", incident->node,
-                 node_found_by(node, incident));
-        break;
-    case GWTF_INCIDENT_DOUBTED:
-        snprintf(text, sizeof text, "%s: do the others of the run hear it? It is of stage %u",
-                 node_found_by(node, incident), incident->stage);
-        gwtf_log(GWTF_LOG_WARNING, "node %u: %s", incident->node, text);
-        write_event(node, "doubted", (uint32_t)node->state.iteration, incident->node, text);
-        break;
-    case GWTF_INCIDENT_STAGE:
-        snprintf(text, sizeof text,
-                 "stage %u: its last node was lost; the others' weights are being written",
-                 incident->stage);
-        write_event(node, "stage_lost", (uint32_t)node->state.iteration, incident->node, text);
-        break;
-    }
+    node_tell_door(node);
+    if (node_is_recorder(node))
+        node_write_event(node, "lost", (uint32_t)node->state.iteration, peer, found_by);
 }
 
 /* The crashes that the configuration asks of this node now. */
@@ -332,14 +231,14 @@ static void carry_out(struct node *node, const struct gwtf_event *event,
         do_work(node, &action->work);
         break;
     case GWTF_ACTION_REPORT:
-        report(node, action->report);
+        node_report(node, action->report);
         break;
     case GWTF_ACTION_STEPPED:
         node->state.iteration = action->iteration;
         node->repairs = false;
         break;
     case GWTF_ACTION_REROUTED:
-        write_rerouted(node, action);
+        node_write_rerouted(node, action);
         break;
     case GWTF_ACTION_HASHED:
         node->state.weights_hash = action->hash;
@@ -353,7 +252,7 @@ static void carry_out(struct node *node, const struct gwtf_event *event,
         gwtf_memory_keep(node->memory, action->slot, action->kept);
         break;
     case GWTF_ACTION_INCIDENT:
-        note_incident(node, &action->incident);
+        node_note_incident(node, &action->incident);
         break;
     case GWTF_ACTION_FINISH:
         do_finish(node, action);
@@ -380,6 +279,8 @@ static void feed(struct node *node, struct gwtf_event *event) {
         carry_out(node, event, &node->update.actions[i]);
     for (size_t i = 0; i < node->update.actions_count; i++) {
         const struct gwtf_action *action = &node->update.actions[i];
+        if (action->kind == GWTF_ACTION_INCIDENT && action->incident.kind == GWTF_INCIDENT_LEFT)
+            node_see_off(node, &action->incident);
         if (action->kind == GWTF_ACTION_INCIDENT && action->incident.kind == GWTF_INCIDENT_DOWN &&
             !is_up_again(&node->update, i, action->incident.node))
             forget_peer(node, action->incident.node, node_found_by(node, &action->incident));
@@ -487,6 +388,12 @@ static bool handle_compute(struct node *node) {
     return any;
 }
 
+static void leave(struct node *node, double notice_s, const char *why) {
+    struct gwtf_event event = {.kind = GWTF_EVENT_LEAVE};
+    if (node_begin_leaving(node, notice_s, why))
+        feed(node, &event);
+}
+
 static bool handle_writer(struct node *node) {
     struct gwtf_writer_result result;
     bool any = false;
@@ -499,6 +406,8 @@ static bool handle_writer(struct node *node) {
             continue;
         } else if (result.kind == GWTF_WRITER_LOOK) {
             node->look_under_way = false;
+            if (result.leave_requested)
+                leave(node, result.leave_notice_s, "gwtf leave");
             if (!result.stop_requested || node->stop_told)
                 continue;
             node->stop_told = true;
@@ -522,8 +431,8 @@ static void change_links(struct node *node, gwtf_time_us now_us) {
         const struct gwtf_shaper_link *links = gwtf_network_links(node->network);
         for (gwtf_node_id peer = 0; peer < node->charter->members_count; peer++)
             gwtf_transport_set_link(node->transport, peer, &links[peer]);
-        if (is_recorder(node))
-            write_event(node, "network", iteration, GWTF_NODE_NONE, text);
+        if (node_is_recorder(node))
+            node_write_event(node, "network", iteration, GWTF_NODE_NONE, text);
     }
 }
 
@@ -613,9 +522,14 @@ static void handle_time(struct node *node) {
     }
     if (now_us - node->state_written_us >= STATE_INTERVAL_US)
         write_state(node, now_us);
-    if (node->stage == 0 && !node->stop_told && !node->look_under_way &&
-        now_us - node->looked_us >= LOOK_INTERVAL_US) {
-        struct gwtf_writer_job job = {.kind = GWTF_WRITER_LOOK};
+    if (gwtf_notice_has_come())
+        leave(node, GWTF_NOTICE_S, "a signal");
+    if (node_notice_is_over(node, now_us))
+        node_end_leaving(node);
+    bool looks = (node->stage == 0 && !node->stop_told) || !node->leave_told;
+    int64_t interval_us = node->stage == 0 ? LOOK_INTERVAL_US : LOOK_AS_RELAY_INTERVAL_US;
+    if (looks && !node->look_under_way && now_us - node->looked_us >= interval_us) {
+        struct gwtf_writer_job job = {.kind = GWTF_WRITER_LOOK, .node = node->state};
         node->looked_us = now_us;
         node->look_under_way = gwtf_writer_push(node->writer, &job) == GWTF_OK;
     }
@@ -718,10 +632,11 @@ gwtf_status gwtf_node_live(const struct gwtf_charter *charter, const MPI_Comm *w
         write_state(node, node->began_us);
         feed(node, &start);
         drive(node);
-        flush(node);
-        if (is_recorder(node) && node->status != GWTF_ERROR_FENCED)
-            write_event(node, ending(node->status), (uint32_t)node->state.iteration, GWTF_NODE_NONE,
-                        error->text);
+        if (!node->leaves_now)
+            flush(node);
+        if (node_is_recorder(node) && !node->leaves_now && node->status != GWTF_ERROR_FENCED)
+            node_write_event(node, ending(node->status), (uint32_t)node->state.iteration,
+                             GWTF_NODE_NONE, error->text);
     }
     gwtf_status status = node->status;
     gwtf_log(GWTF_LOG_DEBUG, "ends after iteration %llu: %s%s%s",

@@ -320,7 +320,8 @@ gwtf_status node_make(struct node *node, struct gwtf_error *error) {
 /* Says the end in the state file, directly: the writer has ended. */
 static void write_last_state(struct node *node) {
     bool good = node->status == GWTF_OK || node->status == GWTF_ERROR_INTERRUPTED;
-    node->state.phase = good ? GWTF_NODE_FINISHED : GWTF_NODE_FAILED;
+    bool left = node->leaves_now || (node->protocol && gwtf_protocol_get_view(node->protocol).left);
+    node->state.phase = !good ? GWTF_NODE_FAILED : left ? GWTF_NODE_LEFT : GWTF_NODE_FINISHED;
     node->state.status = node->status;
     if (!good)
         snprintf(node->state.error, sizeof node->state.error, "%s", node->error->text);

@@ -55,6 +55,11 @@ struct node {
     bool state_under_way;   /* one state file and one look at a time wait for the disk */
     bool look_under_way;
     bool stop_told;
+    bool leave_told; /* see node_leave.c */
+    bool leaves_now; /* its notice is over */
+    double notice_s;
+    const char *leave_why;
+    gwtf_time_us leave_until_us;
     bool repairs;           /* a lost node's microbatch has come in this iteration */
     struct lost_peer *lost; /* by peer */
     const char *found_by;   /* why a peer is down; NULL: others say so */
@@ -78,6 +83,29 @@ void node_send_heartbeats(struct node *node, gwtf_time_us now_us);
 gwtf_status node_make(struct node *node, struct gwtf_error *error);
 /* INCARNATION: of this node, declared down, which comes back; 0: it begins with the run. */
 gwtf_status node_make_protocol(struct node *node, uint32_t incarnation, struct gwtf_error *error);
+
+/* node_events.c: into the run's directory, and this node's log. */
+void node_write_event(struct node *node, const char *kind, uint32_t iteration, gwtf_node_id about,
+                      const char *text);
+void node_write_rerouted(struct node *node, const struct gwtf_action *action);
+void node_report(struct node *node, const struct gwtf_report *report);
+void node_note_incident(struct node *node, const struct gwtf_incident *incident);
+/* What concerns all is written by one; when no data node is left, by all. */
+bool node_is_recorder(const struct node *node);
+
+/* node.c: what changed, for those that want to join. */
+void node_tell_door(struct node *node);
+
+/* node_leave.c */
+/* A peer has left, as it was told to: nothing is expected of it any more. */
+void node_see_off(struct node *node, const struct gwtf_incident *incident);
+/* This node has been told to leave within NOTICE_S, and WHY. False: it knows, or has been declared
+ * down, and leaves by that. */
+bool node_begin_leaving(struct node *node, double notice_s, const char *why);
+/* It must go now, whether it may or not. */
+bool node_notice_is_over(const struct node *node, gwtf_time_us now_us);
+/* It says so, for the others will find it missing. */
+void node_end_leaving(struct node *node);
 
 /* node_return.c */
 bool node_goes_by_door(const struct node *node, gwtf_node_id to,

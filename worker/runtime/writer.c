@@ -85,6 +85,8 @@ static gwtf_status do_job(struct gwtf_writer *writer, const struct gwtf_writer_j
         return write_manifest(writer, job, error);
     case GWTF_WRITER_LOOK:
         result->stop_requested = gwtf_run_requested(directory, "stop");
+        result->leave_requested =
+            gwtf_run_leave_requested(directory, job->node.node, &result->leave_notice_s);
         return GWTF_OK;
     }
     return GWTF_OK;

@@ -19,7 +19,7 @@ enum gwtf_writer_kind {
     GWTF_WRITER_STAGE,    /* write the stage file of `iteration`; a result follows */
     GWTF_WRITER_MANIFEST, /* write the manifest of `iteration` from files[0..stages]; a result
                              follows */
-    GWTF_WRITER_LOOK      /* look for requests/stop; a result follows */
+    GWTF_WRITER_LOOK      /* look for requests to stop and to leave; a result follows */
 };
 
 #define GWTF_WRITER_TEXT_MAX 256
@@ -46,6 +46,8 @@ struct gwtf_writer_result {
     gwtf_status status;
     struct gwtf_stage_file file; /* STAGE */
     bool stop_requested;         /* LOOK */
+    bool leave_requested;        /* LOOK, of node.node */
+    double leave_notice_s;
 };
 
 typedef struct gwtf_writer gwtf_writer;

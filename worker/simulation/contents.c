@@ -104,7 +104,7 @@ static void find_data_nodes(const gwtf_simulation *simulation, uint64_t *living,
     *lost = 0;
     for (size_t i = 0; i < simulation->config.nodes_count; i++) {
         const struct simulation_node *node = &simulation->nodes[i];
-        if (node->config.stage != 0)
+        if (node->config.stage != 0 || node->left)
             continue;
         uint64_t *mask = node->dead || node->declared ? lost : living;
         *mask |= 1ull << (node->rank % 64);

@@ -68,6 +68,7 @@ void simulation_return(gwtf_simulation *simulation, uint32_t index) {
     simulation->totals.finished -= node->finished;
     node->dead = false;
     node->finished = false;
+    node->left = false;
     node->life++;
     for (size_t i = 0; i < simulation->config.nodes_count; i++)
         node->channels[i] = SIMULATION_NO_CHANNEL;

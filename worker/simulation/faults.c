@@ -160,10 +160,13 @@ static void suspect(gwtf_simulation *simulation, const struct simulation_event *
 }
 
 void simulation_bring_fault(gwtf_simulation *simulation, const struct simulation_event *event) {
-    struct gwtf_event stop = {.kind = GWTF_EVENT_STOP};
+    struct gwtf_event stop = {.kind = GWTF_EVENT_STOP}, leave = {.kind = GWTF_EVENT_LEAVE};
     switch (event->fault.kind) {
     case GWTF_SIMULATION_STOP:
         simulation_step(simulation, event->node, &stop, SIMULATION_NONE);
+        break;
+    case GWTF_SIMULATION_LEAVE:
+        simulation_step(simulation, event->node, &leave, SIMULATION_NONE);
         break;
     case GWTF_SIMULATION_CRASH:
         crash(simulation, event);

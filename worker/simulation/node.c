@@ -148,7 +148,10 @@ static void finish(gwtf_simulation *simulation, uint32_t index, const struct gwt
                                          .node = index};
         simulation_push(simulation, &event);
     }
-    if (gwtf_protocol_get_view(node->protocol).enters)
+    struct gwtf_protocol_view view = gwtf_protocol_get_view(node->protocol);
+    node->left = view.left;
+    simulation->totals.left += view.left;
+    if (view.enters || view.left)
         return;
     if (action->status == GWTF_OK && node->stepped != simulation->config.last_iteration)
         simulation_fail(simulation, index, "finishes well after iteration %u", node->stepped);
@@ -167,6 +170,10 @@ static void note_incident(gwtf_simulation *simulation, uint32_t index,
         simulation_open(simulation, index, incident);
     if (incident->kind == GWTF_INCIDENT_ENTERED)
         simulation_entered(simulation, index);
+    if (incident->kind == GWTF_INCIDENT_STAYS)
+        simulation->totals.stayed++;
+    if (incident->kind == GWTF_INCIDENT_LEFT && about != SIMULATION_NONE)
+        simulation->nodes[index].down[about] = true;
     if (incident->kind != GWTF_INCIDENT_DOWN || about == SIMULATION_NONE)
         return;
     struct simulation_node *node = &simulation->nodes[about];

@@ -121,6 +121,7 @@ struct gwtf_simulation_config {
 
 enum gwtf_simulation_fault_kind {
     GWTF_SIMULATION_STOP,    /* the user's wish, given to NODE */
+    GWTF_SIMULATION_LEAVE,   /* NODE is told to leave */
     GWTF_SIMULATION_CRASH,   /* NODE is gone; the others notice after notice_us. What it has sent is
                               * lost from some moment on, another one for each receiver */
     GWTF_SIMULATION_SUSPECT, /* NODE lives, but BY hears nothing of it */
@@ -159,6 +160,8 @@ struct gwtf_simulation_totals {
     uint32_t finished;   /* nodes */
     uint32_t lost;       /* nodes: crashed, or declared down */
     uint32_t returned;   /* nodes that came back, and have their weights */
+    uint32_t left;       /* nodes that were told to leave, and did */
+    uint32_t stayed;     /* nodes that say that they stay although they were told to leave */
     uint64_t repaired;   /* microbatches that substitutes took over; of the reports */
     int64_t wasted_us;   /* of the reports */
     uint32_t restarts;   /* iterations begun anew */

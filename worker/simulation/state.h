@@ -138,6 +138,7 @@ struct simulation_node {
     gwtf_time_us died_us;
     int64_t notice_us;
     bool finished;
+    bool left; /* by being told to */
     gwtf_status status;
     gwtf_node_id culprit;
     uint64_t steps;
