@@ -8,10 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CHARTER_MAX_BYTES ((size_t)256 << 20)
 #define FILE_MAX_BYTES ((size_t)16 << 20)
+#define PORT_OLD_S 60
 
 static void path_of(const char *directory, const char *name, char path[GWTF_FILE_PATH_MAX]) {
     snprintf(path, GWTF_FILE_PATH_MAX, "%s/join/%s", directory, name);
@@ -60,21 +63,38 @@ void gwtf_join_close(const char *directory) {
     unlink(path);
 }
 
+static gwtf_status write_text(const char *directory, const char *name, const char *text,
+                              struct gwtf_error *error) {
+    char path[GWTF_FILE_PATH_MAX];
+    path_of(directory, name, path);
+    return gwtf_file_replace(path, text, strlen(text), false, error);
+}
+
+static void read_text(const char *directory, const char *name, char *text, size_t text_bytes) {
+    char path[GWTF_FILE_PATH_MAX], *read = NULL;
+    size_t size = 0;
+    path_of(directory, name, path);
+    text[0] = '\0';
+    if (gwtf_file_read(path, GWTF_JOIN_PORT_MAX, &read, &size, NULL) == GWTF_OK)
+        snprintf(text, text_bytes, "%s", read);
+    free(read);
+}
+
 gwtf_status gwtf_join_write_interfaces(const char *directory, const char *interfaces,
                                        struct gwtf_error *error) {
-    char path[GWTF_FILE_PATH_MAX];
-    path_of(directory, "interfaces", path);
-    return gwtf_file_replace(path, interfaces, strlen(interfaces), false, error);
+    return write_text(directory, "interfaces", interfaces, error);
 }
 
 void gwtf_join_read_interfaces(const char *directory, char *interfaces, size_t interfaces_bytes) {
-    char path[GWTF_FILE_PATH_MAX], *text = NULL;
-    size_t size = 0;
-    path_of(directory, "interfaces", path);
-    interfaces[0] = '\0';
-    if (gwtf_file_read(path, GWTF_JOIN_PORT_MAX, &text, &size, NULL) == GWTF_OK)
-        snprintf(interfaces, interfaces_bytes, "%s", text);
-    free(text);
+    read_text(directory, "interfaces", interfaces, interfaces_bytes);
+}
+
+void gwtf_join_write_closed(const char *directory, const char *why) {
+    (void)write_text(directory, "closed", why, NULL);
+}
+
+void gwtf_join_read_closed(const char *directory, char *why, size_t why_bytes) {
+    read_text(directory, "closed", why, why_bytes);
 }
 
 static gwtf_status write_object(const char *path, json_t *object, struct gwtf_error *error) {
@@ -203,9 +223,10 @@ static bool parse_members(const json_t *object, struct gwtf_join_place *place) {
     return true;
 }
 
-bool gwtf_join_read_place(const char *directory, const char *token, struct gwtf_join_place *place) {
+static bool read_place(const char *directory, const char *token, const char *kind,
+                       struct gwtf_join_place *place) {
     char path[GWTF_FILE_PATH_MAX];
-    file_of(directory, token, "place", path);
+    file_of(directory, token, kind, path);
     json_t *object = read_object(path);
     memset(place, 0, sizeof *place);
     bool good = json_is_object(object);
@@ -227,6 +248,29 @@ bool gwtf_join_read_place(const char *directory, const char *token, struct gwtf_
     return good;
 }
 
+bool gwtf_join_read_place(const char *directory, const char *token, struct gwtf_join_place *place) {
+    return read_place(directory, token, "place", place);
+}
+
+bool gwtf_join_read_member(const char *directory, const char *token,
+                           struct gwtf_join_place *place) {
+    return read_place(directory, token, "member", place);
+}
+
+void gwtf_join_keep_member(const char *directory, const char *token) {
+    char place[GWTF_FILE_PATH_MAX], member[GWTF_FILE_PATH_MAX];
+    file_of(directory, token, "place", place);
+    file_of(directory, token, "member", member);
+    rename(place, member);
+    gwtf_join_remove_request(directory, token);
+}
+
+void gwtf_join_remove_member(const char *directory, const char *token) {
+    char path[GWTF_FILE_PATH_MAX];
+    file_of(directory, token, "member", path);
+    unlink(path);
+}
+
 gwtf_status gwtf_join_write_port(const char *directory, const char *token, gwtf_node_id node,
                                  const char *port, struct gwtf_error *error) {
     char path[GWTF_FILE_PATH_MAX];
@@ -244,6 +288,15 @@ bool gwtf_join_read_port(const char *directory, const char *token, gwtf_node_id 
     snprintf(port, GWTF_JOIN_PORT_MAX, "%s", text);
     free(text);
     return true;
+}
+
+bool gwtf_join_read_new_port(const char *directory, const char *token, gwtf_node_id node,
+                             int64_t since_unix_s, char port[GWTF_JOIN_PORT_MAX]) {
+    char path[GWTF_FILE_PATH_MAX];
+    struct stat facts;
+    port_of(directory, token, node, path);
+    return stat(path, &facts) == 0 && time(NULL) - facts.st_mtime < PORT_OLD_S &&
+           facts.st_mtime >= since_unix_s && gwtf_join_read_port(directory, token, node, port);
 }
 
 void gwtf_join_remove_port(const char *directory, const char *token, gwtf_node_id node) {
@@ -291,13 +344,6 @@ void gwtf_join_remove(const char *directory, const char *token) {
         closedir(stream);
 }
 
-void gwtf_join_remove_place(const char *directory, const char *token) {
-    char path[GWTF_FILE_PATH_MAX];
-    file_of(directory, token, "place", path);
-    unlink(path);
-    gwtf_join_remove_request(directory, token);
-}
-
 void gwtf_join_remove_request(const char *directory, const char *token) {
     char path[GWTF_FILE_PATH_MAX];
     file_of(directory, token, "request", path);
@@ -326,4 +372,20 @@ void gwtf_join_each(const char *directory, const char *kind,
         free(entries[i]);
     }
     free(entries);
+}
+
+void gwtf_join_each_port(const char *directory, const char *token,
+                         void (*visit)(void *context, gwtf_node_id node), void *context) {
+    char folder[GWTF_FILE_PATH_MAX], start[GWTF_JOIN_TOKEN_MAX + 8];
+    path_of(directory, "", folder);
+    int length = snprintf(start, sizeof start, "%s.port-", token);
+    DIR *stream = opendir(folder);
+    for (struct dirent *entry; stream != NULL && (entry = readdir(stream)) != NULL;) {
+        unsigned node;
+        if (strncmp(entry->d_name, start, (size_t)length) == 0 &&
+            sscanf(entry->d_name + length, "%u", &node) == 1)
+            visit(context, node);
+    }
+    if (stream != NULL)
+        closedir(stream);
 }

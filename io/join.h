@@ -2,16 +2,18 @@
  * RUN/join/: how a process that wants to join a run and the run's nodes find each other.
  *
  *     interfaces         that the run goes over
+ *     closed             why nobody can join
  *     charter            what every node was told at the start (worker/runtime/charter.h)
  *     TOKEN.spawn        somebody wants a process to be started that joins
  *     TOKEN.request      somebody asks for a place
  *     TOKEN.place        the recorder gives it one, or says why not
+ *     TOKEN.member       it has taken that place, as it was given
  *     TOKEN.port-NNNN    where node NNNN waits for it
  *     TOKEN.end          how the process ended, for who started it
  *
  * TOKEN names the process that joins. Files are replaced by rename, so that nobody reads halves.
- * The recorder removes them when who joins is a member, or does not become one; who gives up, its
- * own.
+ * Who gives up, and who leaves, removes its own files; the recorder those of a place that is given
+ * away again.
  */
 #ifndef GWTF_IO_JOIN_H
 #define GWTF_IO_JOIN_H
@@ -35,6 +37,10 @@ gwtf_status gwtf_join_write_charter(const char *directory, const void *bytes, si
                                     struct gwtf_error *error);
 gwtf_status gwtf_join_read_charter(const char *directory, char **bytes, size_t *size_bytes,
                                    struct gwtf_error *error);
+
+/* Nobody can join, or not any more, and WHY; and what was said, "": nothing. */
+void gwtf_join_write_closed(const char *directory, const char *why);
+void gwtf_join_read_closed(const char *directory, char *why, size_t why_bytes);
 
 /* Whether it is there. */
 bool gwtf_join_is_open(const char *directory);
@@ -84,11 +90,20 @@ bool gwtf_join_read_request(const char *directory, const char *token,
                             struct gwtf_join_request *request);
 bool gwtf_join_read_place(const char *directory, const char *token, struct gwtf_join_place *place);
 
+/* The place has been taken: it is TOKEN.member from now on. */
+void gwtf_join_keep_member(const char *directory, const char *token);
+bool gwtf_join_read_member(const char *directory, const char *token, struct gwtf_join_place *place);
+void gwtf_join_remove_member(const char *directory, const char *token);
+
 /* A port's name is one line of MPI's. */
 gwtf_status gwtf_join_write_port(const char *directory, const char *token, gwtf_node_id node,
                                  const char *port, struct gwtf_error *error);
 bool gwtf_join_read_port(const char *directory, const char *token, gwtf_node_id node,
                          char port[GWTF_JOIN_PORT_MAX]);
+/* As gwtf_join_read_port, but only one that was written in the last minute, and since SINCE_UNIX_S.
+ */
+bool gwtf_join_read_new_port(const char *directory, const char *token, gwtf_node_id node,
+                             int64_t since_unix_s, char port[GWTF_JOIN_PORT_MAX]);
 void gwtf_join_remove_port(const char *directory, const char *token, gwtf_node_id node);
 
 /* How a process that joined ended: its exit code, which mpirun does not tell, and the line for the
@@ -98,15 +113,18 @@ gwtf_status gwtf_join_write_end(const char *directory, const char *token, int co
 bool gwtf_join_read_end(const char *directory, const char *token, int *code,
                         struct gwtf_error *line);
 
+/* Calls VISIT with each node that waits for TOKEN. */
+void gwtf_join_each_port(const char *directory, const char *token,
+                         void (*visit)(void *context, gwtf_node_id node), void *context);
+
 void gwtf_join_remove_request(const char *directory, const char *token);
-void gwtf_join_remove_place(const char *directory, const char *token);
 
 /* Everything of TOKEN. */
 void gwtf_join_remove(const char *directory, const char *token);
 
 /*
- * Calls VISIT with each token that has a file of KIND ("request", "place"), in the order of their
- * names. A directory that is not there has none.
+ * Calls VISIT with each token that has a file of KIND ("request", "place", "member"), in the order
+ * of their names. A directory that is not there has none.
  */
 void gwtf_join_each(const char *directory, const char *kind,
                     void (*visit)(void *context, const char *token), void *context);

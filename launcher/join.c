@@ -8,6 +8,7 @@
 #include "launcher/temporary.h"
 #include "worker/protocol/protocol.h"
 #include "worker/runtime/machine.h"
+#include "worker/runtime/notice.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -28,6 +29,7 @@
 #define END_MS 5000
 /* Until a process that a node starts has a place, and until it serves. */
 #define SPAWN_WAIT_MS 60000
+#define SERVE_WAIT_MS 600000
 #define PLACE_LOOK_MS 20
 #define SILENCE_MOST_US 60000000u
 
@@ -37,6 +39,7 @@ struct join {
     double stage;
     double capacity;
     double threads;
+    double notice_s;
     struct gwtf_mpirun mpirun;
     char worker[4200];
     char rendezvous[GWTF_RENDEZVOUS_PATH_MAX];
@@ -141,12 +144,17 @@ static gwtf_status check(struct join *join, struct gwtf_error *error) {
                               "nobody can join '%s': it does not train now, or was started with "
                               "run.places = 0",
                               join->directory);
+    char why[256];
+    gwtf_join_read_closed(join->directory, why, sizeof why);
+    if (why[0] != '\0')
+        return gwtf_error_set(error, GWTF_ERROR_USAGE, "nobody can join '%s': %s", join->directory,
+                              why);
     if (is_spawned(join))
         return GWTF_OK;
     if (!gwtf_rendezvous_find(join->directory, join->rendezvous))
         return gwtf_error_set(error, GWTF_ERROR_USAGE,
-                              "nobody can join '%s': it was started without ompi-server (see its "
-                              "train.log)",
+                              "nobody can join '%s': it was started with another Open MPI than "
+                              "this machine's mpirun",
                               join->directory);
     status = choose_interfaces(join, error);
     return status == GWTF_OK ? find_worker(join, error) : status;
@@ -204,17 +212,57 @@ static void read_output(struct join *join) {
     fflush(join->log);
 }
 
+/* The place that the node has; GWTF_NODE_NONE: none. */
+static gwtf_node_id node_of(const struct join *join) {
+    struct gwtf_join_place place = {.node = GWTF_NODE_NONE};
+    if (gwtf_join_read_member(join->directory, join->token, &place) ||
+        gwtf_join_read_place(join->directory, join->token, &place))
+        free(place.members);
+    else
+        place.node = GWTF_NODE_NONE;
+    return place.node;
+}
+
+/* The first signal asks the node to leave in order; true: it is asked. */
+static bool ask_to_leave(const struct join *join) {
+    gwtf_node_id node = node_of(join);
+    if (node == GWTF_NODE_NONE ||
+        gwtf_run_request_leave(join->directory, node, join->notice_s, NULL) != GWTF_OK)
+        return false;
+    fprintf(stderr,
+            "gwtf: node %u leaves when the others can do without it, within %.0f s; once more: at "
+            "once\n",
+            node, join->notice_s);
+    return true;
+}
+
+/* The stages of an end. */
+enum ending { ENDING_NOT, ENDING_LEAVES, ENDING_TERM, ENDING_KILL };
+
+static enum ending end_further(const struct join *join, enum ending ending) {
+    if (ending == ENDING_NOT && ask_to_leave(join))
+        return ENDING_LEAVES;
+    if (ending <= ENDING_LEAVES) {
+        kill(join->child, SIGTERM);
+        return ENDING_TERM;
+    }
+    kill(join->child, SIGKILL);
+    return ENDING_KILL;
+}
+
 /* Until mpirun has ended. */
 static int watch(struct join *join) {
     int told = 0, waited_ms = 0, code = 1;
+    enum ending ending = ENDING_NOT;
     while (waitpid(join->child, NULL, WNOHANG) == 0) {
         struct pollfd readable = {.fd = join->output, .events = POLLIN};
         poll(&readable, 1, LOOK_MS);
         read_output(join);
         int signals = gwtf_signals_count();
-        if (signals > told || (told > 0 && (waited_ms += LOOK_MS) > END_MS)) {
-            kill(join->child, told == 0 ? SIGTERM : SIGKILL);
-            told = signals > told ? signals : told + 1;
+        int most_ms = END_MS + (ending == ENDING_LEAVES ? (int)(join->notice_s * 1000) : 0);
+        if (signals > told || (ending != ENDING_NOT && (waited_ms += LOOK_MS) > most_ms)) {
+            ending = end_further(join, ending);
+            told = signals;
             waited_ms = 0;
         }
     }
@@ -222,7 +270,7 @@ static int watch(struct join *join) {
     struct gwtf_error line; /* has been printed */
     bool is_told = gwtf_join_read_end(join->directory, join->token, &code, &line);
     gwtf_join_remove(join->directory, join->token);
-    if (told > 0)
+    if (ending >= ENDING_TERM)
         return gwtf_fail(GWTF_ERROR_RUN, "stopped: the run goes on without this node");
     return is_told ? code
                    : gwtf_fail(GWTF_ERROR_RUN, "the node ended without a word: see %s/logs/%s.log",
@@ -241,11 +289,22 @@ static gwtf_status open_log(struct join *join, int ends[2], struct gwtf_error *e
 struct following {
     gwtf_node_id node;
     bool joined;
+    bool lost;
+    bool over; /* the run */
 };
+
+static bool is_end(const char *kind) {
+    return strcmp(kind, "finished") == 0 || strcmp(kind, "stopped") == 0 ||
+           strcmp(kind, "failed") == 0;
+}
 
 static void on_event(void *context, const struct gwtf_run_event *event) {
     struct following *following = context;
-    if (event->node != following->node || strcmp(event->kind, "joined") != 0)
+    following->over = following->over || is_end(event->kind);
+    if (event->node != following->node)
+        return;
+    following->lost = following->lost || strcmp(event->kind, "lost") == 0;
+    if (strcmp(event->kind, "joined") != 0)
         return;
     following->joined = true;
     printf("gwtf: node %u: %s\n", event->node, event->text);
@@ -279,6 +338,35 @@ static bool await_place(const struct join *join, const char *token, struct gwtf_
     return false;
 }
 
+/* NODE, which the run has started, until it serves. */
+static int follow_node(const struct join *join, gwtf_node_id node, uint64_t offset) {
+    struct following following = {.node = node};
+    struct gwtf_error error = {""};
+    int code = 0;
+    for (int waited_ms = 0; waited_ms < SERVE_WAIT_MS && !following.joined; waited_ms += LOOK_MS) {
+        poll(NULL, 0, LOOK_MS);
+        if (gwtf_signals_count() > 0)
+            return gwtf_fail(GWTF_ERROR_RUN,
+                             "stopped waiting; node %u goes on: gwtf leave takes it out again",
+                             node);
+        gwtf_run_read_events(join->directory, &offset, on_event, &following, NULL);
+        if (!following.joined && (following.lost || following.over))
+            return gwtf_fail(GWTF_ERROR_RUN,
+                             following.lost ? "node %u was lost before it served"
+                                            : "the run ended before node %u served",
+                             node);
+        if (!following.joined && gwtf_join_read_end(join->directory, join->token, &code, &error)) {
+            gwtf_join_remove(join->directory, join->token);
+            return gwtf_fail(GWTF_ERROR_RUN, "%s", error.text);
+        }
+    }
+    return following.joined ? 0
+                            : gwtf_fail(GWTF_ERROR_RUN,
+                                        "node %u does not serve after %d s: see "
+                                        "%s/logs/node-%04u.log",
+                                        node, SERVE_WAIT_MS / 1000, join->directory, node);
+}
+
 /* Asks the run's nodes for a process on a host of theirs, and follows it until it serves. */
 static int follow_spawn(const struct join *join) {
     struct gwtf_join_spawn spawn = {.stage = (uint32_t)join->stage,
@@ -306,22 +394,7 @@ static int follow_spawn(const struct join *join) {
         return gwtf_fail(GWTF_ERROR_USAGE, "%s", place.why);
     printf("gwtf: node %u, in stage %u: %s\n", place.node, place.stage, place.why);
     fflush(stdout);
-    struct following following = {.node = place.node};
-    int code = 0;
-    for (int waited_ms = 0; waited_ms < SPAWN_WAIT_MS && !following.joined; waited_ms += LOOK_MS) {
-        poll(NULL, 0, LOOK_MS);
-        if (gwtf_join_read_end(join->directory, join->token, &code, &error)) {
-            gwtf_join_remove(join->directory, join->token);
-            return gwtf_fail(GWTF_ERROR_RUN, "%s", error.text);
-        }
-        gwtf_run_read_events(join->directory, &offset, on_event, &following, NULL);
-    }
-    return following.joined
-               ? 0
-               : gwtf_fail(GWTF_ERROR_RUN,
-                           "node %u does not serve after %d s: see "
-                           "%s/logs/node-%04u.log",
-                           place.node, SPAWN_WAIT_MS / 1000, join->directory, place.node);
+    return follow_node(join, place.node, offset);
 }
 
 static int become_island(struct join *join) {
@@ -362,7 +435,7 @@ static int run(struct join *join) {
 
 int gwtf_command_join(int argc, char **argv) {
     const char *stage = NULL, *capacity = NULL, *threads = NULL;
-    const char *host = NULL;
+    const char *host = NULL, *notice = NULL;
     const struct gwtf_option options[] = {
         {.name = "host",
          .argument = "HOST",
@@ -380,6 +453,10 @@ int gwtf_command_join(int argc, char **argv) {
          .argument = "N",
          .help = "for compute; left out: one on each core",
          .value = &threads},
+        {.name = "notice",
+         .argument = "SECONDS",
+         .help = "that a node has which is told to leave; 30",
+         .value = &notice},
         {0}};
     const struct gwtf_usage usage = {
         .command = "join",
@@ -388,11 +465,13 @@ int gwtf_command_join(int argc, char **argv) {
             "Joins the run in the directory RUN, which trains now and goes on meanwhile, as one "
             "more\n"
             "node: it gets a stage and that stage's weights, and serves until the run is over.\n"
-            "Ctrl+C ends it; the run goes on without it. Under Open MPI 5 a node of the run starts "
-            "the\n"
-            "new one, on a host that the run has; it is the run's then, and this command ends when "
-            "the\n"
-            "new node serves.\n",
+            "With Ctrl+C, SIGTERM or SIGUSR1 it leaves in order, so that nothing is lost or "
+            "computed\n"
+            "again; a second one ends it at once, and the run goes on all the same. Under Open MPI "
+            "5 a\n"
+            "node of the run starts the new one, on a host that the run has; it is the run's then "
+            "(see\n"
+            "gwtf leave), and this command ends when the new node serves.\n",
         .example = "  gwtf join runs/first\n  gwtf join /shared/runs/big --threads 8\n  gwtf join "
                    "runs/first --host node7",
         .arguments_least = 1,
@@ -410,6 +489,9 @@ int gwtf_command_join(int argc, char **argv) {
                                       &join->capacity);
         if (code == 0)
             code = gwtf_option_number("threads", threads, 1, 4096, true, &join->threads);
+        join->notice_s = GWTF_NOTICE_S;
+        if (code == 0)
+            code = gwtf_option_number("notice", notice, 1, 86400, false, &join->notice_s);
         if (code == 0)
             code = run(join);
     }

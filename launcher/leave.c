@@ -4,6 +4,7 @@
 #include "io/run.h"
 #include "launcher/commands.h"
 #include "launcher/options.h"
+#include "worker/runtime/notice.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -11,7 +12,6 @@
 #include <string.h>
 #include <time.h>
 
-#define NOTICE_S 30.0
 #define LOOK_MS 100
 /* A node that does not see the directory, or stands still, says nothing for so long. */
 #define SILENCE_S 20.0
@@ -103,7 +103,7 @@ static int follow(const char *run, gwtf_node_id node, double notice_s, uint64_t 
 
 int gwtf_command_leave(int argc, char **argv) {
     const char *notice = NULL;
-    double notice_s = NOTICE_S, number;
+    double notice_s = GWTF_NOTICE_S, number;
     int code;
     const struct gwtf_option options[] = {{.name = "notice",
                                            .argument = "SECONDS",

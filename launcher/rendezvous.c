@@ -68,31 +68,63 @@ bool gwtf_rendezvous_find(const char *directory, char file[GWTF_RENDEZVOUS_PATH_
            has_content(file);
 }
 
-void gwtf_rendezvous_start(const struct gwtf_mpirun *mpirun, const char *directory,
-                           const char *temporary, const char *interfaces,
-                           struct gwtf_rendezvous *rendezvous, struct gwtf_error *why) {
+static gwtf_status prepare(const struct gwtf_mpirun_job *job, const char *directory,
+                           struct gwtf_error *why) {
+    const char *interfaces = job->interfaces != NULL ? job->interfaces : job->one_host ? "lo" : "";
+    gwtf_status status = gwtf_join_prepare(directory, why);
+    return status == GWTF_OK ? gwtf_join_write_interfaces(directory, interfaces, why) : status;
+}
+
+/* Open MPI 4.1's mpirun does not tell others where its daemons are: who connects to a process on
+ * another host than mpirun's crashes (its issue 6818). */
+static gwtf_status start(const struct gwtf_mpirun *mpirun, const struct gwtf_mpirun_job *job,
+                         const char *directory, const char *temporary,
+                         struct gwtf_rendezvous *rendezvous, struct gwtf_error *why) {
     char path[4096], file[GWTF_RENDEZVOUS_PATH_MAX];
-    memset(rendezvous, 0, sizeof *rendezvous);
-    if (gwtf_join_prepare(directory, why) != GWTF_OK ||
-        gwtf_join_write_interfaces(directory, interfaces, why) != GWTF_OK)
-        return;
-    if (mpirun->major >= 5)
-        return; /* mpiruns do not connect: a node of the run starts those that join */
-    if (!find_server(mpirun, path, sizeof path)) {
-        gwtf_error_set(why, GWTF_ERROR_MISSING, "there is no ompi-server beside mpirun or in PATH");
-        return;
-    }
+    if (!job->one_host)
+        return gwtf_error_set(why, GWTF_ERROR_MISSING,
+                              "with Open MPI 4.1 nodes can join a run only where its own nodes are "
+                              "all on the machine that starts it: start it so, and let the other "
+                              "machines join, or use Open MPI 5");
+    if (!find_server(mpirun, path, sizeof path))
+        return gwtf_error_set(why, GWTF_ERROR_MISSING,
+                              "there is no ompi-server beside mpirun or in PATH");
     (void)gwtf_rendezvous_find(directory, file);
     fflush(NULL);
     rendezvous->server = fork();
     if (rendezvous->server == 0)
         become_server(path, file, temporary);
-    if (rendezvous->server > 0 && await_file(rendezvous->server, file)) {
-        snprintf(rendezvous->file, sizeof rendezvous->file, "%s", file);
+    if (rendezvous->server <= 0 || !await_file(rendezvous->server, file))
+        return gwtf_error_set(why, GWTF_ERROR_RUN, "'%s' does not start", path);
+    snprintf(rendezvous->file, sizeof rendezvous->file, "%s", file);
+    return GWTF_OK;
+}
+
+void gwtf_rendezvous_start(const struct gwtf_mpirun *mpirun, const struct gwtf_mpirun_job *job,
+                           const char *directory, const char *temporary,
+                           struct gwtf_rendezvous *rendezvous, struct gwtf_error *why) {
+    memset(rendezvous, 0, sizeof *rendezvous);
+    if (prepare(job, directory, why) != GWTF_OK)
         return;
-    }
+    if (mpirun->major >= 5)
+        return; /* mpiruns do not connect: a node of the run starts those that join */
+    if (start(mpirun, job, directory, temporary, rendezvous, why) == GWTF_OK)
+        return;
     gwtf_rendezvous_end(rendezvous);
-    gwtf_error_set(why, GWTF_ERROR_RUN, "'%s' does not start", path);
+    gwtf_join_write_closed(directory, why->text);
+}
+
+bool gwtf_rendezvous_has_died(struct gwtf_rendezvous *rendezvous, const char *directory,
+                              struct gwtf_error *why) {
+    if (rendezvous->server <= 0 || waitpid(rendezvous->server, NULL, WNOHANG) != rendezvous->server)
+        return false;
+    rendezvous->server = 0;
+    gwtf_rendezvous_end(rendezvous);
+    gwtf_error_set(why, GWTF_ERROR_RUN,
+                   "ompi-server, over which nodes join, has died: it can be joined again after a "
+                   "restart");
+    gwtf_join_write_closed(directory, why->text);
+    return true;
 }
 
 void gwtf_rendezvous_end(struct gwtf_rendezvous *rendezvous) {

@@ -20,14 +20,17 @@ struct gwtf_rendezvous {
 };
 
 /*
- * Makes RUN/join, empty, and starts the server, with TEMPORARY for its own files, for a run over
- * INTERFACES ("lo": of one machine; "": all). Where that cannot
- * be, FILE is "" and WHY says so in one line: the run starts all the same. With Open MPI 5 there is
- * none, and nothing to say.
+ * Makes RUN/join, empty, and starts the server for the run in DIRECTORY, which JOB starts, with
+ * TEMPORARY for its own files. Where that cannot be, FILE is "" and WHY says so in one line, also
+ * for those that want to join: the run starts all the same. With Open MPI 5 there is none, and
+ * nothing to say.
  */
-void gwtf_rendezvous_start(const struct gwtf_mpirun *mpirun, const char *directory,
-                           const char *temporary, const char *interfaces,
+void gwtf_rendezvous_start(const struct gwtf_mpirun *mpirun, const struct gwtf_mpirun_job *job,
+                           const char *directory, const char *temporary,
                            struct gwtf_rendezvous *rendezvous, struct gwtf_error *why);
+/* True, once, when it has died: the run goes on, and nobody can join any more, as they are told. */
+bool gwtf_rendezvous_has_died(struct gwtf_rendezvous *rendezvous, const char *directory,
+                              struct gwtf_error *why);
 /* Ends the server; nobody finds the run any more. */
 void gwtf_rendezvous_end(struct gwtf_rendezvous *rendezvous);
 

@@ -116,11 +116,8 @@ static void open_to_others(struct supervisor *supervisor) {
     struct gwtf_error why = {""};
     if (options->setup->places == 0)
         return;
-    const char *interfaces = options->job->interfaces != NULL ? options->job->interfaces
-                             : options->job->one_host         ? "lo"
-                                                              : "";
-    gwtf_rendezvous_start(options->mpirun, supervisor->directory, supervisor->temporary.path,
-                          interfaces, &supervisor->rendezvous, &why);
+    gwtf_rendezvous_start(options->mpirun, options->job, supervisor->directory,
+                          supervisor->temporary.path, &supervisor->rendezvous, &why);
     if (why.text[0] != '\0')
         fprintf(supervisor->log, "gwtf: nobody can join this run: %s\n", why.text);
 }
@@ -425,6 +422,14 @@ static bool nothing_is_left(const struct supervisor *supervisor) {
                                        supervisor->looks_without_workers >= LOOKS_AFTER_FAREWELL);
 }
 
+static void watch_rendezvous(struct supervisor *supervisor) {
+    struct gwtf_error why;
+    if (!gwtf_rendezvous_has_died(&supervisor->rendezvous, supervisor->directory, &why))
+        return;
+    fprintf(supervisor->log, "gwtf: warning: nobody can join this run: %s\n", why.text);
+    gwtf_progress_note(supervisor->options->progress, "nobody can join any more: %s", why.text);
+}
+
 static void watch(struct supervisor *supervisor) {
     while (!mpirun_has_ended(supervisor)) {
         struct pollfd readable = {.fd = supervisor->output, .events = POLLIN};
@@ -434,6 +439,7 @@ static void watch(struct supervisor *supervisor) {
                 poll(NULL, 0, LOOK_INTERVAL_MS);
         }
         read_files(supervisor);
+        watch_rendezvous(supervisor);
         pass_signals_on(supervisor);
         bool at_once = supervisor->stops_passed_on > 1 ||
                        (supervisor->outcome_known && nothing_is_left(supervisor));

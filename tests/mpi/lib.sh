@@ -307,21 +307,23 @@ step_folder() {
     printf '%s/%s/snapshots/step-%06d' "$scratch" "$1" "$2"
 }
 
-# train_endlessly NAME [OPTION...]: behind, until end_and_compare NAME ends it, some iterations later, by
-# Ctrl+C, and holds it against as many iterations in one process.
+# train_endlessly NAME [OPTION...]: behind, until end_and_compare NAME [OPTION...] ends it, some iterations
+# later, by Ctrl+C, and holds it against as many iterations in one process.
 train_endlessly() {
     train_behind "$@" --set run.iterations=100000 --set 'optimizer.decay="none"'
 }
 end_and_compare() {
-    reached=$(($(last_iteration "$1") + 20))
-    wait_until 60 has_reached "$1" "$reached" || fail "$1 does not go on"
+    endless=$1
+    shift
+    reached=$(($(last_iteration "$endless") + 20))
+    wait_until 60 has_reached "$endless" "$reached" || fail "$endless does not go on"
     interrupt
-    wait_for_end "$1" 30
-    [ "$status" -eq 0 ] || fail "$1 ended with exit code $status"
-    reached=$(last_iteration "$1")
-    expect_iterations "$1" "$reached"
-    [ "$(newest_step "$1")" -eq "$reached" ] || fail "$1 has no snapshot of its end"
-    train_whole "$1-local" --local --set 'optimizer.decay="none"' --set "run.iterations=$reached"
-    expect_same loss "$1" "$1-local" 1e-4
-    expect_nothing_left "$1"
+    wait_for_end "$endless" 30
+    [ "$status" -eq 0 ] || fail "$endless ended with exit code $status"
+    reached=$(last_iteration "$endless")
+    expect_iterations "$endless" "$reached"
+    [ "$(newest_step "$endless")" -eq "$reached" ] || fail "$endless has no snapshot of its end"
+    train_whole "$endless-local" --local --set 'optimizer.decay="none"' "$@" --set "run.iterations=$reached"
+    expect_same loss "$endless" "$endless-local" 1e-4
+    expect_nothing_left "$endless"
 }

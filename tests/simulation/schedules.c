@@ -192,16 +192,20 @@ static void add_stall(gwtf_simulation *simulation, struct gwtf_random *random,
     CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &stall), GWTF_OK);
 }
 
-/* Nodes that are told to leave: TOLD. Where all of a stage are, one stays. */
+/* Nodes that are told to leave: TOLD, and GONE. Where all of a stage are, one stays; but who joins
+ * may be lost, and is not to be the one. */
 static void tell_to_leave(gwtf_simulation *simulation, struct gwtf_random *random, bool *told,
-                          gwtf_time_us duration_us, uint32_t most) {
-    uint32_t nodes = (uint32_t)cluster->config.nodes_count, wanted = pick(random, 1, most);
+                          bool *gone, gwtf_time_us duration_us, const struct mix *mix) {
+    uint32_t nodes = (uint32_t)cluster->config.nodes_count;
+    uint32_t wanted = pick(random, 1, mix->crashes ? 1 + nodes / 4 : nodes);
     gwtf_time_us at_us = 0;
     for (uint32_t i = 0; i < wanted; i++) {
         size_t node = pick(random, 0, nodes - 1);
+        if (mix->joins && (gone[node] || !may_go(gone, node)))
+            continue;
         if (at_us == 0 || pick(random, 0, 1))
             at_us = 1 + (gwtf_time_us)gwtf_random_below(random, (uint64_t)duration_us);
-        told[node] = true;
+        told[node] = gone[node] = true;
         struct gwtf_simulation_fault leave = {
             .kind = GWTF_SIMULATION_LEAVE, .at_us = at_us, .node = cluster->nodes[node].node};
         CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &leave), GWTF_OK);
@@ -209,12 +213,15 @@ static void tell_to_leave(gwtf_simulation *simulation, struct gwtf_random *rando
 }
 
 /* Crashes of up to all nodes but one of each stage, alone or several at once. Data nodes are among
- * them only when more than half of the nodes are left at all times: else it is a cut. */
+ * them only when more than half of the nodes are left at all times, with OTHERS that are lost: else
+ * it is a cut. */
 static void add_crashes(gwtf_simulation *simulation, struct gwtf_random *random, bool *gone,
-                        gwtf_time_us duration_us, const struct mix *mix) {
-    uint32_t nodes = (uint32_t)cluster->config.nodes_count;
-    bool data_nodes = pick(random, 0, 2) == 0;
-    uint32_t wanted = pick(random, 1, data_nodes && nodes > 2 ? (nodes - 1) / 2 : nodes);
+                        gwtf_time_us duration_us, const struct mix *mix, uint32_t others) {
+    uint32_t nodes = (uint32_t)cluster->config.nodes_count, there = 0;
+    for (size_t i = 0; i < nodes; i++)
+        there += !gone[i];
+    bool data_nodes = pick(random, 0, 2) == 0 && there > others + 2;
+    uint32_t wanted = pick(random, 1, data_nodes ? (there - others - 1) / 2 : nodes);
     gwtf_time_us at_us = 0;
     for (uint32_t i = 0, tries = 0; i < wanted && tries < 8 * nodes; tries++) {
         size_t victim = pick(random, 0, nodes - 1);
@@ -312,10 +319,21 @@ static void leave_free(struct gwtf_random *random, bool *gone) {
     }
 }
 
-/* Who takes a free place may be lost, too, and come back. */
-static void add_joins(gwtf_simulation *simulation, struct gwtf_random *random,
-                      gwtf_time_us duration_us) {
+/* Who has joined by FAULT is told to leave, and another takes the place. */
+static void visit_briefly(gwtf_simulation *simulation, struct gwtf_random *random,
+                          struct gwtf_simulation_fault *fault, gwtf_time_us duration_us) {
+    for (uint32_t i = 0; i < 2; i++) {
+        fault->kind = i == 0 ? GWTF_SIMULATION_LEAVE : GWTF_SIMULATION_RETURN;
+        fault->at_us += 1 + (gwtf_time_us)gwtf_random_below(random, (uint64_t)duration_us / 2 + 1);
+        CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, fault), GWTF_OK);
+    }
+}
+
+/* Who takes a free place may be lost, too, and come back. Returns how many are. */
+static uint32_t add_joins(gwtf_simulation *simulation, struct gwtf_random *random,
+                          gwtf_time_us duration_us, const struct mix *mix) {
     gwtf_time_us at_us = 0;
+    uint32_t lost = 0;
     for (size_t i = 0; i < cluster->config.nodes_count; i++) {
         if (!cluster->nodes[i].is_free)
             continue;
@@ -324,6 +342,10 @@ static void add_joins(gwtf_simulation *simulation, struct gwtf_random *random,
         struct gwtf_simulation_fault fault = {
             .kind = GWTF_SIMULATION_RETURN, .at_us = at_us, .node = cluster->nodes[i].node};
         CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &fault), GWTF_OK);
+        if (mix->leaves && pick(random, 0, 1)) {
+            visit_briefly(simulation, random, &fault, duration_us);
+            continue;
+        }
         if (pick(random, 0, 3))
             continue;
         fault.kind = GWTF_SIMULATION_CRASH;
@@ -331,7 +353,9 @@ static void add_joins(gwtf_simulation *simulation, struct gwtf_random *random,
         fault.notice_us = pick(random, 0, 300000);
         fault.return_us = pick(random, 0, 1) ? pick(random, 1, 1000000) : 0;
         CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &fault), GWTF_OK);
+        lost++;
     }
+    return lost;
 }
 
 uint32_t schedules_returned, schedules_left, schedules_stayed;
@@ -347,6 +371,19 @@ static void add_crash(gwtf_simulation *simulation, struct gwtf_random *random, s
     CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &crash), GWTF_OK);
 }
 
+/* VICTIM may be lost as well: where data nodes are lost, those that are lost are to be fewer than
+ * those that stay. */
+static bool may_be_lost_too(const bool *told, const bool *gone, size_t victim) {
+    uint32_t there = 0, lost = 1;
+    bool has_data_node = cluster->nodes[victim].stage == 0;
+    for (size_t i = 0; i < cluster->config.nodes_count; i++) {
+        there += !told[i];
+        lost += gone[i];
+        has_data_node = has_data_node || (gone[i] && cluster->nodes[i].stage == 0);
+    }
+    return !has_data_node || 2 * lost < there;
+}
+
 /* One of those that are told to leave is lost, too; but each stage keeps a node that is neither. */
 static void crash_leaver(gwtf_simulation *simulation, struct gwtf_random *random, const bool *told,
                          bool *gone, gwtf_time_us duration_us) {
@@ -354,7 +391,8 @@ static void crash_leaver(gwtf_simulation *simulation, struct gwtf_random *random
     for (size_t i = 0; i < cluster->config.nodes_count; i++)
         away[i] = told[i] || gone[i];
     for (size_t i = 0; i < cluster->config.nodes_count; i++) {
-        if (!told[i] || gone[i] || pick(random, 0, 1) || !may_go(away, i))
+        if (!told[i] || gone[i] || pick(random, 0, 1) || !may_go(away, i) ||
+            !may_be_lost_too(told, gone, i))
             continue;
         gone[i] = true;
         add_crash(simulation, random, i,
@@ -365,7 +403,7 @@ static void crash_leaver(gwtf_simulation *simulation, struct gwtf_random *random
 
 bool survives(uint64_t seed, const struct mix *mix) {
     struct gwtf_random random;
-    bool gone[CLUSTER_NODES_MAX] = {false}, told[CLUSTER_NODES_MAX];
+    bool gone[CLUSTER_NODES_MAX] = {false}, told[CLUSTER_NODES_MAX] = {false};
     draw_cluster(seed);
     if (mix->quick)
         make_quick(seed);
@@ -383,14 +421,12 @@ bool survives(uint64_t seed, const struct mix *mix) {
         leave_free(&random, gone);
     gwtf_simulation *simulation = cluster_start(cluster);
     CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
-    if (mix->joins)
-        add_joins(simulation, &random, duration_us);
+    uint32_t lost = mix->joins ? add_joins(simulation, &random, duration_us, mix) : 0;
     uint32_t nodes = (uint32_t)cluster->config.nodes_count;
     if (mix->leaves)
-        tell_to_leave(simulation, &random, gone, duration_us, mix->crashes ? 1 + nodes / 4 : nodes);
-    memcpy(told, gone, sizeof told);
+        tell_to_leave(simulation, &random, told, gone, duration_us, mix);
     if (mix->crashes)
-        add_crashes(simulation, &random, gone, duration_us, mix);
+        add_crashes(simulation, &random, gone, duration_us, mix, lost);
     if (mix->suspicions)
         add_suspicions(simulation, &random, gone, duration_us);
     if (mix->pauses)

@@ -101,6 +101,23 @@ static void who_is_told_to_leave_goes_among_losses_and_returns(void) {
         .leaves = true, .crashes = true, .suspicions = true, .returns = true, .longer = true});
 }
 
+static void who_joins_may_leave_again_and_others_take_the_place(void) {
+    schedules_left = 0;
+    lost_nodes_come_back(&(struct mix){.joins = true, .leaves = true, .longer = true});
+    CU_ASSERT_TRUE(schedules_left > 0);
+}
+
+static void nodes_join_leave_and_are_lost(void) {
+    schedules_left = 0;
+    lost_nodes_come_back(&(struct mix){.joins = true,
+                                       .leaves = true,
+                                       .crashes = true,
+                                       .suspicions = true,
+                                       .returns = true,
+                                       .longer = true});
+    CU_ASSERT_TRUE(schedules_left > 0);
+}
+
 static const struct mix little_memory = {.crashes = true, .suspicions = true, .keeps_little = true};
 
 static void a_random_loss_of_what_nobody_keeps_begins_the_iteration_anew(void) {
@@ -158,6 +175,8 @@ int main(int argc, char **argv) {
         GWTF_TEST(who_comes_back_is_no_help_in_what_nobody_keeps),
         GWTF_TEST(who_was_not_there_joins),
         GWTF_TEST(who_was_not_there_joins_among_losses_and_returns),
+        GWTF_TEST(who_joins_may_leave_again_and_others_take_the_place),
+        GWTF_TEST(nodes_join_leave_and_are_lost),
         GWTF_TEST(who_is_told_to_leave_goes_and_one_of_each_stage_stays),
         GWTF_TEST(who_is_told_to_leave_goes_among_losses_and_returns),
         GWTF_TEST(a_random_loss_of_what_nobody_keeps_begins_the_iteration_anew),

@@ -378,6 +378,29 @@ static void an_acceptance_that_comes_twice_is_of_one_slot(void) {
     CU_ASSERT_TRUE(in_disorder(fences_the_suspected, 953000051008, NULL));
 }
 
+static const struct mix joins_and_losses = {
+    .joins = true, .crashes = true, .suspicions = true, .returns = true, .longer = true};
+
+/* Seed 90: who left waited to be let go by others that had left just before, and did not know it.
+ */
+static void who_leaves_does_not_wait_for_those_who_left_as_it_came(void) {
+    CU_ASSERT_TRUE(
+        in_disorder(survives, 90, &(struct mix){.joins = true, .leaves = true, .longer = true}));
+}
+
+/* Seed 965900011006: a place was empty when another node asked, and was taken before that was let
+ * in: it took the new one for down, and was a member without its word. */
+static void who_was_absent_may_be_there_when_another_is_let_in(void) {
+    CU_ASSERT_TRUE(
+        in_disorder(survives, 965900011006, &(struct mix){.joins = true, .longer = true}));
+}
+
+/* Seed 967500022002: who was let in died, was declared down, and another one came in its place,
+ * whom two slow nodes welcomed in the place of the first: nobody told it that it was down. */
+static void who_comes_in_the_place_of_one_let_in_asks_whether_it_is_known(void) {
+    CU_ASSERT_TRUE(in_disorder(survives, 967500022002, &joins_and_losses));
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(who_has_come_back_does_not_speak_of_steps_before),
@@ -412,6 +435,9 @@ int main(int argc, char **argv) {
         GWTF_TEST(whom_an_iteration_counts_is_learnt_late_too),
         GWTF_TEST(irreparable_is_passed_on_and_later_back),
         GWTF_TEST(an_acceptance_that_comes_twice_is_of_one_slot),
+        GWTF_TEST(who_leaves_does_not_wait_for_those_who_left_as_it_came),
+        GWTF_TEST(who_was_absent_may_be_there_when_another_is_let_in),
+        GWTF_TEST(who_comes_in_the_place_of_one_let_in_asks_whether_it_is_known),
         GWTF_TEST(who_lacks_the_norm_before_the_newest_is_told_it),
     };
     return gwtf_suite_main(argc, argv, "faults_found", tests, sizeof tests / sizeof tests[0],

@@ -103,9 +103,20 @@ void protocol_entry_down(gwtf_protocol *p, gwtf_node_id node) {
         protocol_finish(p, GWTF_ERROR_LINK, node);
 }
 
+/* Whose process has ended while this node waited may have been followed by another one since. Who
+ * is down, and in which incarnation, the recorder tells. */
+static void forget_found(gwtf_protocol *p) {
+    for (uint32_t i = 0; i < p->config.members_count; i++)
+        if (i != p->self && !p->members[i].is_exact)
+            p->members[i].fenced = 0;
+    protocol_view_count(p);
+}
+
 static void begin(gwtf_protocol *p, const struct gwtf_message *message) {
     struct protocol_entry *entry = &p->entry;
+    forget_found(p);
     entry->waits = false;
+    entry->knock_us = p->now_us + KNOCK_EVERY_US;
     entry->incarnation = message->body.welcome.incarnation;
     p->members[p->self].incarnation = entry->incarnation;
     p->snapshot_recorded = message->body.welcome.recorded;
@@ -153,6 +164,16 @@ static bool is_welcomed(const gwtf_protocol *p) {
 
 bool protocol_entry_is_member(const gwtf_protocol *p) {
     return p->entry.is_member || !p->config.enters;
+}
+
+/* Those who know it may have given it up since, or rather the one that asked before in its place,
+ * and have told nobody who lives: a message from one that is lost they answer. */
+static void ask_whether_known(gwtf_protocol *p) {
+    p->entry.knock_us = p->now_us + KNOCK_EVERY_US;
+    for (uint32_t i = 0; i < p->config.members_count; i++)
+        if (i != p->self && !p->members[i].down && p->members[i].welcomed)
+            protocol_send(p, p->members[i].node, GWTF_MESSAGE_DOWN_KNOWN, GWTF_PHASE_TRAIN,
+                          p->iteration);
 }
 
 /* A replica that has the weights that are wanted; it was a member before. */
@@ -436,13 +457,16 @@ void protocol_entry_advance(gwtf_protocol *p) {
         if (p->recorder != p->config.self)
             protocol_view_tell_recorder(p);
     }
+    if (!entry->is_member && entry->knock_us <= p->now_us)
+        ask_whether_known(p);
     fetch(p);
 }
 
 gwtf_time_us protocol_entry_deadline(const gwtf_protocol *p) {
     if (p->entry.waits)
         return p->entry.knock_us;
-    gwtf_time_us deadline_us = GWTF_TIME_NEVER;
+    bool is_told = protocol_entry_is_member(p);
+    gwtf_time_us deadline_us = is_told ? GWTF_TIME_NEVER : p->entry.knock_us;
     for (uint32_t i = 0; i < p->entry.pieces_count && !p->entry.has_state; i++) {
         const struct protocol_piece *piece = &p->entry.pieces[i];
         if (piece->state == PIECE_ASKED && piece->asked_us + ASK_AGAIN_US < deadline_us)

@@ -113,6 +113,7 @@ static void take_off(gwtf_protocol *p, struct protocol_member *member, uint32_t 
                      bool standby) {
     bool is_silent = member->suspected || member->accused;
     member->left = true;
+    member->was_recorder = member->node == p->recorder;
     member->standby = standby;
     member->left_from = from;
     member->down = true;
@@ -223,24 +224,24 @@ void protocol_leave_begin(gwtf_protocol *p, struct protocol_round *round, bool c
     }
 }
 
+bool protocol_leave_hears_go(const gwtf_protocol *p, const struct protocol_member *member) {
+    return member->standby && p->entry.incarnation < member->left_from;
+}
+
 /* Those whom it told of losses know more than the next one, until that has heard it, too. */
 bool protocol_leave_is_handing_over(const gwtf_protocol *p) {
     for (uint32_t rank = 0; rank < p->data_nodes; rank++) {
         const struct protocol_member *member = protocol_member_at(p, 0, rank);
-        if (member->standby && member->let_go != member->left_from &&
-            p->entry.incarnation < member->left_from)
+        if (protocol_leave_hears_go(p, member) && member->let_go != member->left_from)
             return true;
     }
     return false;
 }
 
 bool protocol_leave_is_awaited(const gwtf_protocol *p) {
-    for (uint32_t rank = 0; rank < p->replicas; rank++) {
-        const struct protocol_member *member = protocol_member_at(p, p->stage, rank);
-        /* Who has come with the iteration or later does not hear it go, and is not waited for. */
-        if (member->standby && p->entry.incarnation < member->left_from)
+    for (uint32_t rank = 0; rank < p->replicas; rank++)
+        if (protocol_leave_hears_go(p, protocol_member_at(p, p->stage, rank)))
             return true;
-    }
     return false;
 }
 
@@ -287,7 +288,7 @@ void protocol_leave_lost(gwtf_protocol *p, uint32_t index, bool found_here) {
         protocol_view_spread(p, member->node, found_here, p->recorder);
     if (!was_standby || p->rest.began)
         return;
-    if (member->stage == 0)
+    if (member->was_recorder)
         protocol_iteration_recorder_lost(p, member->rank);
     if (member->stage == p->stage)
         protocol_aggregation_left_lost(p, member->rank);
@@ -388,10 +389,14 @@ void protocol_leave_message(gwtf_protocol *p, gwtf_node_id peer,
         take_stays(p, member, message->iteration);
 }
 
+bool protocol_leave_waits_for(const gwtf_protocol *p, const struct protocol_member *member) {
+    bool is_there = !member->down || protocol_leave_hears_go(p, member);
+    return is_there && member->let_go != p->iteration + 1;
+}
+
 static bool all_let_go(const gwtf_protocol *p) {
     for (uint32_t i = 0; i < p->config.members_count; i++)
-        if (i != p->self && protocol_is_told(&p->members[i]) &&
-            p->members[i].let_go != p->iteration + 1)
+        if (i != p->self && protocol_leave_waits_for(p, &p->members[i]))
             return false;
     return true;
 }

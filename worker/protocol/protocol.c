@@ -218,7 +218,7 @@ void protocol_broadcast(gwtf_protocol *p, const struct gwtf_message *message,
 
 void protocol_tell_replicas(gwtf_protocol *p, const struct gwtf_message *message) {
     for (uint32_t rank = 0; rank < p->replicas; rank++) {
-        if (rank == p->rank || protocol_replica_is_down(p, rank))
+        if (rank == p->rank || !protocol_is_told(protocol_member_at(p, p->stage, rank)))
             continue;
         struct gwtf_action *action = protocol_emit(p, GWTF_ACTION_SEND);
         action->to = protocol_stage_node(p, p->stage, rank);
@@ -603,6 +603,8 @@ struct gwtf_protocol_view gwtf_protocol_get_view(const gwtf_protocol *p) {
                                       .refusals = p->refusals,
                                       .incarnation = p->entry.incarnation,
                                       .enters = !p->entry.has_state || !protocol_entry_is_member(p),
+                                      .pieces = p->entry.pieces_count,
+                                      .pieces_here = p->entry.pieces_here,
                                       .leaving = p->leave.wanted,
                                       .left = p->leave.gone,
                                       .finished = p->finished};

@@ -394,6 +394,7 @@ struct gwtf_protocol_view {
     uint64_t refusals;             /* microbatches that this node refused */
     uint32_t incarnation;          /* of this node */
     bool enters;                   /* it is not a member yet, or has not got its weights */
+    uint32_t pieces, pieces_here;  /* enters: of its weights and moments; 0 of 0: not known yet */
     bool leaving;                  /* it has been told to leave */
     bool left;                     /* it has finished by leaving */
     bool finished;

@@ -33,6 +33,7 @@ struct protocol_member {
     bool left;              /* it leaves in order: no member any more; see leave.c */
     bool standby;           /* left, and has not gone: it stays if its stage needs it */
     uint32_t left_from;     /* left: the first iteration without it */
+    bool was_recorder;      /* left: until then */
     uint32_t stays_from;    /* the iteration before which it should have left, and did not */
     uint32_t let_go;        /* it has begun that iteration without this node, which leaves */
     bool welcomed;          /* it has taken this node, which comes back, as a member */
@@ -272,7 +273,7 @@ struct protocol_entry {
     bool has_state;       /* its weights are here */
     gwtf_time_us began_us;
     gwtf_time_us heard_us; /* a data node has answered */
-    gwtf_time_us knock_us; /* the next ENTER */
+    gwtf_time_us knock_us; /* the next ENTER, or the question whether it is still known */
     struct protocol_piece *pieces;
     uint32_t pieces_count;
     uint32_t pieces_here;
@@ -339,10 +340,9 @@ struct gwtf_protocol {
     uint32_t joined_unreported;
     struct protocol_entry entry;
     struct protocol_leave leave;
-    bool spread_pending;  /* more losses are to be told */
-    bool losses_pending;  /* recorder: of some loss not all have been told all */
-    uint32_t losses_told; /* recorder: the newest one's number, which so many have answered to */
-    uint32_t losses_known;
+    bool spread_pending;   /* more losses are to be told */
+    bool losses_pending;   /* recorder: of some loss not all have been told all */
+    uint32_t losses_told;  /* recorder: the newest one's number */
     uint32_t first_living; /* rank of this stage's first living node */
     uint64_t share_offset; /* this node's, of config.gradient_floats */
     uint64_t share_count;
@@ -544,6 +544,11 @@ void protocol_leave_begin(gwtf_protocol *p, struct protocol_round *round, bool c
 /* It has stepped: NODE, or this one, will be no member of the next iteration. */
 bool protocol_leave_is_agreed(const gwtf_protocol *p, gwtf_node_id node);
 bool protocol_leave_is_own(const gwtf_protocol *p);
+/* MEMBER is on its way out, and this node will hear that it has gone. Who has come with the first
+ * iteration without it, or later, does not, and neither waits for the other. */
+bool protocol_leave_hears_go(const gwtf_protocol *p, const struct protocol_member *member);
+/* This node is on its way out, and MEMBER has not let it go. */
+bool protocol_leave_waits_for(const gwtf_protocol *p, const struct protocol_member *member);
 /* Somebody who left this stage before this iteration could still be needed for it. */
 bool protocol_leave_is_awaited(const gwtf_protocol *p);
 /* All nodes of STAGE that know its weights are down: those on their way out are members again. */

@@ -186,7 +186,14 @@ static void note_known(gwtf_protocol *p, gwtf_node_id peer, uint32_t number) {
     if (member->down || number <= member->known || number > p->losses_told)
         return;
     member->known = number;
-    p->losses_known += number == p->losses_told;
+}
+
+/* All that it takes for living have answered to the newest loss. */
+static bool all_know(const gwtf_protocol *p) {
+    for (uint32_t i = 0; i < p->config.members_count; i++)
+        if (i != p->self && !p->members[i].down && p->members[i].known != p->losses_told)
+            return false;
+    return true;
 }
 
 static void take_down(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message) {
@@ -278,7 +285,6 @@ static bool tell_one(gwtf_protocol *p, bool confirmed) {
             member->confirmed = true;
         } else {
             p->losses_told++;
-            p->losses_known = 0;
             if (i == p->recorder_before)
                 p->recorder_before_number = p->losses_told;
         }
@@ -293,7 +299,7 @@ void protocol_view_advance(gwtf_protocol *p) {
     p->spread_pending = false;
     if (!p->losses_pending || p->recorder != p->config.self)
         return;
-    bool all_know = p->losses_known + 1 == p->living_count;
-    p->spread_pending = tell_one(p, false) || (all_know && tell_one(p, true));
-    p->losses_pending = p->spread_pending || !all_know;
+    bool known = all_know(p);
+    p->spread_pending = tell_one(p, false) || (known && tell_one(p, true));
+    p->losses_pending = p->spread_pending || !known;
 }

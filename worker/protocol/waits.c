@@ -109,8 +109,7 @@ static void wait_for_step(const gwtf_protocol *p, struct gwtf_waits *waits) {
 static void wait_to_leave(const gwtf_protocol *p, struct gwtf_waits *waits) {
     waits->kind = GWTF_WAITS_RELEASE;
     for (uint32_t i = 0; i < p->config.members_count; i++)
-        if (i != p->self && protocol_is_told(&p->members[i]) &&
-            p->members[i].let_go != p->iteration + 1)
+        if (i != p->self && protocol_leave_waits_for(p, &p->members[i]))
             name_node(waits, p->members[i].node);
     if (waits->count == 0)
         waits->kind = p->works_count > 0 ? GWTF_WAITS_WORK : GWTF_WAITS_SNAPSHOT;
@@ -121,7 +120,7 @@ static void wait_for_shares(const gwtf_protocol *p, struct gwtf_waits *waits) {
         return;
     waits->kind = GWTF_WAITS_LEAVERS;
     for (uint32_t rank = 0; rank < p->replicas; rank++)
-        if (protocol_member_at(p, p->stage, rank)->standby)
+        if (protocol_leave_hears_go(p, protocol_member_at(p, p->stage, rank)))
             name_node(waits, protocol_stage_node(p, p->stage, rank));
 }
 

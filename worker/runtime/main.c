@@ -85,12 +85,11 @@ static void shield(void) {
     signal(SIGUSR1, SIG_IGN);
 }
 
-static gwtf_status live(const struct gwtf_charter *charter, const MPI_Comm *worlds,
-                        const char *host, struct gwtf_error *error) {
+static gwtf_status live(const struct gwtf_node_options *options, struct gwtf_error *error) {
     char name[64];
-    snprintf(name, sizeof name, "gwtf: node %u", charter->self);
+    snprintf(name, sizeof name, "gwtf: node %u", options->charter->self);
     gwtf_log_set_name(name);
-    gwtf_status status = gwtf_node_live(charter, worlds, host, error);
+    gwtf_status status = gwtf_node_live(options, error);
     if (status != GWTF_OK && status != GWTF_ERROR_INTERRUPTED)
         gwtf_log(GWTF_LOG_ERROR, "%s", error->text);
     return status;
@@ -109,7 +108,8 @@ static void live_as_spawned(MPI_Comm parent) {
                  gwtf_status_name(status));
         return;
     }
-    status = live(&charter, NULL, arrived.host, &error);
+    struct gwtf_node_options options = {.charter = &charter, .host = arrived.host};
+    status = live(&options, &error);
     uint32_t word = (uint32_t)status;
     if (MPI_Isend(&word, (int)sizeof word, MPI_BYTE, 0, GWTF_TAG_LEFT, parent, &request) ==
         MPI_SUCCESS)
@@ -135,11 +135,11 @@ static gwtf_status live_as_joined(char **words, bool spawned, struct gwtf_error 
         return status;
     }
     struct gwtf_arrived arrived = describe_self();
-    status = live(&charter, worlds, arrived.host, error);
-    if (status != GWTF_OK && status != GWTF_ERROR_INTERRUPTED)
-        return status;
-    gwtf_log(GWTF_LOG_INFO, "the run is over");
-    return GWTF_OK;
+    struct gwtf_node_options life = {
+        .charter = &charter, .host = arrived.host, .worlds = worlds, .token = options.token};
+    status = live(&life, error);
+    gwtf_join_remove_member(options.directory, options.token);
+    return status == GWTF_ERROR_INTERRUPTED ? GWTF_OK : status;
 }
 
 int main(int argc, char **argv) {

@@ -210,7 +210,7 @@ gwtf_status gwtf_memory_create(const struct gwtf_memory_options *options, gwtf_m
                 "out of memory with %u microbatches: set a smaller capacity for this node",
                 options->slots);
     }
-    if (status == GWTF_OK)
+    if (status == GWTF_OK && options->snapshot != NULL)
         status = gwtf_setup_restore(options->setup, options->snapshot, made->stage, error);
     if (status == GWTF_OK)
         *memory = made;

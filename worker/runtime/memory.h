@@ -19,7 +19,8 @@ struct gwtf_memory_options {
     uint32_t retained; /* further slots, of OUTPUT and INPUT_GRADIENT alone */
     uint32_t threads;
     uint32_t replicas;    /* of the stage */
-    const char *snapshot; /* directory to start from, or "" for fresh weights */
+    const char *snapshot; /* directory to start from, "" for fresh weights; NULL: they come from a
+                             replica */
 };
 
 typedef struct gwtf_memory gwtf_memory;

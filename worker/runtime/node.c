@@ -67,8 +67,21 @@ void node_tell_door(struct node *node) {
     gwtf_door_tell(node->door, &news);
 }
 
+/* The weights of one that joins are on their way. */
+static void say_how_far(const struct node *node) {
+    struct gwtf_protocol_view view = gwtf_protocol_get_view(node->protocol);
+    if (node->charter->enters == 0 || node->is_fenced || !view.enters || view.iteration == 0)
+        return;
+    double whole = 3e-9 * sizeof(float) * (double)gwtf_memory_gradient_floats(node->memory);
+    double here = whole * view.pieces_here / view.pieces;
+    gwtf_log(GWTF_LOG_INFO, "weights and moments: %.2f of %.2f GB (%.0f %%)", here, whole,
+             100 * here / whole);
+}
+
 static void write_state(struct node *node, gwtf_time_us now_us) {
     node_tell_door(node);
+    if (node->protocol != NULL && now_us - node->state_written_us >= STATE_INTERVAL_US)
+        say_how_far(node);
     if (node->protocol != NULL && now_us - node->state_written_us >= STATE_INTERVAL_US)
         note_waits(node);
     struct gwtf_writer_job job = {.kind = GWTF_WRITER_NODE, .node = node->state};
@@ -604,19 +617,29 @@ static const char *ending(gwtf_status status) {
     return status == GWTF_OK ? "finished" : status == GWTF_ERROR_INTERRUPTED ? "stopped" : "failed";
 }
 
-gwtf_status gwtf_node_live(const struct gwtf_charter *charter, const MPI_Comm *worlds,
-                           const char *host, struct gwtf_error *error) {
+/* To who started it. */
+static void say_end(const struct node *node) {
+    if (node->charter->enters == 0 ||
+        (node->status != GWTF_OK && node->status != GWTF_ERROR_INTERRUPTED))
+        return;
+    bool left = node->leaves_now || (node->protocol && gwtf_protocol_get_view(node->protocol).left);
+    gwtf_log(GWTF_LOG_INFO, left ? "it has left; the run goes on without it" : "the run is over");
+}
+
+gwtf_status gwtf_node_live(const struct gwtf_node_options *options, struct gwtf_error *error) {
+    const struct gwtf_charter *charter = options->charter;
     struct node *node = calloc(1, sizeof *node);
     if (node == NULL)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     node->charter = charter;
-    node->worlds = worlds;
+    node->worlds = options->worlds;
+    node->token = options->token;
     node->error = error;
     node->state = (struct gwtf_node_state){.node = charter->self,
                                            .phase = GWTF_NODE_STARTING,
                                            .pid = getpid(),
                                            .iteration = charter->first_iteration - 1};
-    snprintf(node->state.host, sizeof node->state.host, "%s", host);
+    snprintf(node->state.host, sizeof node->state.host, "%s", options->host);
     node->status = node_make(node, error);
     if (node->status == GWTF_OK) {
         struct gwtf_event start = {.kind = GWTF_EVENT_START};
@@ -624,7 +647,7 @@ gwtf_status gwtf_node_live(const struct gwtf_charter *charter, const MPI_Comm *w
         gwtf_log(GWTF_LOG_DEBUG,
                  "stage %u on %s, process %ld: %u slots, %u threads, %.2f GB of memory; from "
                  "iteration %u on, with %s%s",
-                 node->stage, host, (long)getpid(), node->state.capacity, charter->threads,
+                 node->stage, options->host, (long)getpid(), node->state.capacity, charter->threads,
                  (double)charter->memory_bytes * 1e-9, charter->first_iteration,
                  charter->snapshot[0] != '\0' ? "the weights of " : "fresh weights",
                  charter->snapshot);
@@ -642,6 +665,7 @@ gwtf_status gwtf_node_live(const struct gwtf_charter *charter, const MPI_Comm *w
     gwtf_log(GWTF_LOG_DEBUG, "ends after iteration %llu: %s%s%s",
              (unsigned long long)node->state.iteration, gwtf_status_name(status),
              error->text[0] != '\0' ? ": " : "", error->text);
+    say_end(node);
     node_unmake(node);
     free(node);
     return status;

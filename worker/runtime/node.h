@@ -10,13 +10,19 @@
 
 #include <mpi.h>
 
+struct gwtf_node_options {
+    const struct gwtf_charter *charter;
+    const char *host;
+    const MPI_Comm *worlds; /* of a node that joins: what reaches each of the others
+                               (worker/runtime/joiner.h); NULL: all are of MPI_COMM_WORLD */
+    const char *token;      /* under which it has joined; NULL: it was spawned with the run */
+};
+
 /*
- * Lives the life that CHARTER describes. WORLDS: of a node that joins, what reaches each of the
- * others (worker/runtime/joiner.h); NULL: all are of MPI_COMM_WORLD. Writes the node's state file
- * at the start, now and then, and at the end, with the reason when it fails. Returns GWTF_OK,
- * GWTF_ERROR_INTERRUPTED (stopped as asked), or what ended it, with the line.
+ * Lives the life that the charter describes. Writes the node's state file at the start, now and
+ * then, and at the end, with the reason when it fails. Returns GWTF_OK, GWTF_ERROR_INTERRUPTED
+ * (stopped as asked), or what ended it, with the line.
  */
-gwtf_status gwtf_node_live(const struct gwtf_charter *charter, const MPI_Comm *worlds,
-                           const char *host, struct gwtf_error *error);
+gwtf_status gwtf_node_live(const struct gwtf_node_options *options, struct gwtf_error *error);
 
 #endif

@@ -111,7 +111,7 @@ static struct gwtf_memory_options memory_options(const struct node *node) {
         .slots = 1,
         .threads = node->charter->threads,
         .replicas = node->replicas,
-        .snapshot = node->charter->snapshot,
+        .snapshot = node->charter->enters > 0 ? NULL : node->charter->snapshot,
     };
 }
 
@@ -255,7 +255,12 @@ static void await_probe(struct node *node) {
 
 static gwtf_status make_door(struct node *node, struct gwtf_error *error) {
     struct gwtf_door_config config = {
-        .directory = node->directory, .charter = node->charter, .bell = node->bell};
+        .directory = node->directory,
+        .charter = node->charter,
+        .bell = node->bell,
+        .token = node->token,
+        .worlds = node->worlds,
+    };
     if (node->charter->first_place == node->charter->members_count)
         return GWTF_OK;
     node->members = calloc(node->charter->members_count, sizeof *node->members);

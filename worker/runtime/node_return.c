@@ -13,6 +13,8 @@
 /* A node that is declared down again and again waits longer and longer. */
 #define RETURN_FIRST_US 200000
 #define RETURN_MOST_US 30000000
+/* For those that have joined while this node was down. */
+#define MEET_WAIT_US 10000000
 
 bool node_goes_by_door(const struct node *node, gwtf_node_id to,
                        const struct gwtf_message *message) {
@@ -58,11 +60,16 @@ void node_begin_return(struct node *node) {
         gwtf_heartbeat_forget(node->heartbeat, peer);
     }
     gwtf_transport_forget_all(node->transport);
+    if (node->door)
+        gwtf_door_call(node->door);
 }
 
 bool node_may_return(const struct node *node) {
-    return node->is_fenced && node->works == 0 && node->writes == 0 &&
-           gwtf_clock_now_us() >= node->return_us;
+    if (!node->is_fenced || node->works > 0 || node->writes > 0)
+        return false;
+    gwtf_time_us late_us = gwtf_clock_now_us() - node->return_us;
+    return late_us >= MEET_WAIT_US ||
+           (late_us >= 0 && (!node->door || gwtf_door_has_all(node->door)));
 }
 
 gwtf_status node_return(struct node *node) {

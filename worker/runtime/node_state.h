@@ -23,6 +23,7 @@ struct lost_peer {
 struct node {
     const struct gwtf_charter *charter;
     const MPI_Comm *worlds; /* by node, of one that joins; NULL: all are in MPI_COMM_WORLD */
+    const char *token;      /* under which it has joined, or NULL */
     struct gwtf_setup setup;
     bool setup_open;
     char directory[GWTF_CONFIG_PATH_MAX]; /* of the run; "": not known yet */
