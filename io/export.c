@@ -51,7 +51,10 @@ static gwtf_status make_beside(const char *path, bool make, char beside[GWTF_FIL
                                struct gwtf_error *error) {
     for (int i = 0; i < TRIES; i++) {
         struct stat facts;
-        snprintf(beside, GWTF_FILE_PATH_MAX, "%s.tmp-%ld-%d", path, (long)getpid(), i);
+        if (snprintf(beside, GWTF_FILE_PATH_MAX, "%s.tmp-%ld-%d", path, (long)getpid(), i) >=
+            GWTF_FILE_PATH_MAX)
+            return gwtf_error_set(error, GWTF_ERROR_USAGE, "the path '%.600s...' is too long",
+                                  path);
         if (make ? mkdir(beside, 0777) == 0 : lstat(beside, &facts) != 0 && errno == ENOENT)
             return GWTF_OK;
         if (make && errno != EEXIST)
