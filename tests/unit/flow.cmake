@@ -13,3 +13,5 @@ gwtf_test(flow_moves SOURCES test_flow_moves.c flow_cluster.c USES gwtf_flow m L
 target_compile_definitions(test_flow_moves PRIVATE CLUSTER_POLICY=GWTF_FLOW_POLICY_GWTF_PAPER)
 gwtf_test(optimal SOURCES test_optimal.c USES gwtf_flow LABELS unit)
 gwtf_test(flow_baselines SOURCES test_flow_baselines.c flow_cluster.c USES gwtf_flow LABELS unit TIMEOUT 900)
+gwtf_test(arrival SOURCES test_arrival.c ../support/join_run.c USES gwtf_flow LABELS unit)
+gwtf_test(join_best SOURCES test_join_best.c ../bench/bench_join_best.c ../support/join_run.c USES gwtf_flow LABELS unit)
