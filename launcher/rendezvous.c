@@ -81,7 +81,7 @@ static gwtf_status start(const struct gwtf_mpirun *mpirun, const struct gwtf_mpi
                          const char *directory, const char *temporary,
                          struct gwtf_rendezvous *rendezvous, struct gwtf_error *why) {
     char path[4096], file[GWTF_RENDEZVOUS_PATH_MAX];
-    if (!job->one_host)
+    if (!job->one_host || job->by_daemon)
         return gwtf_error_set(why, GWTF_ERROR_MISSING,
                               "with Open MPI 4.1 nodes can join a run only where its own nodes are "
                               "all on the machine that starts it: start it so, and let the other "

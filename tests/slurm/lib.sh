@@ -83,6 +83,19 @@ nodes_idle() {
     [ "$(sinfo -h -N -o '%N %T' 2>/dev/null | sort -u | grep -c ' idle$')" -eq 4 ]
 }
 
+# as_host NAME COMMAND...: where $hosts_have_names, what runs sees itself on a machine of that name, as on a
+# cluster; else all nodes have the name of this one.
+hosts_have_names=
+as_host() {
+    name=$1
+    shift
+    if [ -n "$hosts_have_names" ]; then
+        unshare --uts sh -c 'hostname "$1" && shift && exec "$@"' sh "$name" "$@"
+    else
+        "$@"
+    fi
+}
+
 start_slurm() {
     for program in munged slurmctld slurmd sbatch srun scontrol; do
         command -v "$program" >/dev/null 2>&1 ||
@@ -97,7 +110,8 @@ start_slurm() {
     start_munge
     slurmctld >"$scratch/slurmctld.log" 2>&1 || fail 'slurmctld does not start'
     for node in uni1 uni2 cloud1 cloud2; do
-        slurmd -N "$node" >>"$scratch/slurmd.log" 2>&1 || fail "slurmd of $node does not start"
+        as_host "$node" slurmd -N "$node" >>"$scratch/slurmd.log" 2>&1 ||
+            fail "slurmd of $node does not start"
     done
     wait_until 20 nodes_idle || fail "the nodes do not come up: $(sinfo -N -l 2>&1)"
 }
