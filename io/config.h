@@ -137,6 +137,7 @@ struct gwtf_config {
         uint64_t seed;                        /* default 1 */
         uint32_t iterations;                  /* required, at least 1 */
         uint32_t places; /* nodes of each stage that may join later; default 4 */
+        bool rebalance;  /* nodes may move to another stage; default true */
     } run;
     struct {
         /* default "none"; else it says what is left out of those below, up to tied_head */

@@ -46,6 +46,8 @@ const struct gwtf_config_key gwtf_config_keys[] = {
      REQUIRED, .help = "optimizer steps to train"},
     {"run", "places", GWTF_CONFIG_COUNT, IN(run.places), .least = 0, .most = 256, .fallback = "4",
      .help = "nodes of each stage that may join while it trains"},
+    {"run", "rebalance", GWTF_CONFIG_FLAG, IN(run.rebalance), .fallback = "true",
+     .help = "nodes move from an over-full stage to the one that holds the others up"},
 
     {"model", "preset", GWTF_CONFIG_WORD, IN(model.preset), .words = gwtf_model_preset_words,
      .fallback = "none", .help = "a known model; other keys of this section change it"},

@@ -139,6 +139,7 @@ gwtf_status gwtf_join_write_spawn(const char *directory, const struct gwtf_join_
     set_count(object, "stage", spawn->stage);
     set_count(object, "capacity", spawn->capacity);
     set_count(object, "threads", spawn->threads);
+    json_object_set_new(object, "stays", json_boolean(spawn->stays));
     return write_object(path, object, error);
 }
 
@@ -158,6 +159,7 @@ bool gwtf_join_take_spawn(const char *directory, const char *token, struct gwtf_
         spawn->stage = (uint32_t)count_of(object, "stage");
         spawn->capacity = (uint32_t)count_of(object, "capacity");
         spawn->threads = (uint32_t)count_of(object, "threads");
+        spawn->stays = json_is_true(json_object_get(object, "stays"));
     }
     json_decref(object);
     return good;
@@ -171,6 +173,8 @@ gwtf_status gwtf_join_write_request(const char *directory, const struct gwtf_joi
     json_object_set_new(object, "host", json_string(request->host));
     set_count(object, "pid", (uint64_t)request->pid);
     set_count(object, "stage", request->stage);
+    json_object_set_new(object, "stays", json_boolean(request->stays));
+    json_object_set_new(object, "block_seconds", json_real(request->block_seconds));
     return write_object(path, object, error);
 }
 
@@ -188,6 +192,8 @@ bool gwtf_join_read_request(const char *directory, const char *token,
     request->pid = (int64_t)count_of(object, "pid");
     uint64_t stage = count_of(object, "stage");
     request->stage = stage < UINT32_MAX ? (uint32_t)stage : UINT32_MAX;
+    request->stays = json_is_true(json_object_get(object, "stays"));
+    request->block_seconds = json_real_value(json_object_get(object, "block_seconds"));
     json_decref(object);
     return true;
 }
@@ -201,6 +207,8 @@ gwtf_status gwtf_join_write_place(const char *directory, const struct gwtf_join_
         set_count(object, "node", place->node);
     set_count(object, "stage", place->stage);
     set_count(object, "incarnation", place->incarnation);
+    json_object_set_new(object, "stays", json_boolean(place->stays));
+    json_object_set_new(object, "block_seconds", json_real(place->block_seconds));
     json_object_set_new(object, "why", json_string(place->why));
     for (size_t i = 0; i < place->members_count; i++)
         json_array_append_new(members, json_integer(place->members[i]));
@@ -237,6 +245,8 @@ static bool read_place(const char *directory, const char *token, const char *kin
         place->node = has_node ? (gwtf_node_id)node : GWTF_NODE_NONE;
         place->stage = (uint32_t)count_of(object, "stage");
         place->incarnation = (uint32_t)count_of(object, "incarnation");
+        place->stays = json_is_true(json_object_get(object, "stays"));
+        place->block_seconds = json_real_value(json_object_get(object, "block_seconds"));
         text_of(object, "why", place->why, sizeof place->why);
         good = parse_members(object, place);
     }
@@ -327,6 +337,23 @@ bool gwtf_join_read_end(const char *directory, const char *token, int *code,
     }
     json_decref(object);
     return good;
+}
+
+gwtf_status gwtf_join_write_moves(const char *directory, const char *token, uint32_t stage) {
+    char path[GWTF_FILE_PATH_MAX];
+    file_of(directory, token, "moves", path);
+    json_t *object = json_object();
+    set_count(object, "stage", stage);
+    return write_object(path, object, NULL);
+}
+
+uint32_t gwtf_join_read_moves(const char *directory, const char *token) {
+    char path[GWTF_FILE_PATH_MAX];
+    file_of(directory, token, "moves", path);
+    json_t *object = read_object(path);
+    uint64_t stage = count_of(object, "stage");
+    json_decref(object);
+    return stage < UINT32_MAX ? (uint32_t)stage : 0;
 }
 
 void gwtf_join_remove(const char *directory, const char *token) {

@@ -10,6 +10,7 @@
  *     TOKEN.member       it has taken that place, as it was given
  *     TOKEN.port-NNNN    where node NNNN waits for it
  *     TOKEN.end          how the process ended, for who started it
+ *     TOKEN.moves        it has left its stage for another one: who started it starts it again
  *
  * TOKEN names the process that joins. Files are replaced by rename, so that nobody reads halves.
  * Who gives up, and who leaves, removes its own files; the recorder those of a place that is given
@@ -57,13 +58,16 @@ struct gwtf_join_spawn {
     char token[GWTF_JOIN_TOKEN_MAX];
     char host[256];                    /* on which; "": anywhere */
     uint32_t stage, capacity, threads; /* as of `gwtf join`; 0: as it fits */
+    bool stays;                        /* in that stage and no other */
 };
 
 struct gwtf_join_request {
     char token[GWTF_JOIN_TOKEN_MAX];
     char host[256];
     int64_t pid;
-    uint32_t stage; /* wished for; 0: any */
+    uint32_t stage;       /* wished for; 0: any */
+    bool stays;           /* a person has named the stage: no other will do */
+    double block_seconds; /* worker/runtime/pace.h; 0: not known */
 };
 
 struct gwtf_join_place {
@@ -71,6 +75,8 @@ struct gwtf_join_place {
     gwtf_node_id node; /* GWTF_NODE_NONE: there is none, see `refusal` */
     uint32_t stage;
     uint32_t incarnation;  /* in which it enters */
+    bool stays;            /* as of the request */
+    double block_seconds;  /* the same */
     char why[160];         /* this stage was chosen, or no place is given */
     gwtf_node_id *members; /* nodes that live, who joins connects to all; the reader's to free */
     size_t members_count;
@@ -112,6 +118,10 @@ gwtf_status gwtf_join_write_end(const char *directory, const char *token, int co
                                 const char *line);
 bool gwtf_join_read_end(const char *directory, const char *token, int *code,
                         struct gwtf_error *line);
+
+/* The process of TOKEN has left its stage for this one; 0: it has not. */
+gwtf_status gwtf_join_write_moves(const char *directory, const char *token, uint32_t stage);
+uint32_t gwtf_join_read_moves(const char *directory, const char *token);
 
 /* Calls VISIT with each node that waits for TOKEN. */
 void gwtf_join_each_port(const char *directory, const char *token,

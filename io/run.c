@@ -76,23 +76,24 @@ static void leave_name(gwtf_node_id node, char name[32]) {
     snprintf(name, 32, "leave-%" PRIu32, node);
 }
 
-gwtf_status gwtf_run_request_leave(const char *directory, gwtf_node_id node, double notice_s,
-                                   struct gwtf_error *error) {
+gwtf_status gwtf_run_request_leave(const char *directory, gwtf_node_id node,
+                                   const struct gwtf_leave *leave, struct gwtf_error *error) {
     char name[32], path[GWTF_FILE_PATH_MAX], text[64];
     leave_name(node, name);
     request_path(directory, name, path);
-    int length = snprintf(text, sizeof text, "%.3f\n", notice_s);
+    int length = snprintf(text, sizeof text, "%.3f %" PRIu32 "\n", leave->notice_s, leave->stage);
     return gwtf_file_replace(path, text, (size_t)length, false, error);
 }
 
-bool gwtf_run_leave_requested(const char *directory, gwtf_node_id node, double *notice_s) {
+bool gwtf_run_leave_requested(const char *directory, gwtf_node_id node, struct gwtf_leave *leave) {
     char name[32], path[GWTF_FILE_PATH_MAX], *text = NULL;
     size_t size = 0;
     leave_name(node, name);
     request_path(directory, name, path);
     if (access(path, F_OK) != 0 || gwtf_file_read(path, 64, &text, &size, NULL) != GWTF_OK)
         return false;
-    bool good = sscanf(text, "%lf", notice_s) == 1 && *notice_s >= 0;
+    bool good =
+        sscanf(text, "%lf %" SCNu32, &leave->notice_s, &leave->stage) == 2 && leave->notice_s >= 0;
     free(text);
     return good;
 }

@@ -156,10 +156,15 @@ gwtf_status gwtf_run_request(const char *directory, const char *name, struct gwt
 bool gwtf_run_requested(const char *directory, const char *name);
 void gwtf_run_clear_request(const char *directory, const char *name);
 
-/* NODE is asked to leave within NOTICE_S seconds; and whether it is. */
-gwtf_status gwtf_run_request_leave(const char *directory, gwtf_node_id node, double notice_s,
-                                   struct gwtf_error *error);
-bool gwtf_run_leave_requested(const char *directory, gwtf_node_id node, double *notice_s);
+struct gwtf_leave {
+    double notice_s; /* it goes then, whether it may or not */
+    uint32_t stage;  /* that it moves to; 0: it leaves for good */
+};
+
+/* NODE is asked to leave; and whether it is. */
+gwtf_status gwtf_run_request_leave(const char *directory, gwtf_node_id node,
+                                   const struct gwtf_leave *leave, struct gwtf_error *error);
+bool gwtf_run_leave_requested(const char *directory, gwtf_node_id node, struct gwtf_leave *leave);
 void gwtf_run_clear_leave(const char *directory, gwtf_node_id node);
 
 /*

@@ -13,7 +13,7 @@
 uint32_t gwtf_scenario_count(const struct gwtf_scenario *scenario, enum gwtf_config_role role) {
     uint32_t count = 0;
     for (size_t i = 0; i < scenario->nodes_count; i++)
-        if (scenario->nodes[i].role == role)
+        if (scenario->nodes[i].role == role && scenario->nodes[i].joins == 0)
             count += scenario->nodes[i].count;
     return count;
 }
@@ -30,11 +30,12 @@ void gwtf_scenario_place(const struct gwtf_scenario *scenario, struct gwtf_scena
     uint32_t sizes[256] = {0}, data = 0;
     uint32_t relay = gwtf_scenario_count(scenario, GWTF_CONFIG_ROLE_DATA);
     for (size_t i = 0; i < scenario->nodes_count; i++)
-        if (scenario->nodes[i].role == GWTF_CONFIG_ROLE_RELAY && scenario->nodes[i].stage > 0)
+        if (scenario->nodes[i].role == GWTF_CONFIG_ROLE_RELAY && scenario->nodes[i].stage > 0 &&
+            scenario->nodes[i].joins == 0)
             sizes[scenario->nodes[i].stage] += scenario->nodes[i].count;
     for (size_t i = 0; i < scenario->nodes_count; i++) {
         const struct gwtf_scenario_nodes *entry = &scenario->nodes[i];
-        for (uint32_t k = 0; k < entry->count; k++) {
+        for (uint32_t k = 0; k < entry->count && entry->joins == 0; k++) {
             bool is_data = entry->role == GWTF_CONFIG_ROLE_DATA;
             uint32_t stage = entry->stage;
             if (!is_data && stage == 0) {
@@ -127,6 +128,16 @@ static gwtf_status check_entry(struct gwtf_config_reader *reader, size_t i) {
                                     "nodes.%zu.stage is %" PRIu32 ", but data nodes have no "
                                     "stage: remove it, or make the role \"relay\"",
                                     i, entry->stage);
+    if (entry->role == GWTF_CONFIG_ROLE_DATA && (entry->joins != 0 || entry->leaves != 0))
+        return gwtf_config_complain(reader, gwtf_config_entry_origin(reader, "nodes", i, "role"),
+                                    "nodes.%zu is a data node that joins or leaves, which is not "
+                                    "simulated: make it a relay",
+                                    i);
+    if (entry->leaves != 0 && entry->leaves <= entry->joins)
+        return gwtf_config_complain(reader, gwtf_config_entry_origin(reader, "nodes", i, "leaves"),
+                                    "nodes.%zu.leaves is %" PRIu32 ", but the nodes join in "
+                                    "iteration %" PRIu32 ": give a later one, or 0",
+                                    i, entry->leaves, entry->joins);
     if (entry->stage > scenario->pipeline.stages)
         return gwtf_config_complain(reader, gwtf_config_entry_origin(reader, "nodes", i, "stage"),
                                     "nodes.%zu.stage is %" PRIu32 ", but pipeline.stages is "

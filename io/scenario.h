@@ -36,6 +36,8 @@ struct gwtf_scenario_nodes {
     double memory_rate; /* bytes per second that memory moves */
     uint32_t capacity;  /* microbatches held at one time; 0: from memory_gb */
     double uplink_mbit; /* all that the node sends leaves through this; 0: no limit */
+    uint32_t joins;     /* relays: the iteration in which they come; 0: there from the start */
+    uint32_t leaves;    /* relays: the iteration in which they are told to leave; 0: never */
 };
 
 struct gwtf_scenario_crash {
@@ -58,6 +60,7 @@ struct gwtf_scenario {
     struct {
         uint64_t seed;       /* default 1 */
         uint32_t iterations; /* required */
+        bool rebalance;      /* nodes that came later move between stages; default true */
     } run;
     struct {
         char topology[GWTF_CONFIG_PATH_MAX]; /* as given: relative to the scenario's folder */
@@ -120,7 +123,7 @@ gwtf_status gwtf_scenario_parse(const char *text, const char *name, const char *
                                 struct gwtf_error *error);
 void gwtf_scenario_destroy(struct gwtf_scenario *scenario); /* NULL is allowed */
 
-/* Nodes of a role, over all entries. */
+/* Nodes of a role that are there from the start, over all entries. */
 uint32_t gwtf_scenario_count(const struct gwtf_scenario *scenario, enum gwtf_config_role role);
 
 struct gwtf_scenario_place {
@@ -128,7 +131,7 @@ struct gwtf_scenario_place {
     uint32_t stage; /* 0: data node */
 };
 
-/* All nodes, by id. Relays whose entry has no stage go, one after the other, where there are the
+/* Those nodes, by id. Relays whose entry has no stage go, one after the other, where there are the
  * fewest. PLACES has room for all. */
 void gwtf_scenario_place(const struct gwtf_scenario *scenario, struct gwtf_scenario_place *places);
 

@@ -26,6 +26,8 @@ static const struct gwtf_config_key keys[] = {
      .help = "of all that is drawn"},
     {"run", "iterations", GWTF_CONFIG_COUNT, IN(run.iterations), .least = 1, .most = 1000000,
      .help = "to simulate"},
+    {"run", "rebalance", GWTF_CONFIG_FLAG, IN(run.rebalance), .fallback = "true",
+     .help = "nodes that joined move to the stage that holds the others up"},
 
     {"network", "topology", GWTF_CONFIG_TEXT, IN(network.topology), .least = 1,
      .help = "the file of regions and links, relative to the scenario's folder"},
@@ -72,6 +74,10 @@ static const struct gwtf_config_key keys[] = {
      .fallback = "0", .help = "microbatches held at one time; 0: from memory_gb"},
     {"nodes", "uplink_mbit", GWTF_CONFIG_REAL, IN_NODES(uplink_mbit), .least = 0, .most = 1e9,
      .fallback = "0", .help = "all that the node sends leaves through this; 0: no limit"},
+    {"nodes", "joins", GWTF_CONFIG_COUNT, IN_NODES(joins), .least = 0, .most = COUNT_MAX,
+     .fallback = "0", .help = "relays: the iteration in which they come; 0: they are there"},
+    {"nodes", "leaves", GWTF_CONFIG_COUNT, IN_NODES(leaves), .least = 0, .most = COUNT_MAX,
+     .fallback = "0", .help = "relays: the iteration in which they are told to leave; 0: never"},
 
     {"flow", "policy", GWTF_CONFIG_WORD, IN(flow.policy), .words = gwtf_flow_policy_words,
      .fallback = "gwtf", .help = "how microbatches find their way"},

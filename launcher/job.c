@@ -1,6 +1,7 @@
 #include "launcher/job.h"
 
 #include "io/run.h"
+#include "launcher/hosts.h"
 #include "launcher/signals.h"
 #include "launcher/slurm.h"
 #include "worker/runtime/spread.h"
@@ -65,6 +66,7 @@ void gwtf_job_describe(const struct gwtf_job *job, struct gwtf_mpirun_job *mpiru
     if (job->allocation.hosts_count == 0)
         return;
     mpirun->one_host = job->allocation.hosts_count == 1;
+    mpirun->by_daemon = mpirun->one_host && !gwtf_hosts_is_here(job->allocation.hosts[0].name);
     mpirun->host_file = job->hosts;
     mpirun->agent = job->agent;
 }

@@ -7,6 +7,7 @@
 #include "launcher/signals.h"
 #include "launcher/temporary.h"
 #include "worker/protocol/protocol.h"
+#include "worker/runtime/clock.h"
 #include "worker/runtime/machine.h"
 #include "worker/runtime/notice.h"
 
@@ -26,7 +27,7 @@
 #include <unistd.h>
 
 #define LOOK_MS 100
-#define END_MS 5000
+#define END_S 5.0
 /* Until a process that a node starts has a place, and until it serves. */
 #define SPAWN_WAIT_MS 60000
 #define SERVE_WAIT_MS 600000
@@ -40,6 +41,9 @@ struct join {
     double capacity;
     double threads;
     double notice_s;
+    bool stays;        /* the stage is the user's */
+    uint32_t moves;    /* to other stages, so far */
+    uint32_t moves_to; /* the stage for which the node has left its own; 0: it has ended */
     struct gwtf_mpirun mpirun;
     char worker[4200];
     char rendezvous[GWTF_RENDEZVOUS_PATH_MAX];
@@ -60,8 +64,8 @@ static void make_token(struct join *join) {
     for (char *at = host; *at != '\0'; at++)
         if (!isalnum((unsigned char)*at) && *at != '-')
             *at = '-';
-    snprintf(join->token, sizeof join->token, "%.40s-%ld-%lld", host, (long)getpid(),
-             (long long)time(NULL));
+    snprintf(join->token, sizeof join->token, "%.40s-%ld-%lld-%u", host, (long)getpid(),
+             (long long)time(NULL), join->moves);
 }
 
 static gwtf_status find_worker(struct join *join, struct gwtf_error *error) {
@@ -165,8 +169,10 @@ static void become_mpirun(const struct join *join, int output) {
     snprintf(stage, sizeof stage, "%.0f", join->stage);
     snprintf(capacity, sizeof capacity, "%.0f", join->capacity);
     snprintf(threads, sizeof threads, "%.0f", join->threads);
-    const char *const program[] = {join->worker, join->directory, stage, capacity,
-                                   threads,      join->token,     NULL};
+    const char *const program[] = {join->worker, join->directory,
+                                   stage,        capacity,
+                                   threads,      join->stays ? "stays" : "moves",
+                                   join->token,  NULL};
     struct gwtf_mpirun_job job = {
         .snapshot = "",
         .interfaces = join->interfaces[0] != '\0' ? join->interfaces : NULL,
@@ -227,7 +233,8 @@ static gwtf_node_id node_of(const struct join *join) {
 static bool ask_to_leave(const struct join *join) {
     gwtf_node_id node = node_of(join);
     if (node == GWTF_NODE_NONE ||
-        gwtf_run_request_leave(join->directory, node, join->notice_s, NULL) != GWTF_OK)
+        gwtf_run_request_leave(join->directory, node,
+                               &(struct gwtf_leave){.notice_s = join->notice_s}, NULL) != GWTF_OK)
         return false;
     fprintf(stderr,
             "gwtf: node %u leaves when the others can do without it, within %.0f s; once more: at "
@@ -252,23 +259,28 @@ static enum ending end_further(const struct join *join, enum ending ending) {
 
 /* Until mpirun has ended. */
 static int watch(struct join *join) {
-    int told = 0, waited_ms = 0, code = 1;
+    int told = 0, code = 1;
     enum ending ending = ENDING_NOT;
+    gwtf_time_us since_us = 0;
     while (waitpid(join->child, NULL, WNOHANG) == 0) {
         struct pollfd readable = {.fd = join->output, .events = POLLIN};
-        poll(&readable, 1, LOOK_MS);
+        if (poll(&readable, 1, LOOK_MS) > 0 && (readable.revents & POLLIN) == 0)
+            poll(NULL, 0, LOOK_MS); /* it has been closed */
         read_output(join);
         int signals = gwtf_signals_count();
-        int most_ms = END_MS + (ending == ENDING_LEAVES ? (int)(join->notice_s * 1000) : 0);
-        if (signals > told || (ending != ENDING_NOT && (waited_ms += LOOK_MS) > most_ms)) {
+        double most_s = END_S + (ending == ENDING_LEAVES ? join->notice_s : 0);
+        double waited_s = 1e-6 * (double)(gwtf_clock_now_us() - since_us);
+        if (signals > told || (ending != ENDING_NOT && waited_s > most_s)) {
             ending = end_further(join, ending);
             told = signals;
-            waited_ms = 0;
+            since_us = gwtf_clock_now_us();
         }
     }
     read_output(join);
+    close(join->output);
     struct gwtf_error line; /* has been printed */
     bool is_told = gwtf_join_read_end(join->directory, join->token, &code, &line);
+    join->moves_to = gwtf_join_read_moves(join->directory, join->token);
     gwtf_join_remove(join->directory, join->token);
     if (ending >= ENDING_TERM)
         return gwtf_fail(GWTF_ERROR_RUN, "stopped: the run goes on without this node");
@@ -371,7 +383,8 @@ static int follow_node(const struct join *join, gwtf_node_id node, uint64_t offs
 static int follow_spawn(const struct join *join) {
     struct gwtf_join_spawn spawn = {.stage = (uint32_t)join->stage,
                                     .capacity = (uint32_t)join->capacity,
-                                    .threads = (uint32_t)join->threads};
+                                    .threads = (uint32_t)join->threads,
+                                    .stays = join->stays};
     struct gwtf_join_place place;
     struct gwtf_error error = {""};
     uint64_t offset = end_of_events(join->directory);
@@ -397,14 +410,11 @@ static int follow_spawn(const struct join *join) {
     return follow_node(join, place.node, offset);
 }
 
-static int become_island(struct join *join) {
+static int start_mpirun(struct join *join) {
     int ends[2];
     struct gwtf_error error = {""};
-    gwtf_status status = gwtf_temporary_make(&join->temporary, &error);
-    if (status == GWTF_OK)
-        status = open_log(join, ends, &error);
-    if (status != GWTF_OK)
-        return gwtf_fail(status, "%s", error.text);
+    if (open_log(join, ends, &error) != GWTF_OK)
+        return gwtf_fail(GWTF_ERROR_IO, "%s", error.text);
     fflush(NULL);
     join->child = fork();
     if (join->child == 0)
@@ -416,6 +426,32 @@ static int become_island(struct join *join) {
                            : gwtf_fail(GWTF_ERROR_RUN, "cannot start mpirun: %s", strerror(errno));
 }
 
+static int become_island(struct join *join) {
+    struct gwtf_error error = {""};
+    gwtf_status status = gwtf_temporary_make(&join->temporary, &error);
+    if (status != GWTF_OK)
+        return gwtf_fail(status, "%s", error.text);
+    make_token(join);
+    join->moves_to = 0;
+    int code = start_mpirun(join);
+    if (join->log != NULL)
+        fclose(join->log);
+    join->log = NULL;
+    gwtf_temporary_remove(&join->temporary);
+    return code;
+}
+
+/* As long as the run wants its node in another stage, that is a new island each time. */
+static int become_islands(struct join *join) {
+    int code = become_island(join);
+    while (code == 0 && join->moves_to != 0 && gwtf_signals_count() == 0) {
+        join->stage = join->moves_to;
+        join->moves++;
+        code = become_island(join);
+    }
+    return code;
+}
+
 static int run(struct join *join) {
     struct gwtf_error error = {""};
     gwtf_status status = check(join, &error);
@@ -423,14 +459,10 @@ static int run(struct join *join) {
         status = gwtf_error_set(&error, GWTF_ERROR_MEMORY, "cannot start a thread");
     if (status != GWTF_OK)
         return gwtf_fail(status, "%s", error.text);
+    if (!is_spawned(join))
+        return become_islands(join);
     make_token(join);
-    if (is_spawned(join))
-        return follow_spawn(join);
-    int code = become_island(join);
-    if (join->log != NULL)
-        fclose(join->log);
-    gwtf_temporary_remove(&join->temporary);
-    return code;
+    return follow_spawn(join);
 }
 
 int gwtf_command_join(int argc, char **argv) {
@@ -489,6 +521,7 @@ int gwtf_command_join(int argc, char **argv) {
                                       &join->capacity);
         if (code == 0)
             code = gwtf_option_number("threads", threads, 1, 4096, true, &join->threads);
+        join->stays = stage != NULL;
         join->notice_s = GWTF_NOTICE_S;
         if (code == 0)
             code = gwtf_option_number("notice", notice, 1, 86400, false, &join->notice_s);

@@ -139,7 +139,8 @@ int gwtf_command_leave(int argc, char **argv) {
     struct words none = {.node = GWTF_NODE_NONE};
     status = gwtf_run_read_events(run, &offset, note_event, &none, &error);
     if (status == GWTF_OK)
-        status = gwtf_run_request_leave(run, node, notice_s, &error);
+        status =
+            gwtf_run_request_leave(run, node, &(struct gwtf_leave){.notice_s = notice_s}, &error);
     if (status != GWTF_OK)
         return gwtf_fail(status, "%s", error.text);
     return follow(run, node, notice_s, offset);

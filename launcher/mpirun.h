@@ -32,6 +32,7 @@ struct gwtf_mpirun_job {
     const char *hosts;      /* with slots, as gwtf_hosts_list gives them; NULL: mpirun knows them */
     const char *interfaces; /* "ib0" or "10.0.0.0/8"; NULL: see one_host */
     bool one_host;          /* all workers here: without interfaces, the loopback; else all */
+    bool by_daemon;         /* one_host, which mpirun knows by another name: it starts a daemon */
     /* Inside a job: the file of its hosts, and the command that starts Open MPI's daemon on one of
      * them. NULL otherwise. */
     const char *host_file;

@@ -194,6 +194,9 @@ static void put_result(struct gwtf_json *json, const struct command *command,
     gwtf_json_count(json, "crashes", result->crashes);
     gwtf_json_count(json, "returned", result->returned);
     gwtf_json_count(json, "link_faults", result->link_faults);
+    gwtf_json_count(json, "joined", result->joined);
+    gwtf_json_count(json, "moved", result->moved);
+    gwtf_json_count(json, "left", result->left);
     gwtf_json_count(json, "recoveries", result->recoveries);
     gwtf_json_real(json, "recovery_seconds_median", result->recovery_seconds_median);
     gwtf_json_real(json, "recovery_seconds_max", result->recovery_seconds_max);
@@ -263,6 +266,9 @@ REAL_CELL(cell_cost_max, result->flow_cost_seconds_max, "")
 CELL(cell_crashes, "%" PRIu32, result->crashes)
 CELL(cell_returned, "%" PRIu32, result->returned)
 CELL(cell_link_faults, "%" PRIu32, result->link_faults)
+CELL(cell_joined, "%" PRIu32, result->joined)
+CELL(cell_moved, "%" PRIu32, result->moved)
+CELL(cell_left, "%" PRIu32, result->left)
 CELL(cell_recoveries, "%zu", result->recoveries)
 REAL_CELL(cell_recovery, result->recovery_seconds_median, "")
 REAL_CELL(cell_recovery_max, result->recovery_seconds_max, "")
@@ -291,11 +297,12 @@ static void print_table(const struct command *command) {
                gwtf_scenario_count(command->scenario, GWTF_CONFIG_ROLE_DATA));
     const char *headers[GWTF_TABLE_COLUMNS_MAX] = {""};
     char alignment[GWTF_TABLE_COLUMNS_MAX + 1] = "l";
-    bool faults = false, recoveries = false;
+    bool faults = false, recoveries = false, come_or_go = false;
     for (size_t i = 0; i < command->policies_count; i++) {
         headers[i + 1] = gwtf_flow_policy_words[command->results[i].policy];
         alignment[i + 1] = 'r';
         faults = faults || command->results[i].crashes > 0 || command->results[i].link_faults > 0;
+        come_or_go = come_or_go || command->results[i].joined > 0 || command->results[i].left > 0;
         recoveries = recoveries || command->results[i].recoveries > 0;
     }
     struct gwtf_table table;
@@ -317,6 +324,11 @@ static void print_table(const struct command *command) {
         print_row(&table, command, "nodes that came back", cell_returned);
         print_row(&table, command, "link faults", cell_link_faults);
         print_row(&table, command, "microbatches recovered", cell_recoveries);
+    }
+    if (come_or_go) {
+        print_row(&table, command, "nodes that joined", cell_joined);
+        print_row(&table, command, "  moved to other stages", cell_moved);
+        print_row(&table, command, "nodes that left", cell_left);
     }
     if (recoveries) {
         print_row(&table, command, "  seconds each, median", cell_recovery);

@@ -253,7 +253,8 @@ static void end_with(struct supervisor *supervisor, gwtf_status outcome, const c
 }
 
 static bool is_of_leaving(const char *kind) {
-    return strcmp(kind, "leaving") == 0 || strcmp(kind, "stays") == 0 || strcmp(kind, "left") == 0;
+    return strcmp(kind, "leaving") == 0 || strcmp(kind, "stays") == 0 ||
+           strcmp(kind, "left") == 0 || strcmp(kind, "moves") == 0;
 }
 
 static void on_event(void *context, const struct gwtf_run_event *event) {

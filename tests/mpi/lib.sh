@@ -157,7 +157,7 @@ make_data_and_config() {
         --validation-share 0.05 --validation-output "$scratch/validation.h5" \
         >"$scratch/tokenize.log" 2>&1 || fail 'the text could not be tokenized'
     cat >"$scratch/config.cfg" <<CONFIG
-run = { directory = "$scratch/run"; seed = 7; iterations = 50; };
+run = { directory = "$scratch/run"; seed = 7; iterations = 50; rebalance = false; };
 model = { family = "gpt2"; layers = 3; width = 32; heads = 2; context = 32; };
 data = { train = "$scratch/train.h5"; validation = "$scratch/validation.h5";
          validate_every = 25; validation_sequences = 16; };

@@ -330,12 +330,47 @@ static void visit_briefly(gwtf_simulation *simulation, struct gwtf_random *rando
 }
 
 /* Who takes a free place may be lost, too, and come back. Returns how many are. */
+/* Who leaves comes to a free place of another stage, in a new process. */
+struct moving {
+    struct gwtf_random random;
+    bool taken[CLUSTER_NODES_MAX];
+};
+
+static void move_on(void *context, gwtf_simulation *simulation,
+                    const struct gwtf_simulation_notice *notice) {
+    struct moving *moving = context;
+    if (notice->kind != GWTF_SIMULATION_LEFT || cluster->nodes[notice->index].stage == 0)
+        return;
+    uint32_t nodes = (uint32_t)cluster->config.nodes_count, from = pick(&moving->random, 0, nodes);
+    for (uint32_t k = 0; k < nodes; k++) {
+        uint32_t i = (from + k) % nodes;
+        const struct gwtf_simulation_node *place = &cluster->nodes[i];
+        if (!place->is_free || moving->taken[i] || place->stage == 0 ||
+            place->stage == cluster->nodes[notice->index].stage)
+            continue;
+        struct gwtf_simulation_fault fault = {.kind = GWTF_SIMULATION_RETURN,
+                                              .at_us =
+                                                  notice->now_us + pick(&moving->random, 1, 100000),
+                                              .node = place->node};
+        moving->taken[i] = true;
+        schedules_moved++;
+        CU_ASSERT_EQUAL(gwtf_simulation_inject(simulation, &fault), GWTF_OK);
+        return;
+    }
+}
+
+/* Places that nobody who was never there takes. */
+static void leave_to_movers(struct gwtf_random *random, bool *taken) {
+    for (size_t i = 0; i < cluster->config.nodes_count; i++)
+        taken[i] = cluster->nodes[i].is_free && pick(random, 0, 1) == 0;
+}
+
 static uint32_t add_joins(gwtf_simulation *simulation, struct gwtf_random *random,
-                          gwtf_time_us duration_us, const struct mix *mix) {
+                          gwtf_time_us duration_us, const struct mix *mix, const bool *taken) {
     gwtf_time_us at_us = 0;
     uint32_t lost = 0;
     for (size_t i = 0; i < cluster->config.nodes_count; i++) {
-        if (!cluster->nodes[i].is_free)
+        if (!cluster->nodes[i].is_free || (mix->moves && !taken[i]))
             continue;
         if (at_us == 0 || pick(random, 0, 1))
             at_us = 1 + (gwtf_time_us)gwtf_random_below(random, (uint64_t)duration_us);
@@ -358,7 +393,7 @@ static uint32_t add_joins(gwtf_simulation *simulation, struct gwtf_random *rando
     return lost;
 }
 
-uint32_t schedules_returned, schedules_left, schedules_stayed;
+uint32_t schedules_returned, schedules_left, schedules_moved, schedules_stayed;
 
 static void add_crash(gwtf_simulation *simulation, struct gwtf_random *random, size_t victim,
                       gwtf_time_us at_us) {
@@ -419,9 +454,16 @@ bool survives(uint64_t seed, const struct mix *mix) {
     cluster->config.return_us = mix->returns ? (int64_t)pick(&random, 1, 1000000) : 0;
     if (mix->joins)
         leave_free(&random, gone);
+    static struct moving moving;
+    if (mix->moves) {
+        gwtf_random_init(&moving.random, gwtf_random_key(seed, 6));
+        leave_to_movers(&moving.random, moving.taken);
+        cluster->config.observe = move_on;
+        cluster->config.observe_context = &moving;
+    }
     gwtf_simulation *simulation = cluster_start(cluster);
     CU_ASSERT_PTR_NOT_NULL_FATAL(simulation);
-    uint32_t lost = mix->joins ? add_joins(simulation, &random, duration_us, mix) : 0;
+    uint32_t lost = mix->joins ? add_joins(simulation, &random, duration_us, mix, moving.taken) : 0;
     uint32_t nodes = (uint32_t)cluster->config.nodes_count;
     if (mix->leaves)
         tell_to_leave(simulation, &random, told, gone, duration_us, mix);

@@ -15,6 +15,7 @@ struct mix {
     bool longer;                  /* they may be lost again */
     bool joins;                   /* some are not there at first, and join at any moment */
     bool leaves;                  /* some are told to leave, at any moment */
+    bool moves;                   /* joins and leaves: some of those that left join another stage */
     bool keeps_little;            /* some nodes keep few tensors of what is done, or none */
     bool pauses;                  /* nodes stand still for a while */
     bool stalls;                  /* before a node crashes, what it sends stays with it */
@@ -38,6 +39,7 @@ extern bool schedules_disorderly;
 extern uint64_t schedules_traces;
 extern uint32_t schedules_returned; /* nodes */
 extern uint32_t schedules_left;     /* nodes */
+extern uint32_t schedules_moved;    /* came to another stage */
 extern uint32_t schedules_stayed;   /* nodes, that were told to leave */
 
 /* Nodes are lost as MIX says; the others train to the end. */

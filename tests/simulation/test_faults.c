@@ -118,6 +118,25 @@ static void nodes_join_leave_and_are_lost(void) {
     CU_ASSERT_TRUE(schedules_left > 0);
 }
 
+static void who_leaves_may_come_to_another_stage(void) {
+    schedules_moved = 0;
+    lost_nodes_come_back(
+        &(struct mix){.joins = true, .leaves = true, .moves = true, .longer = true});
+    CU_ASSERT_TRUE(schedules_moved > 0);
+}
+
+static void nodes_move_join_leave_and_are_lost(void) {
+    schedules_moved = 0;
+    lost_nodes_come_back(&(struct mix){.joins = true,
+                                       .leaves = true,
+                                       .moves = true,
+                                       .crashes = true,
+                                       .suspicions = true,
+                                       .returns = true,
+                                       .longer = true});
+    CU_ASSERT_TRUE(schedules_moved > 0);
+}
+
 static const struct mix little_memory = {.crashes = true, .suspicions = true, .keeps_little = true};
 
 static void a_random_loss_of_what_nobody_keeps_begins_the_iteration_anew(void) {
@@ -177,6 +196,8 @@ int main(int argc, char **argv) {
         GWTF_TEST(who_was_not_there_joins_among_losses_and_returns),
         GWTF_TEST(who_joins_may_leave_again_and_others_take_the_place),
         GWTF_TEST(nodes_join_leave_and_are_lost),
+        GWTF_TEST(who_leaves_may_come_to_another_stage),
+        GWTF_TEST(nodes_move_join_leave_and_are_lost),
         GWTF_TEST(who_is_told_to_leave_goes_and_one_of_each_stage_stays),
         GWTF_TEST(who_is_told_to_leave_goes_among_losses_and_returns),
         GWTF_TEST(a_random_loss_of_what_nobody_keeps_begins_the_iteration_anew),

@@ -3,3 +3,4 @@ gwtf_test(protocol_stage SOURCES test_protocol_stage.c protocol_node.c USES gwtf
 gwtf_test(protocol_check SOURCES test_protocol_check.c protocol_node.c USES gwtf_protocol LABELS unit)
 gwtf_test(protocol_links SOURCES test_protocol_links.c protocol_node.c USES gwtf_protocol LABELS unit)
 gwtf_test(protocol_silence SOURCES test_protocol_silence.c protocol_node.c USES gwtf_protocol LABELS unit)
+gwtf_test(place SOURCES test_place.c USES gwtf_protocol LABELS unit)

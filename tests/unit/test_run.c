@@ -290,6 +290,25 @@ static void requests_are_made_seen_and_taken_away(void) {
     CU_ASSERT_EQUAL(gwtf_run_request(temporary_path("none"), "stop", &error), GWTF_ERROR_MISSING);
 }
 
+static void who_is_asked_to_leave_knows_how_and_where_to(void) {
+    const char *directory = new_run("leaves");
+    struct gwtf_leave asked = {.notice_s = 12.5, .stage = 3}, read;
+    CU_ASSERT_FALSE(gwtf_run_leave_requested(directory, 4, &read));
+    CU_ASSERT_EQUAL(gwtf_run_request_leave(directory, 4, &asked, &error), GWTF_OK);
+    CU_ASSERT_FALSE(gwtf_run_leave_requested(directory, 40, &read));
+    CU_ASSERT_TRUE(gwtf_run_leave_requested(directory, 4, &read));
+    CU_ASSERT_EQUAL(read.notice_s, 12.5);
+    CU_ASSERT_EQUAL(read.stage, 3);
+    const char *path = temporary_path("leaves/requests/leave-4");
+    static const char *const damaged[] = {"", "x\n", "-1.0 0\n", "12.5\n"};
+    for (size_t i = 0; i < sizeof damaged / sizeof damaged[0]; i++) {
+        CU_ASSERT_TRUE(temporary_write(path, damaged[i], strlen(damaged[i])));
+        CU_ASSERT_FALSE(gwtf_run_leave_requested(directory, 4, &read));
+    }
+    gwtf_run_clear_leave(directory, 4);
+    CU_ASSERT_NOT_EQUAL(access(path, F_OK), 0);
+}
+
 static void a_run_is_locked_by_one_and_free_when_its_process_is_gone(void) {
     const char *directory = new_run("lock");
     int ready[2];
@@ -335,6 +354,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(events_are_read_back_as_written),
         GWTF_TEST(node_states_are_read_back_in_the_order_of_ids),
         GWTF_TEST(requests_are_made_seen_and_taken_away),
+        GWTF_TEST(who_is_asked_to_leave_knows_how_and_where_to),
         GWTF_TEST(a_run_is_locked_by_one_and_free_when_its_process_is_gone),
     };
     return gwtf_suite_main(argc, argv, "run", tests, sizeof tests / sizeof tests[0], temporary_make,

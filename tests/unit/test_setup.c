@@ -1,5 +1,6 @@
 #include "tests/support/suite.h"
 #include "tests/support/tiny_run.h"
+#include "worker/runtime/pace.h"
 #include "worker/runtime/setup.h"
 
 #include <stdio.h>
@@ -60,6 +61,27 @@ static void a_relay_needs_no_data(void) {
     CU_ASSERT_PTR_NULL(setup.train);
     gwtf_setup_close(&setup);
     gwtf_tiny_run_deinit(&run);
+}
+
+static double pace_of(const char *override) {
+    const char *overrides[] = {"model.vocabulary=256", "data.train=\"absent.h5\"",
+                               "data.validation=\"absent too.h5\"", "model.width=64", override};
+    struct gwtf_tiny_run run;
+    struct gwtf_setup setup;
+    double seconds = 0;
+    gwtf_tiny_run_init(&run, overrides, 5);
+    CU_ASSERT_EQUAL_FATAL(gwtf_setup_open_relay(&run.config, &setup, NULL), GWTF_OK);
+    CU_ASSERT_EQUAL(gwtf_pace_measure(&setup, 1, &seconds, NULL), GWTF_OK);
+    gwtf_setup_close(&setup);
+    gwtf_tiny_run_deinit(&run);
+    return seconds;
+}
+
+/* Four and sixteen blocks; and one of sixteen times the work. Machines are not always as fast. */
+static void a_pace_is_that_of_one_block(void) {
+    double few = pace_of("model.layers=4"), many = pace_of("model.layers=16");
+    CU_ASSERT_TRUE(few > 0 && many > few / 3 && many < few * 3);
+    CU_ASSERT_TRUE(pace_of("batch.microbatch=32") > 3 * few);
 }
 
 static void relays_are_spread_evenly_over_the_stages(void) {
@@ -311,6 +333,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(data_that_does_not_fit_is_refused_with_a_reason),
         GWTF_TEST(a_run_too_large_for_the_protocol_is_refused_before_it_starts),
         GWTF_TEST(a_relay_needs_no_data),
+        GWTF_TEST(a_pace_is_that_of_one_block),
         GWTF_TEST(relays_are_spread_evenly_over_the_stages),
         GWTF_TEST(the_global_batch_does_not_depend_on_the_number_of_data_nodes),
         GWTF_TEST(an_epoch_has_each_sequence_once_for_any_number_of_data_nodes),

@@ -47,6 +47,17 @@ json 'j["crashes"] == j["returned"] == 1 and j["lost"] == 0'
 trouble --set 'crashes=({ iteration = 2; node = 5; })'
 json 'j["crashes"] == 1 and j["returned"] == 0'
 
+# Nodes come where they do most good, go, and move to the stage that lost most of its nodes.
+good '"ended": "whole"' simulate volunteers --json
+json 'j["joined"] == 8 and j["left"] == 2 and j["lost"] == 0 and j["crashes"] == 0'
+json 'j["seconds"][10] < 0.6 * j["seconds"][2]'
+json '1 <= j["moved"] <= 2 and j["seconds"][59] < 0.8 * j["seconds"][33]'
+good '"moved": 0' simulate volunteers --json --set run.rebalance=false
+json 'j["seconds"][59] > 0.98 * j["seconds"][33]'
+bad 2 'nodes.0 is a data node that joins or leaves' simulate volunteers --set nodes.0.joins=3
+bad 2 'nodes.6.leaves is 4, but the nodes join in iteration 5' simulate volunteers --set nodes.6.leaves=4
+bad 2 'stage 1 has no relay' simulate volunteers --set nodes.1.joins=3 --set nodes.5.joins=3 --set nodes.5.leaves=0
+
 bad 2 "there is no scenario 'univercity': did you mean 'university'?" simulate univercity
 bad 2 "there is no scenario 'no/such.cfg'" simulate no/such.cfg
 bad 2 "unknown key 'churn.probabilty': did you mean 'churn.probability'?" \

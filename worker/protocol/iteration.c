@@ -375,6 +375,7 @@ static void prepare_report(gwtf_protocol *p) {
         double available_us = (double)report->duration_us * norm->replicas;
         report->repaired += norm->repaired;
         report->wasted_us += norm->wasted_us;
+        report->stage_nodes[stage] = norm->replicas;
         if (available_us > 0)
             report->stage_utilisation[stage] = (double)norm->busy_us / available_us;
     }

@@ -251,6 +251,7 @@ struct gwtf_report {
     double gradient_norm;
     /* index 0..S: share of the duration that its nodes spent on microbatches, averaged */
     double stage_utilisation[GWTF_STAGES_MAX + 1];
+    uint32_t stage_nodes[GWTF_STAGES_MAX + 1]; /* those that took part in its step */
 };
 
 /* Flows go another way since a link has got dearer or cheaper. */

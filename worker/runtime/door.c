@@ -38,6 +38,7 @@ static void *keep(void *argument) {
         door_open_ports(door);
         door_answer_calls(door);
         door_give_places(door);
+        door_move(door);
     }
     return NULL;
 }
@@ -55,17 +56,17 @@ gwtf_status gwtf_door_create(const struct gwtf_door_config *config, gwtf_door **
     if (MPI_Comm_dup(MPI_COMM_SELF, &made->mother) != MPI_SUCCESS)
         made->mother = MPI_COMM_SELF;
     made->members = calloc(charter->members_count, sizeof *made->members);
-    made->stage_utilisation = calloc(GWTF_STAGES_MAX, sizeof *made->stage_utilisation);
+    made->stage_busy = calloc(GWTF_STAGES_MAX, sizeof *made->stage_busy);
     made->met = calloc(charter->members_count, sizeof *made->met);
     made->called = calloc(charter->members_count, sizeof *made->called);
     pthread_mutex_init(&made->mutex, NULL);
     pthread_cond_init(&made->ended, NULL);
-    bool good = made->members && made->stage_utilisation && made->met && made->called;
+    bool good = made->members && made->stage_busy && made->met && made->called;
     if (good)
         door_note_first(made);
     if (!good || pthread_create(&made->thread, NULL, keep, made) != 0) {
         free(made->members);
-        free(made->stage_utilisation);
+        free(made->stage_busy);
         free(made->met);
         free(made->called);
         free(made);
@@ -91,8 +92,11 @@ void gwtf_door_tell(gwtf_door *door, const struct gwtf_door_news *news) {
     door->is_recorder = news->is_recorder;
     memcpy(door->members, news->members,
            door->config.charter->members_count * sizeof *door->members);
-    memcpy(door->stage_utilisation, news->stage_utilisation,
-           GWTF_STAGES_MAX * sizeof *door->stage_utilisation);
+    memcpy(door->stage_busy, news->stage_busy, GWTF_STAGES_MAX * sizeof *door->stage_busy);
+    door->reported = news->reported;
+    door->duration_us = news->duration_us;
+    door->mean_us = news->mean_us;
+    door->microbatches = news->microbatches;
     pthread_mutex_unlock(&door->mutex);
 }
 

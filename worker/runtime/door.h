@@ -22,6 +22,7 @@
 struct gwtf_door_config {
     const char *directory;              /* of the run; copied */
     const struct gwtf_charter *charter; /* outlives it */
+    const struct gwtf_config *run;      /* its configuration; outlives it */
     gwtf_bell *bell;                    /* rings when a guest is there; outlives it */
     const char *token;      /* this node's own, where it has joined; else NULL; copied */
     const MPI_Comm *worlds; /* by node: MPI_COMM_NULL where it is not connected; NULL:
@@ -32,7 +33,11 @@ struct gwtf_door_config {
 struct gwtf_door_news {
     bool is_recorder;
     const struct gwtf_member_view *members; /* charter's members_count of them; copied */
-    const double *stage_utilisation;        /* index 0: stage 1; of the last report; copied */
+    const double *stage_busy;               /* worker/protocol/place.h; copied */
+    uint32_t reported;                      /* in which iteration; 0: not yet */
+    int64_t duration_us;                    /* of that */
+    double mean_us;                         /* of those that stage_busy is the mean of */
+    uint32_t microbatches;                  /* of that */
 };
 
 struct gwtf_door_guest {

@@ -149,13 +149,15 @@ struct calling {
     bool has_all;
 };
 
-/* TOKEN is a member; if it came while this node was down, it is asked to this one's port, again and
- * again, since it may be down itself. */
+/* TOKEN is a member, or is about to be one, of which the recorder's word may come later than it; if
+ * it came while this node was down, it is asked to this one's port, again and again, since it may
+ * be down itself. */
 static void call(void *context, const char *token) {
     struct calling *calling = context;
     gwtf_door *door = calling->door;
     struct gwtf_join_place place;
-    if (!gwtf_join_read_member(door->directory, token, &place))
+    if (!gwtf_join_read_member(door->directory, token, &place) &&
+        !gwtf_join_read_place(door->directory, token, &place))
         return;
     free(place.members);
     if (!is_of_run(door, place.node) || has_met(door, token, place.node) ||
@@ -178,6 +180,7 @@ void door_open_ports(gwtf_door *door) {
         return;
     struct calling calling = {.door = door, .has_all = true};
     gwtf_join_each(door->directory, "member", call, &calling);
+    gwtf_join_each(door->directory, "place", call, &calling);
     pthread_mutex_lock(&door->mutex);
     door->has_all = calling.has_all;
     pthread_mutex_unlock(&door->mutex);

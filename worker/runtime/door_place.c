@@ -2,11 +2,11 @@
  * What the recorder does for those that want to join: it gives them places, one after the other,
  * and starts the processes that others ask for.
  */
+#include "flow/arrival.h"
 #include "io/run.h"
 #include "share/base/log.h"
 #include "worker/runtime/clock.h"
 #include "worker/runtime/door_state.h"
-#include "worker/runtime/place.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,13 +45,14 @@ static MPI_Info spawn_info(const char *host) {
 static void *spawn_joiner(void *argument) {
     struct spawning *spawning = argument;
     const struct gwtf_join_spawn *spawn = &spawning->spawn;
-    char worker[4096], stage[16], capacity[16], threads[16], token[GWTF_JOIN_TOKEN_MAX];
+    char worker[4096], stage[16], capacity[16], threads[16], token[GWTF_JOIN_TOKEN_MAX], stays[8];
     snprintf(stage, sizeof stage, "%u", spawn->stage);
     snprintf(capacity, sizeof capacity, "%u", spawn->capacity);
     snprintf(threads, sizeof threads, "%u", spawn->threads);
+    snprintf(stays, sizeof stays, "%s", spawn->stays ? "stays" : "moves");
     snprintf(token, sizeof token, "%s", spawn->token);
     find_worker(worker, sizeof worker);
-    char *words[] = {spawning->directory, stage, capacity, threads, token, NULL};
+    char *words[] = {spawning->directory, stage, capacity, threads, stays, token, NULL};
     MPI_Info info = spawn_info(spawn->host);
     MPI_Comm child;
     int code;
@@ -123,19 +124,93 @@ static void forget_member(void *context, const char *token) {
         gwtf_join_remove(forgetting->door->directory, token);
 }
 
+void door_measure_stages(const struct gwtf_door *door, double paces[GWTF_STAGES_MAX]) {
+    const struct gwtf_config *run = door->config.run;
+    uint32_t stages = run->pipeline.stages;
+    for (uint32_t stage = 1; stage <= stages; stage++) {
+        uint32_t layers = run->model.layers / stages + (stage <= run->model.layers % stages);
+        double seconds = door->stage_busy[stage - 1] * door->mean_us * 1e-6;
+        paces[stage - 1] = seconds > 0 ? (double)door->microbatches * layers / seconds : 0;
+    }
+}
+
+/* The others that want a place and have none: their paces follow that of the first. */
+struct queue_of {
+    const gwtf_door *door;
+    const char *first;
+    double paces[GWTF_ARRIVALS_MAX];
+    uint32_t count;
+};
+
+static double pace_of(double block_seconds) {
+    return block_seconds > 0 ? 1 / block_seconds : 0;
+}
+
+static void note_waiting(void *context, const char *token) {
+    struct queue_of *queue = context;
+    struct gwtf_join_request request;
+    struct gwtf_join_place place;
+    if (queue->count == GWTF_ARRIVALS_MAX || strcmp(token, queue->first) == 0 ||
+        !gwtf_join_read_request(queue->door->directory, token, &request))
+        return;
+    if (gwtf_join_read_place(queue->door->directory, token, &place)) {
+        free(place.members);
+        return;
+    }
+    if (request.stage == 0)
+        queue->paces[queue->count++] = pace_of(request.block_seconds);
+}
+
+static void say_why(const struct gwtf_place_choice *choice, uint32_t wished, double block_seconds,
+                    char why[160]) {
+    if (choice->node == GWTF_NODE_NONE && wished > choice->stages)
+        snprintf(why, 160, "the run has stages 1 to %u only", choice->stages);
+    else if (choice->node == GWTF_NODE_NONE)
+        snprintf(why, 160,
+                 "no place is free%s: run.places of the run's configuration says how many there "
+                 "are",
+                 wished != 0 ? " in this stage" : "");
+    else if (wished == choice->stage)
+        snprintf(why, 160, "as wished; it has had %u", choice->nodes);
+    else if (choice->load > 0 && choice->speed > 0)
+        snprintf(why, 160,
+                 "its %u nodes are busy for %.0f %% of the time; a block takes them %.3g ms, this "
+                 "one %.3g",
+                 choice->nodes, 100 * choice->load, 1e3 * block_seconds * choice->speed,
+                 1e3 * block_seconds);
+    else if (choice->load > 0)
+        snprintf(why, 160, "its %u nodes are busy for %.0f %% of the time", choice->nodes,
+                 100 * choice->load);
+    else
+        snprintf(why, 160, "it has had %u, and no stage has fewer", choice->nodes);
+}
+
 static void give_place(gwtf_door *door, const struct gwtf_join_request *request) {
     const struct gwtf_charter *charter = door->config.charter;
-    struct gwtf_join_place place = {.node = GWTF_NODE_NONE};
+    struct gwtf_join_place place = {
+        .node = GWTF_NODE_NONE, .stays = request->stays, .block_seconds = request->block_seconds};
+    struct queue_of queue = {.door = door,
+                             .first = request->token,
+                             .paces = {pace_of(request->block_seconds)},
+                             .count = 1};
+    double paces[GWTF_STAGES_MAX];
+    gwtf_join_each(door->directory, "request", note_waiting, &queue);
     snprintf(place.token, sizeof place.token, "%s", request->token);
     place.members = calloc(charter->members_count, sizeof *place.members);
     if (place.members == NULL)
         return;
     pthread_mutex_lock(&door->mutex);
+    door_measure_stages(door, paces);
     struct gwtf_place_run run = {.members = door->members,
                                  .members_count = charter->members_count,
                                  .first_place = charter->first_place,
-                                 .stage_utilisation = door->stage_utilisation};
+                                 .stage_busy = door->stage_busy,
+                                 .waiting = queue.count,
+                                 .stage_pace = paces,
+                                 .waiting_pace = queue.paces};
     struct gwtf_place_choice choice = gwtf_place_choose(&run, request->stage);
+    if (choice.node == GWTF_NODE_NONE && !request->stays)
+        choice = gwtf_place_choose(&run, 0);
     for (uint32_t i = 0; i < charter->members_count; i++)
         if (!door->members[i].down)
             place.members[place.members_count++] = door->members[i].node;
@@ -143,7 +218,7 @@ static void give_place(gwtf_door *door, const struct gwtf_join_request *request)
     place.node = choice.node;
     place.stage = choice.stage;
     place.incarnation = choice.incarnation;
-    snprintf(place.why, sizeof place.why, "%s", choice.why);
+    say_why(&choice, request->stage, request->block_seconds, place.why);
     if (place.node != GWTF_NODE_NONE) {
         struct forgetting forgetting = {.door = door, .node = place.node};
         gwtf_join_each(door->directory, "member", forget_member, &forgetting);
@@ -155,6 +230,19 @@ static void give_place(gwtf_door *door, const struct gwtf_join_request *request)
         door->awaited_us = gwtf_clock_now_us();
     }
     free(place.members);
+}
+
+static void count_one(void *context, const char *token) {
+    (void)token;
+    ++*(uint32_t *)context;
+}
+
+/* Who has a place already has a request, too, until it is a member. */
+uint32_t door_count_waiting(gwtf_door *door) {
+    uint32_t requests = 0, places = 0;
+    gwtf_join_each(door->directory, "request", count_one, &requests);
+    gwtf_join_each(door->directory, "place", count_one, &places);
+    return requests > places ? requests - places : 0;
 }
 
 /* One after the other: who comes must know of who came before. */

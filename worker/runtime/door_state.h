@@ -1,8 +1,9 @@
-/* The door of a node, private to door.c, door_place.c and door_meet.c. */
+/* The door of a node, private to door.c, door_place.c, door_move.c and door_meet.c. */
 #ifndef GWTF_WORKER_RUNTIME_DOOR_STATE_H
 #define GWTF_WORKER_RUNTIME_DOOR_STATE_H
 
 #include "io/join.h"
+#include "worker/protocol/place.h"
 #include "worker/runtime/door.h"
 
 #include <pthread.h>
@@ -30,7 +31,11 @@ struct gwtf_door {
     bool calls;   /* this node comes back: all are to be connected */
     bool has_all; /* they are */
     struct gwtf_member_view *members;
-    double *stage_utilisation;
+    double *stage_busy;
+    uint32_t reported;
+    int64_t duration_us;
+    double mean_us;
+    uint32_t microbatches;
     struct gwtf_door_guest guests[DOOR_GUESTS_MAX];
     size_t guests_count;
     /* By node: the token of who has its place and is connected. */
@@ -43,6 +48,8 @@ struct gwtf_door {
     char (*called)[GWTF_JOIN_PORT_MAX]; /* by node: the port of its that was connected to last */
     char awaited[GWTF_JOIN_TOKEN_MAX];  /* recorder: has a place and is not there yet; "": nobody */
     gwtf_time_us awaited_us;            /* since */
+    struct gwtf_place_moves moves;      /* recorder */
+    uint32_t looked_at;                 /* the last report that it has looked at */
 };
 
 /* This process alone, for one of the calls that all of a communicator make together: two threads
@@ -59,7 +66,15 @@ void door_answer_calls(struct gwtf_door *door);
 /* Who is connected from the start. */
 void door_note_first(struct gwtf_door *door);
 
-/* door_place.c: what the recorder does. */
+/* door_place.c: what the recorder does. Blocks that a node of each stage computes for a microbatch,
+ * forward and backward, in a second, on average: PACES, index 0: stage 1; 0: not known. With the
+ * mutex. */
+void door_measure_stages(const struct gwtf_door *door, double paces[GWTF_STAGES_MAX]);
 void door_give_places(struct gwtf_door *door);
+/* Who wants a place and has none. */
+uint32_t door_count_waiting(struct gwtf_door *door);
+
+/* door_move.c: the recorder sends nodes of over-full stages to others. */
+void door_move(struct gwtf_door *door);
 
 #endif

@@ -11,6 +11,7 @@
 struct gwtf_joiner_options {
     const char *directory; /* of the run */
     uint32_t stage;        /* wished for; 0: the one that needs a node most */
+    bool stays;            /* no other will do */
     uint32_t capacity;     /* 0: from free memory */
     uint32_t threads;      /* 0: all cores */
     const char *token;     /* under which it asks */

@@ -63,7 +63,11 @@ void node_tell_door(struct node *node) {
     struct gwtf_door_news news = {.is_recorder = gwtf_protocol_get_view(node->protocol).recorder ==
                                                  node->charter->self,
                                   .members = node->members,
-                                  .stage_utilisation = node->stage_utilisation};
+                                  .stage_busy = node->stage_busy,
+                                  .reported = node->reported,
+                                  .duration_us = node->reported_duration_us,
+                                  .mean_us = node->reported_mean_us,
+                                  .microbatches = node->reported_microbatches};
     gwtf_door_tell(node->door, &news);
 }
 
@@ -401,9 +405,9 @@ static bool handle_compute(struct node *node) {
     return any;
 }
 
-static void leave(struct node *node, double notice_s, const char *why) {
+static void leave(struct node *node, const struct gwtf_leave *how, const char *why) {
     struct gwtf_event event = {.kind = GWTF_EVENT_LEAVE};
-    if (node_begin_leaving(node, notice_s, why))
+    if (node_begin_leaving(node, how, why))
         feed(node, &event);
 }
 
@@ -420,7 +424,7 @@ static bool handle_writer(struct node *node) {
         } else if (result.kind == GWTF_WRITER_LOOK) {
             node->look_under_way = false;
             if (result.leave_requested)
-                leave(node, result.leave_notice_s, "gwtf leave");
+                leave(node, &result.leave, result.leave.stage != 0 ? "a move" : "gwtf leave");
             if (!result.stop_requested || node->stop_told)
                 continue;
             node->stop_told = true;
@@ -536,10 +540,10 @@ static void handle_time(struct node *node) {
     if (now_us - node->state_written_us >= STATE_INTERVAL_US)
         write_state(node, now_us);
     if (gwtf_notice_has_come())
-        leave(node, GWTF_NOTICE_S, "a signal");
+        leave(node, &(struct gwtf_leave){.notice_s = GWTF_NOTICE_S}, "a signal");
     if (node_notice_is_over(node, now_us))
         node_end_leaving(node);
-    bool looks = (node->stage == 0 && !node->stop_told) || !node->leave_told;
+    bool looks = (node->stage == 0 && !node->stop_told) || !node->leave_told || node->moves_to != 0;
     int64_t interval_us = node->stage == 0 ? LOOK_INTERVAL_US : LOOK_AS_RELAY_INTERVAL_US;
     if (looks && !node->look_under_way && now_us - node->looked_us >= interval_us) {
         struct gwtf_writer_job job = {.kind = GWTF_WRITER_LOOK, .node = node->state};
@@ -617,13 +621,19 @@ static const char *ending(gwtf_status status) {
     return status == GWTF_OK ? "finished" : status == GWTF_ERROR_INTERRUPTED ? "stopped" : "failed";
 }
 
+static bool has_left(const struct node *node) {
+    return node->leaves_now || (node->protocol && gwtf_protocol_get_view(node->protocol).left);
+}
+
 /* To who started it. */
 static void say_end(const struct node *node) {
     if (node->charter->enters == 0 ||
         (node->status != GWTF_OK && node->status != GWTF_ERROR_INTERRUPTED))
         return;
-    bool left = node->leaves_now || (node->protocol && gwtf_protocol_get_view(node->protocol).left);
-    gwtf_log(GWTF_LOG_INFO, left ? "it has left; the run goes on without it" : "the run is over");
+    if (node->moves_to != 0 && has_left(node))
+        return;
+    gwtf_log(GWTF_LOG_INFO,
+             has_left(node) ? "it has left; the run goes on without it" : "the run is over");
 }
 
 gwtf_status gwtf_node_live(const struct gwtf_node_options *options, struct gwtf_error *error) {
@@ -666,6 +676,8 @@ gwtf_status gwtf_node_live(const struct gwtf_node_options *options, struct gwtf_
              (unsigned long long)node->state.iteration, gwtf_status_name(status),
              error->text[0] != '\0' ? ": " : "", error->text);
     say_end(node);
+    if (status == GWTF_OK && node->moves_to != 0 && has_left(node))
+        node_ask_for_other_stage(node);
     node_unmake(node);
     free(node);
     return status;

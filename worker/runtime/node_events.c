@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* How many reports count in the mean. */
+#define REPORTS_MEAN 8u
+
 void node_write_event(struct node *node, const char *kind, uint32_t iteration, gwtf_node_id about,
                       const char *text) {
     struct gwtf_writer_job job = {.kind = GWTF_WRITER_EVENT, .iteration = iteration};
@@ -34,6 +37,21 @@ bool node_is_recorder(const struct node *node) {
     return !node->is_fenced && (recorder == node->charter->self || recorder == GWTF_NODE_NONE);
 }
 
+/* Figures of one short iteration are chance. What a stage has to do does not change with its nodes,
+ * so the mean goes on when those come and go. */
+static void note_busy(struct node *node, const struct gwtf_report *of) {
+    node->reports += node->reports < REPORTS_MEAN;
+    for (uint32_t stage = 1; stage <= GWTF_STAGES_MAX; stage++) {
+        double *busy = &node->stage_busy[stage - 1];
+        double now = of->stage_utilisation[stage] * of->stage_nodes[stage];
+        *busy += (now - *busy) / node->reports;
+    }
+    node->reported = of->iteration;
+    node->reported_duration_us = of->duration_us;
+    node->reported_mean_us += ((double)of->duration_us - node->reported_mean_us) / node->reports;
+    node->reported_microbatches = of->microbatches;
+}
+
 void node_report(struct node *node, const struct gwtf_report *of) {
     struct gwtf_writer_job job = {.kind = GWTF_WRITER_METRICS, .iteration = of->iteration};
     double seconds = (double)of->duration_us * 1e-6;
@@ -56,8 +74,7 @@ void node_report(struct node *node, const struct gwtf_report *of) {
     };
     for (uint32_t stage = 1; stage <= job.metrics.stages && stage <= GWTF_RUN_STAGES_MAX; stage++)
         job.metrics.stage_utilisation[stage - 1] = of->stage_utilisation[stage];
-    memcpy(node->stage_utilisation, of->stage_utilisation + 1,
-           GWTF_STAGES_MAX * sizeof *node->stage_utilisation);
+    note_busy(node, of);
     if (gwtf_writer_push(node->writer, &job) != GWTF_OK)
         gwtf_log(GWTF_LOG_WARNING, "the disk is too slow: the metrics of iteration %u are lost",
                  of->iteration);
@@ -105,8 +122,11 @@ void node_note_incident(struct node *node, const struct gwtf_incident *incident)
         node_write_event(node, "doubted", (uint32_t)node->state.iteration, incident->node, text);
         break;
     case GWTF_INCIDENT_LEAVING:
-        snprintf(text, sizeof text, "it is told to leave within %.1f s (%s)", node->notice_s,
-                 node->leave_why);
+        if (node->moves_to != 0)
+            snprintf(text, sizeof text, "it is told to move to stage %u", node->moves_to);
+        else
+            snprintf(text, sizeof text, "it is told to leave within %.1f s (%s)", node->notice_s,
+                     node->leave_why);
         gwtf_log(GWTF_LOG_INFO, "%s", text);
         node_write_event(node, "leaving", (uint32_t)node->state.iteration + 1, incident->node,
                          text);

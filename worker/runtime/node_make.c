@@ -257,6 +257,7 @@ static gwtf_status make_door(struct node *node, struct gwtf_error *error) {
     struct gwtf_door_config config = {
         .directory = node->directory,
         .charter = node->charter,
+        .run = &node->setup.config,
         .bell = node->bell,
         .token = node->token,
         .worlds = node->worlds,

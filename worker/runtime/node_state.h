@@ -44,9 +44,14 @@ struct node {
     gwtf_time_us strays_looked_us;
     gwtf_time_us lost_us; /* the last peer */
     gwtf_protocol *protocol;
-    gwtf_door *door;                           /* NULL: nobody can join */
-    struct gwtf_member_view *members;          /* for it */
-    double stage_utilisation[GWTF_STAGES_MAX]; /* of the last report made here */
+    gwtf_door *door;                    /* NULL: nobody can join */
+    struct gwtf_member_view *members;   /* for it */
+    double stage_busy[GWTF_STAGES_MAX]; /* see place.h; mean of the last reports made here */
+    uint32_t reports;                   /* in it */
+    uint32_t reported;                  /* iteration of the last one */
+    int64_t reported_duration_us;
+    double reported_mean_us;
+    uint32_t reported_microbatches;
     struct gwtf_update update;
     struct gwtf_node_state state;
     gwtf_time_us state_written_us;
@@ -60,6 +65,7 @@ struct node {
     bool leaves_now; /* its notice is over */
     double notice_s;
     const char *leave_why;
+    uint32_t moves_to; /* the stage that it leaves for; 0: it leaves for good */
     gwtf_time_us leave_until_us;
     bool repairs;           /* a lost node's microbatch has come in this iteration */
     struct lost_peer *lost; /* by peer */
@@ -100,9 +106,11 @@ void node_tell_door(struct node *node);
 /* node_leave.c */
 /* A peer has left, as it was told to: nothing is expected of it any more. */
 void node_see_off(struct node *node, const struct gwtf_incident *incident);
-/* This node has been told to leave within NOTICE_S, and WHY. False: it knows, or has been declared
- * down, and leaves by that. */
-bool node_begin_leaving(struct node *node, double notice_s, const char *why);
+/* This node has been told to leave, and WHY. False: it knows, or has been declared down, and leaves
+ * by that. */
+bool node_begin_leaving(struct node *node, const struct gwtf_leave *leave, const char *why);
+/* It has left for another stage: it is to be started again there. */
+void node_ask_for_other_stage(const struct node *node);
 /* It must go now, whether it may or not. */
 bool node_notice_is_over(const struct node *node, gwtf_time_us now_us);
 /* It says so, for the others will find it missing. */

@@ -86,7 +86,7 @@ static gwtf_status do_job(struct gwtf_writer *writer, const struct gwtf_writer_j
     case GWTF_WRITER_LOOK:
         result->stop_requested = gwtf_run_requested(directory, "stop");
         result->leave_requested =
-            gwtf_run_leave_requested(directory, job->node.node, &result->leave_notice_s);
+            gwtf_run_leave_requested(directory, job->node.node, &result->leave);
         return GWTF_OK;
     }
     return GWTF_OK;

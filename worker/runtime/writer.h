@@ -47,7 +47,7 @@ struct gwtf_writer_result {
     struct gwtf_stage_file file; /* STAGE */
     bool stop_requested;         /* LOOK */
     bool leave_requested;        /* LOOK, of node.node */
-    double leave_notice_s;
+    struct gwtf_leave leave;
 };
 
 typedef struct gwtf_writer gwtf_writer;

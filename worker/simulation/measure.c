@@ -292,6 +292,8 @@ bool measure_note(struct measure *measure, const struct gwtf_simulation_notice *
         return true;
     case GWTF_SIMULATION_CRASHED:
         return note_crash(measure, node, notice->now_us);
+    case GWTF_SIMULATION_LEFT:
+        break;
     }
     return true;
 }

@@ -151,6 +151,8 @@ static void finish(gwtf_simulation *simulation, uint32_t index, const struct gwt
     struct gwtf_protocol_view view = gwtf_protocol_get_view(node->protocol);
     node->left = view.left;
     simulation->totals.left += view.left;
+    if (view.left)
+        simulation_notice(simulation, GWTF_SIMULATION_LEFT, index, NULL, 0, NULL);
     if (view.enters || view.left)
         return;
     if (action->status == GWTF_OK && node->stepped != simulation->config.last_iteration)

@@ -1,5 +1,6 @@
 #include "worker/simulation/scenario.h"
 
+#include "worker/simulation/arrivals.h"
 #include "worker/simulation/churn.h"
 #include "worker/simulation/costs.h"
 #include "worker/simulation/measure.h"
@@ -31,6 +32,8 @@ struct run {
     struct gwtf_simulation_node *nodes;
     uint32_t *regions; /* by node */
     uint32_t count;
+    uint32_t first_place; /* nodes from this one on are places of those that come later */
+    struct arrivals *arrivals;
     struct measure *measure;
     gwtf_simulation *simulation;
     bool out_of_memory;
@@ -133,6 +136,12 @@ static void crash_the_rest(struct run *run, gwtf_time_us now_us) {
     }
 }
 
+/* Who was told to leave does not come back from a crash either. */
+static bool has_left(const struct run *run, uint32_t node, uint32_t iteration) {
+    uint32_t leaves = run->scenario->nodes[run->places[node].entry].leaves;
+    return leaves != 0 && leaves <= iteration;
+}
+
 /* ITERATION has begun somewhere. */
 static void begin_iteration(struct run *run, uint32_t iteration, gwtf_time_us now_us) {
     crash_the_rest(run, now_us);
@@ -145,7 +154,8 @@ static void begin_iteration(struct run *run, uint32_t iteration, gwtf_time_us no
             break;
         switch (event->kind) {
         case GWTF_CHURN_RETURN:
-            inject(run, GWTF_SIMULATION_RETURN, event->node, now_us);
+            if (!has_left(run, event->node, iteration))
+                inject(run, GWTF_SIMULATION_RETURN, event->node, now_us);
             break;
         case GWTF_CHURN_HEAL:
         case GWTF_CHURN_SLOW:
@@ -172,6 +182,16 @@ static void begin_iteration(struct run *run, uint32_t iteration, gwtf_time_us no
         }
     }
     crash_at_works(run, now_us);
+    if (!arrivals_begin_iteration(run->arrivals, run->simulation, iteration, now_us))
+        run->out_of_memory = true;
+}
+
+static void note_report(struct run *run, const struct gwtf_simulation_notice *notice) {
+    if (!arrivals_note_report(run->arrivals, run->simulation, notice->report, notice->now_us))
+        run->out_of_memory = true;
+    if (run->options->progress)
+        run->options->progress(run->options->progress_context, notice->report->iteration,
+                               notice->now_us);
 }
 
 static void note_begin(struct run *run, const struct gwtf_simulation_notice *notice) {
@@ -209,9 +229,8 @@ static void observe(void *context, gwtf_simulation *simulation,
         note_begin(run, notice);
     else if (notice->kind == GWTF_SIMULATION_WORK_ENDED)
         note_end(run, notice);
-    else if (notice->kind == GWTF_SIMULATION_REPORTED && run->options->progress)
-        run->options->progress(run->options->progress_context, notice->report->iteration,
-                               notice->now_us);
+    else if (notice->kind == GWTF_SIMULATION_REPORTED)
+        note_report(run, notice);
 }
 
 /* Regions, costs and the limits of the protocol's tables. */
@@ -226,6 +245,7 @@ static gwtf_status fill_nodes(struct run *run, struct gwtf_error *error) {
         struct gwtf_simulation_node *node = &run->nodes[i];
         node->node = i;
         node->stage = place->stage;
+        node->is_free = i >= run->first_place;
         gwtf_costs_fill_node(&costs[place->stage], &scenario->nodes[place->entry], node);
         run->regions[i] = scenario->nodes[place->entry].region_index;
         run->slower[i] = 1;
@@ -253,7 +273,7 @@ static void fill_retained(const struct run *run) {
     uint64_t all = (uint64_t)scenario->batch.microbatches *
                    gwtf_scenario_count(scenario, GWTF_CONFIG_ROLE_DATA);
     uint64_t replicas[GWTF_STAGES_MAX + 1] = {0};
-    for (uint32_t i = 0; i < run->count; i++)
+    for (uint32_t i = 0; i < run->first_place; i++)
         replicas[run->places[i].stage]++;
     for (uint32_t i = 0; i < run->count; i++) {
         uint32_t stage = run->places[i].stage;
@@ -274,8 +294,9 @@ static gwtf_status no_memory(struct gwtf_error *error) {
 
 static gwtf_status open_run(struct run *run, struct gwtf_error *error) {
     const struct gwtf_scenario *scenario = run->scenario;
-    run->count = gwtf_scenario_count(scenario, GWTF_CONFIG_ROLE_DATA) +
-                 gwtf_scenario_count(scenario, GWTF_CONFIG_ROLE_RELAY);
+    run->first_place = gwtf_scenario_count(scenario, GWTF_CONFIG_ROLE_DATA) +
+                       gwtf_scenario_count(scenario, GWTF_CONFIG_ROLE_RELAY);
+    run->count = run->first_place + arrivals_count(scenario);
     run->places = calloc(run->count, sizeof *run->places);
     run->nodes = calloc(run->count, sizeof *run->nodes);
     run->regions = calloc(run->count, sizeof *run->regions);
@@ -285,19 +306,22 @@ static gwtf_status open_run(struct run *run, struct gwtf_error *error) {
     if (!run->places || !run->nodes || !run->regions || !run->slower || !run->own || !run->troubles)
         return no_memory(error);
     gwtf_scenario_place(scenario, run->places);
+    arrivals_fill(scenario, run->places + run->first_place);
     gwtf_status status = fill_nodes(run, error);
     if (status != GWTF_OK)
         return status;
     fill_retained(run);
     run->measure = measure_create(run->nodes, run->count, scenario->pipeline.stages,
                                   scenario->batch.microbatches);
+    run->arrivals = arrivals_create(scenario, run->places, run->first_place, run->count);
     status = gwtf_churn_draw(scenario, run->places, &run->events, &run->events_count);
-    return run->measure && status == GWTF_OK ? GWTF_OK : no_memory(error);
+    return run->measure && run->arrivals && status == GWTF_OK ? GWTF_OK : no_memory(error);
 }
 
 static void close_run(struct run *run) {
     gwtf_simulation_destroy(run->simulation);
     measure_destroy(run->measure);
+    arrivals_destroy(run->arrivals);
     free(run->places);
     free(run->nodes);
     free(run->regions);
@@ -466,6 +490,11 @@ static gwtf_status run_whole(struct run *run, struct gwtf_scenario_result *resul
     sum_totals(run, result);
     sum_flows(run, result);
     result->link_faults = run->link_faults;
+    struct arrivals_totals arrivals = arrivals_get_totals(run->arrivals);
+    result->joined = arrivals.joined;
+    result->moved = arrivals.moved;
+    result->left = arrivals.left;
+    result->returned -= arrivals.joined + arrivals.moved;
     return GWTF_OK;
 }
 
@@ -476,7 +505,7 @@ gwtf_status gwtf_scenario_run(const struct gwtf_scenario *scenario,
     struct gwtf_scenario_result made = {.policy = options->policy,
                                         .stages = scenario->pipeline.stages};
     gwtf_status status = open_run(&run, error);
-    made.nodes = run.count;
+    made.nodes = run.first_place;
     if (status == GWTF_OK) {
         made.seconds = calloc(scenario->run.iterations, sizeof *made.seconds);
         status = made.seconds ? run_whole(&run, &made, error) : no_memory(error);

@@ -51,6 +51,9 @@ struct gwtf_scenario_result {
     uint32_t crashes;
     uint32_t returned; /* nodes that came back, and had their weights */
     uint32_t link_faults;
+    uint32_t joined;                /* nodes that came later */
+    uint32_t moved;                 /* to another stage */
+    uint32_t left;                  /* as they were told to */
     size_t recoveries;              /* microbatches that another node took over */
     double recovery_seconds_median; /* from the crash on; NAN: none */
     double recovery_seconds_max;

@@ -494,3 +494,10 @@ struct gwtf_protocol_view gwtf_simulation_get_view(const gwtf_simulation *simula
     GWTF_ASSERT(index != SIMULATION_NONE);
     return gwtf_protocol_get_view(simulation->nodes[index].protocol);
 }
+
+void gwtf_simulation_get_members(const gwtf_simulation *simulation, gwtf_node_id node,
+                                 struct gwtf_member_view *views) {
+    uint32_t index = simulation_find(simulation, node);
+    GWTF_ASSERT(index != SIMULATION_NONE);
+    gwtf_protocol_get_members(simulation->nodes[index].protocol, views);
+}

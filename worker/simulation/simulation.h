@@ -60,7 +60,8 @@ enum gwtf_simulation_notice_kind {
     GWTF_SIMULATION_WORK_BEGINS, /* work; takes work_us */
     GWTF_SIMULATION_WORK_ENDED,  /* work, which took work_us */
     GWTF_SIMULATION_REPORTED,    /* report */
-    GWTF_SIMULATION_CRASHED
+    GWTF_SIMULATION_CRASHED,
+    GWTF_SIMULATION_LEFT /* as it was told to */
 };
 struct gwtf_simulation_notice {
     enum gwtf_simulation_notice_kind kind;
@@ -197,6 +198,10 @@ bool gwtf_simulation_finished(const gwtf_simulation *simulation, gwtf_node_id no
 
 /* Whether STAGE's weights have been written when another stage was gone, and of which ITERATION. */
 bool gwtf_simulation_rest(const gwtf_simulation *simulation, uint32_t stage, uint32_t *iteration);
+
+/* As NODE knows them; VIEWS has room for all nodes. */
+void gwtf_simulation_get_members(const gwtf_simulation *simulation, gwtf_node_id node,
+                                 struct gwtf_member_view *views);
 
 struct gwtf_protocol_view gwtf_simulation_get_view(const gwtf_simulation *simulation,
                                                    gwtf_node_id node);
