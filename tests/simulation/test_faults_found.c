@@ -401,6 +401,18 @@ static void who_comes_in_the_place_of_one_let_in_asks_whether_it_is_known(void) 
     CU_ASSERT_TRUE(in_disorder(survives, 967500022002, &joins_and_losses));
 }
 
+/* Seed 1795445126051: all had let a node go that was still at its validation; when that was over,
+ * nothing came any more that would have made it go. */
+static void who_is_let_go_before_its_validation_is_over_goes_then(void) {
+    CU_ASSERT_TRUE(in_disorder(survives, 1795445126051,
+                               &(struct mix){.joins = true,
+                                             .leaves = true,
+                                             .crashes = true,
+                                             .suspicions = true,
+                                             .returns = true,
+                                             .longer = true}));
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(who_has_come_back_does_not_speak_of_steps_before),
@@ -438,6 +450,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(who_leaves_does_not_wait_for_those_who_left_as_it_came),
         GWTF_TEST(who_was_absent_may_be_there_when_another_is_let_in),
         GWTF_TEST(who_comes_in_the_place_of_one_let_in_asks_whether_it_is_known),
+        GWTF_TEST(who_is_let_go_before_its_validation_is_over_goes_then),
         GWTF_TEST(who_lacks_the_norm_before_the_newest_is_told_it),
     };
     return gwtf_suite_main(argc, argv, "faults_found", tests, sizeof tests / sizeof tests[0],

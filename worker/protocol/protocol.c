@@ -509,7 +509,7 @@ static void advance_on_standby(gwtf_protocol *p) {
         concepts[i](p);
 }
 
-static void advance(gwtf_protocol *p) {
+static void advance_once(gwtf_protocol *p) {
     protocol_doubt_advance(p);
     if (!p->finished)
         protocol_leave_advance(p);
@@ -548,6 +548,14 @@ static void advance(gwtf_protocol *p) {
     }
     for (size_t i = 0; i < sizeof concepts / sizeof concepts[0] && !p->finished; i++)
         concepts[i](p);
+}
+
+static void advance(gwtf_protocol *p) {
+    bool was_on_standby = p->leave.standby;
+    advance_once(p);
+    /* All may have let it go before its iteration had ended: no event would come any more. */
+    if (!was_on_standby && p->leave.standby && !p->finished)
+        advance_once(p);
 }
 
 static gwtf_time_us next_deadline(const gwtf_protocol *p) {
