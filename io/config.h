@@ -57,6 +57,9 @@ enum gwtf_config_detector {
     GWTF_CONFIG_DETECTOR_HEARTBEAT,
     GWTF_CONFIG_DETECTOR_OFF
 };
+/* The batch of an iteration when data nodes come or go. */
+enum gwtf_config_global { GWTF_CONFIG_GLOBAL_CONSTANT, GWTF_CONFIG_GLOBAL_PER_DATA_NODE };
+
 enum gwtf_config_repair {
     GWTF_CONFIG_REPAIR_EXACT,
     GWTF_CONFIG_REPAIR_DROP,
@@ -167,8 +170,9 @@ struct gwtf_config {
         uint32_t validation_sequences;
     } data;
     struct {
-        uint32_t microbatch;   /* sequences in one; required */
-        uint32_t microbatches; /* per data node and iteration; required */
+        uint32_t microbatch;            /* sequences in one; required */
+        uint32_t microbatches;          /* per data node and iteration; required */
+        enum gwtf_config_global global; /* default "constant" */
     } batch;
     struct {
         uint32_t stages; /* relay stages, 1..layers; required */

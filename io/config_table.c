@@ -10,6 +10,7 @@ static const char *const decay_words[] = {"none", "linear", "cosine", NULL};
 static const char *const optimizer_words[] = {"adamw", NULL};
 static const char *const objective_words[] = {"sum", "max", NULL};
 static const char *const detector_words[] = {"auto", "heartbeat", "off", NULL};
+static const char *const global_words[] = {"constant", "per-data-node", NULL};
 static const char *const repair_words[] = {"exact", "drop", "restart", NULL};
 static const char *const stage_loss_words[] = {"snapshot", "neighbours", "halt", NULL};
 static const char *const order_words[] = {"shuffled", "sequential", "random", NULL};
@@ -93,6 +94,9 @@ const struct gwtf_config_key gwtf_config_keys[] = {
      REQUIRED, .help = "sequences in one microbatch"},
     {"batch", "microbatches", GWTF_CONFIG_COUNT, IN(batch.microbatches), .least = 1,
      .most = 1 << 20, REQUIRED, .help = "per data node and iteration"},
+    {"batch", "global", GWTF_CONFIG_WORD, IN(batch.global), .words = global_words,
+     .fallback = "constant",
+     .help = "when data nodes come or go; per-data-node: it grows, shrinks"},
 
     {"pipeline", "stages", GWTF_CONFIG_COUNT, IN(pipeline.stages), .least = 1, .most = 256,
      REQUIRED, .help = "relay stages; at most model.layers"},

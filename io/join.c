@@ -125,6 +125,11 @@ static uint64_t count_of(const json_t *object, const char *key) {
     return value > 0 ? (uint64_t)value : 0;
 }
 
+static uint32_t stage_of(const json_t *object) {
+    uint64_t stage = count_of(object, "stage");
+    return stage < GWTF_JOIN_DATA_NODE ? (uint32_t)stage : GWTF_JOIN_DATA_NODE;
+}
+
 static void text_of(const json_t *object, const char *key, char *text, size_t text_bytes) {
     const char *found = json_string_value(json_object_get(object, key));
     snprintf(text, text_bytes, "%s", found != NULL ? found : "");
@@ -139,6 +144,7 @@ gwtf_status gwtf_join_write_spawn(const char *directory, const struct gwtf_join_
     set_count(object, "stage", spawn->stage);
     set_count(object, "capacity", spawn->capacity);
     set_count(object, "threads", spawn->threads);
+    json_object_set_new(object, "data", json_string(spawn->data));
     json_object_set_new(object, "stays", json_boolean(spawn->stays));
     return write_object(path, object, error);
 }
@@ -156,9 +162,10 @@ bool gwtf_join_take_spawn(const char *directory, const char *token, struct gwtf_
     snprintf(spawn->token, sizeof spawn->token, "%s", token);
     if (good) {
         text_of(object, "host", spawn->host, sizeof spawn->host);
-        spawn->stage = (uint32_t)count_of(object, "stage");
+        spawn->stage = stage_of(object);
         spawn->capacity = (uint32_t)count_of(object, "capacity");
         spawn->threads = (uint32_t)count_of(object, "threads");
+        text_of(object, "data", spawn->data, sizeof spawn->data);
         spawn->stays = json_is_true(json_object_get(object, "stays"));
     }
     json_decref(object);
@@ -190,8 +197,7 @@ bool gwtf_join_read_request(const char *directory, const char *token,
     snprintf(request->token, sizeof request->token, "%s", token);
     text_of(object, "host", request->host, sizeof request->host);
     request->pid = (int64_t)count_of(object, "pid");
-    uint64_t stage = count_of(object, "stage");
-    request->stage = stage < UINT32_MAX ? (uint32_t)stage : UINT32_MAX;
+    request->stage = stage_of(object);
     request->stays = json_is_true(json_object_get(object, "stays"));
     request->block_seconds = json_real_value(json_object_get(object, "block_seconds"));
     json_decref(object);

@@ -27,7 +27,9 @@
 #include <stdint.h>
 
 #define GWTF_JOIN_TOKEN_MAX 96
+#define GWTF_JOIN_DATA_MAX 4096
 #define GWTF_JOIN_PORT_MAX 1025
+#define GWTF_JOIN_DATA_NODE UINT32_MAX /* wished for, as if it were a stage */
 
 /* Makes RUN/join, empty. Errors: GWTF_ERROR_IO with the line for the user. */
 gwtf_status gwtf_join_prepare(const char *directory, struct gwtf_error *error);
@@ -59,6 +61,7 @@ struct gwtf_join_spawn {
     char host[256];                    /* on which; "": anywhere */
     uint32_t stage, capacity, threads; /* as of `gwtf join`; 0: as it fits */
     bool stays;                        /* in that stage and no other */
+    char data[GWTF_JOIN_DATA_MAX];     /* data node: its own; "": the run's */
 };
 
 struct gwtf_join_request {

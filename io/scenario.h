@@ -79,6 +79,7 @@ struct gwtf_scenario {
     struct {
         uint32_t microbatch;   /* sequences in one */
         uint32_t microbatches; /* per data node and iteration */
+        enum gwtf_config_global global;
     } batch;
     struct {
         uint32_t stages;

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 
+static const char *const global_words[] = {"constant", "per-data-node", NULL};
 static const char *const objective_words[] = {"sum", "max", NULL};
 static const char *const phase_words[] = {"any", "forward", "backward", "aggregation", NULL};
 static const char *const link_fault_words[] = {"slow", "cut", NULL};
@@ -53,6 +54,8 @@ static const struct gwtf_config_key keys[] = {
      .help = "sequences in one microbatch"},
     {"batch", "microbatches", GWTF_CONFIG_COUNT, IN(batch.microbatches), .least = 1,
      .most = 1 << 20, .help = "per data node and iteration"},
+    {"batch", "global", GWTF_CONFIG_WORD, IN(batch.global), .words = global_words,
+     .fallback = "constant", .help = "when data nodes are lost; per-data-node: it shrinks"},
 
     {"pipeline", "stages", GWTF_CONFIG_COUNT, IN(pipeline.stages), .least = 1, .most = 255,
      .help = "relay stages; at most model.layers"},

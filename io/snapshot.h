@@ -36,6 +36,8 @@ struct gwtf_snapshot_tensor {
     float *second_moments;
 };
 
+#define GWTF_SNAPSHOT_SEQUENCE_UNKNOWN UINT64_MAX /* also: of older snapshots */
+
 struct gwtf_snapshot_stage {
     const char *run; /* name of the run's directory */
     uint64_t step;
@@ -61,6 +63,7 @@ struct gwtf_snapshot_stage {
     size_t tensors_count;
     bool of_rest;
     double gradient_norm; /* of_rest: of the stage alone, at its last step; 0: not known */
+    uint64_t sequence;    /* of the run's data, the next to be taken; _SEQUENCE_UNKNOWN */
 };
 
 /* What the manifest keeps of a stage file. */
@@ -149,9 +152,11 @@ gwtf_status gwtf_snapshot_glance(const char *snapshots, struct gwtf_snapshot_inf
 gwtf_status gwtf_snapshot_load(const char *path, struct gwtf_snapshot_tensor *tensors,
                                size_t tensors_count, struct gwtf_error *error);
 
-/* The configuration, as resolved, of the run that wrote the snapshot at PATH. *TEXT is the caller's
- * to free. Errors as for _load, and GWTF_ERROR_MEMORY. */
-gwtf_status gwtf_snapshot_config(const char *path, char **text, struct gwtf_error *error);
+/* The configuration, as resolved, of the run that wrote the snapshot at PATH, and (SEQUENCE, may be
+ * NULL) the next sequence that it would have taken. *TEXT is the caller's to free. Errors as for
+ * _load, and GWTF_ERROR_MEMORY. */
+gwtf_status gwtf_snapshot_config(const char *path, char **text, uint64_t *sequence,
+                                 struct gwtf_error *error);
 
 /* What a lost stage is made of. */
 enum gwtf_snapshot_lost {

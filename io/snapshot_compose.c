@@ -260,6 +260,7 @@ static gwtf_status write_copy(const struct composition *of, const struct gwtf_st
         .config = copy->config,
         .tokenizer = copy->header.tokenizer,
         .kept = &copy->kept,
+        .sequence = copy->header.sequence,
         .tensors = copy->tensors,
         .tensors_count = copy->tensors_count,
     };

@@ -57,6 +57,8 @@ static gwtf_status read_header(hid_t file, const char *path, struct gwtf_stage_h
     header->rope_theta = header->norm_epsilon = 0;
     (void)gwtf_hdf_read_number(file, "key_value_heads", &header->key_value_heads);
     (void)gwtf_hdf_read_number(file, "hidden", &header->hidden);
+    header->sequence = GWTF_SNAPSHOT_SEQUENCE_UNKNOWN;
+    (void)gwtf_hdf_read_number(file, "sequence", &header->sequence);
     (void)gwtf_hdf_read_real(file, "rope_theta", &header->rope_theta);
     (void)gwtf_hdf_read_real(file, "norm_epsilon", &header->norm_epsilon);
     if (strcmp(header->format, GWTF_SNAPSHOT_FORMAT) != 0)

@@ -116,7 +116,8 @@ gwtf_status gwtf_stage_copy_read(const char *directory, uint32_t stage,
     return status;
 }
 
-gwtf_status gwtf_snapshot_config(const char *path, char **text, struct gwtf_error *error) {
+gwtf_status gwtf_snapshot_config(const char *path, char **text, uint64_t *sequence,
+                                 struct gwtf_error *error) {
     struct gwtf_stage_header header;
     char file_path[GWTF_FILE_PATH_MAX];
     hid_t file;
@@ -130,6 +131,8 @@ gwtf_status gwtf_snapshot_config(const char *path, char **text, struct gwtf_erro
         status = gwtf_error_set(error, GWTF_ERROR_CORRUPT,
                                 "'%s' does not say its run's configuration: " ADVICE, file_path);
     H5Fclose(file);
+    if (status == GWTF_OK && sequence != NULL)
+        *sequence = header.sequence;
     if (status == GWTF_OK)
         *text = found;
     else

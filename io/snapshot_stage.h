@@ -13,6 +13,7 @@ struct gwtf_stage_header {
     double rope_theta, norm_epsilon;
     char format[32], family[32], precision[32];
     char tokenizer[64]; /* "": it does not say */
+    uint64_t sequence;  /* as in struct gwtf_snapshot_stage */
 };
 
 /* Opens stage STAGE in DIRECTORY, reads its header, and puts its path into PATH. *FILE is the

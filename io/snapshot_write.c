@@ -79,6 +79,8 @@ static bool write_attributes(hid_t file, const struct gwtf_snapshot_stage *stage
         good = gwtf_hdf_write_text(file, "tokenizer", stage->tokenizer);
     if (good && stage->kept != NULL)
         good = gwtf_hdf_write_kept(file, stage->kept);
+    if (good && stage->sequence != GWTF_SNAPSHOT_SEQUENCE_UNKNOWN)
+        good = gwtf_hdf_write_number(file, "sequence", stage->sequence);
     if (good && stage->of_rest)
         good = gwtf_hdf_write_real(file, "gradient_norm", stage->gradient_norm);
     return good;

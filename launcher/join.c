@@ -41,8 +41,9 @@ struct join {
     double capacity;
     double threads;
     double notice_s;
-    bool stays;        /* the stage is the user's */
-    uint32_t moves;    /* to other stages, so far */
+    bool stays;                    /* the stage is the user's */
+    char data[GWTF_JOIN_DATA_MAX]; /* of a data node's own; "": the run's */
+    uint32_t moves;                /* to other stages, so far */
     uint32_t moves_to; /* the stage for which the node has left its own; 0: it has ended */
     struct gwtf_mpirun mpirun;
     char worker[4200];
@@ -172,7 +173,8 @@ static void become_mpirun(const struct join *join, int output) {
     const char *const program[] = {join->worker, join->directory,
                                    stage,        capacity,
                                    threads,      join->stays ? "stays" : "moves",
-                                   join->token,  NULL};
+                                   join->token,  join->data[0] != '\0' ? join->data : "-",
+                                   NULL};
     struct gwtf_mpirun_job job = {
         .snapshot = "",
         .interfaces = join->interfaces[0] != '\0' ? join->interfaces : NULL,
@@ -389,6 +391,7 @@ static int follow_spawn(const struct join *join) {
     struct gwtf_error error = {""};
     uint64_t offset = end_of_events(join->directory);
     snprintf(spawn.token, sizeof spawn.token, "%s", join->token);
+    snprintf(spawn.data, sizeof spawn.data, "%s", join->data);
     if (join->host != NULL)
         snprintf(spawn.host, sizeof spawn.host, "%s", join->host);
     else
@@ -405,7 +408,10 @@ static int follow_spawn(const struct join *join) {
                          spawn.host, SPAWN_WAIT_MS / 1000, join->directory);
     if (place.node == GWTF_NODE_NONE)
         return gwtf_fail(GWTF_ERROR_USAGE, "%s", place.why);
-    printf("gwtf: node %u, in stage %u: %s\n", place.node, place.stage, place.why);
+    if (place.stage == 0)
+        printf("gwtf: node %u, a data node: %s\n", place.node, place.why);
+    else
+        printf("gwtf: node %u, in stage %u: %s\n", place.node, place.stage, place.why);
     fflush(stdout);
     return follow_node(join, place.node, offset);
 }
@@ -465,8 +471,31 @@ static int run(struct join *join) {
     return follow_spawn(join);
 }
 
+/* FILE as a worker finds it, wherever it is started. */
+static int set_data(struct join *join, const char *file) {
+    char here[GWTF_JOIN_DATA_MAX] = "";
+    bool is_whole = file[0] == '/' || getcwd(here, sizeof here) == NULL;
+    int length = snprintf(join->data, sizeof join->data, "%s%s%s", here, is_whole ? "" : "/", file);
+    if (file[0] == '\0' || strchr(file, '\n') != NULL || length >= (int)sizeof join->data)
+        return gwtf_fail(GWTF_ERROR_USAGE, "--data is no file's name: '%.200s'", file);
+    return 0;
+}
+
+static int choose_role(struct join *join, const char *role, const char *stage, const char *data) {
+    bool is_data_node = data != NULL || (role != NULL && strcmp(role, "data") == 0);
+    if (role != NULL && strcmp(role, "data") != 0 && strcmp(role, "relay") != 0)
+        return gwtf_fail(GWTF_ERROR_USAGE, "--role is relay or data, not '%s'", role);
+    if (data != NULL && role != NULL && strcmp(role, "relay") == 0)
+        return gwtf_fail(GWTF_ERROR_USAGE, "--data is for data nodes: leave --role relay out");
+    if (is_data_node && stage != NULL)
+        return gwtf_fail(GWTF_ERROR_USAGE, "a data node has no --stage: leave it out");
+    if (is_data_node)
+        join->stage = GWTF_JOIN_DATA_NODE;
+    return data != NULL ? set_data(join, data) : 0;
+}
+
 int gwtf_command_join(int argc, char **argv) {
-    const char *stage = NULL, *capacity = NULL, *threads = NULL;
+    const char *stage = NULL, *capacity = NULL, *threads = NULL, *role = NULL, *data = NULL;
     const char *host = NULL, *notice = NULL;
     const struct gwtf_option options[] = {
         {.name = "host",
@@ -477,6 +506,15 @@ int gwtf_command_join(int argc, char **argv) {
          .argument = "N",
          .help = "of the pipeline; left out: the one that needs a node most",
          .value = &stage},
+        {.name = "role",
+         .argument = "ROLE",
+         .help = "relay, or data: it reads the run's training data, and takes its share of the "
+                 "batch",
+         .value = &role},
+        {.name = "data",
+         .argument = "FILE",
+         .help = "a data node on data of its own: token file, or a pattern of names",
+         .value = &data},
         {.name = "capacity",
          .argument = "N",
          .help = "microbatches at one time; left out: as memory allows",
@@ -505,7 +543,7 @@ int gwtf_command_join(int argc, char **argv) {
             "(see\n"
             "gwtf leave), and this command ends when the new node serves.\n",
         .example = "  gwtf join runs/first\n  gwtf join /shared/runs/big --threads 8\n  gwtf join "
-                   "runs/first --host node7",
+                   "runs/first --host node7\n  gwtf join runs/first --data mine.h5",
         .arguments_least = 1,
         .arguments_most = 1};
     struct join *join = calloc(1, sizeof *join);
@@ -521,7 +559,9 @@ int gwtf_command_join(int argc, char **argv) {
                                       &join->capacity);
         if (code == 0)
             code = gwtf_option_number("threads", threads, 1, 4096, true, &join->threads);
-        join->stays = stage != NULL;
+        if (code == 0)
+            code = choose_role(join, role, stage, data);
+        join->stays = join->stage != 0;
         join->notice_s = GWTF_NOTICE_S;
         if (code == 0)
             code = gwtf_option_number("notice", notice, 1, 86400, false, &join->notice_s);

@@ -11,6 +11,7 @@
 
 struct cluster *cluster;
 bool schedules_disorderly;
+bool schedules_share;
 
 int make_cluster(void) {
     cluster = calloc(1, sizeof *cluster);
@@ -66,6 +67,7 @@ static void make_quick(uint64_t seed) {
 static void draw_cluster(uint64_t seed) {
     struct gwtf_random random;
     cluster_init_random(cluster, seed);
+    cluster->config.batch_is_constant = schedules_share && gwtf_random_key(seed, 13) % 2 == 0;
     gwtf_random_init(&random, gwtf_random_key(seed, 9));
     if (!schedules_disorderly)
         return;
@@ -314,8 +316,11 @@ static void leave_free(struct gwtf_random *random, bool *gone) {
     uint32_t nodes = (uint32_t)cluster->config.nodes_count;
     for (uint32_t i = pick(random, 1, nodes); i > 0; i--) {
         size_t node = pick(random, 0, nodes - 1);
-        if (!gone[node] && may_go(gone, node))
+        if (!gone[node] && may_go(gone, node)) {
             gone[node] = cluster->nodes[node].is_free = true;
+            cluster->nodes[node].own_data = schedules_share && cluster->nodes[node].stage == 0 &&
+                                            gwtf_random_key(cluster->config.seed, node) % 2 == 0;
+        }
     }
 }
 

@@ -35,6 +35,10 @@ int free_cluster(void);
  * of named seeds were found without. */
 extern bool schedules_disorderly;
 
+/* In half of the clusters data nodes share out a batch of one size, and half of the data nodes that
+ * join have data of their own. */
+extern bool schedules_share;
+
 /* Of all runs with faults so far. */
 extern uint64_t schedules_traces;
 extern uint32_t schedules_returned; /* nodes */

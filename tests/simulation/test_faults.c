@@ -32,7 +32,7 @@ static uint64_t first_seed(void) {
 static void expect(bool (*holds)(uint64_t seed, const struct mix *mix), const struct mix *mix) {
     uint64_t first = first_seed(), count = number_from("COUNT", 15);
     uint32_t wrong = 0;
-    schedules_disorderly = true;
+    schedules_disorderly = schedules_share = true;
     for (uint64_t seed = first; seed < first + count && wrong < 5; seed++) {
         bool good = holds(seed, mix);
         if (!good)

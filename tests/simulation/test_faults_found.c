@@ -413,6 +413,16 @@ static void who_is_let_go_before_its_validation_is_over_goes_then(void) {
                                              .longer = true}));
 }
 
+/* Seed 97500014003: who had left, and was still writing a snapshot, did not know those that came
+ * with the next iteration, took what they said for a lost node's, and told them that they were. */
+static void who_has_left_does_not_refuse_those_who_come(void) {
+    schedules_share = true;
+    CU_ASSERT_TRUE(
+        in_disorder(survives, 97500014003,
+                    &(struct mix){.joins = true, .leaves = true, .moves = true, .longer = true}));
+    schedules_share = false;
+}
+
 int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(who_has_come_back_does_not_speak_of_steps_before),
@@ -451,6 +461,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(who_was_absent_may_be_there_when_another_is_let_in),
         GWTF_TEST(who_comes_in_the_place_of_one_let_in_asks_whether_it_is_known),
         GWTF_TEST(who_is_let_go_before_its_validation_is_over_goes_then),
+        GWTF_TEST(who_has_left_does_not_refuse_those_who_come),
         GWTF_TEST(who_lacks_the_norm_before_the_newest_is_told_it),
     };
     return gwtf_suite_main(argc, argv, "faults_found", tests, sizeof tests / sizeof tests[0],

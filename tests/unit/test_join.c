@@ -94,8 +94,13 @@ static void a_refusal_has_no_node(void) {
 
 static void a_wish_for_a_process_is_taken_once(void) {
     begin();
-    struct gwtf_join_spawn wish = {
-        .token = "a", .host = "node7", .stage = 2, .capacity = 3, .threads = 8, .stays = true};
+    struct gwtf_join_spawn wish = {.token = "a",
+                                   .host = "node7",
+                                   .stage = 2,
+                                   .capacity = 3,
+                                   .threads = 8,
+                                   .stays = true,
+                                   .data = "/a/b.h5"};
     struct gwtf_join_spawn taken;
     CU_ASSERT_FALSE(gwtf_join_take_spawn(run, "a", &taken));
     gwtf_join_write_spawn(run, &wish, NULL);
@@ -105,6 +110,11 @@ static void a_wish_for_a_process_is_taken_once(void) {
     CU_ASSERT_EQUAL(taken.capacity, 3);
     CU_ASSERT_EQUAL(taken.threads, 8);
     CU_ASSERT_TRUE(taken.stays);
+    CU_ASSERT_STRING_EQUAL(taken.data, "/a/b.h5");
+    wish.stage = GWTF_JOIN_DATA_NODE;
+    gwtf_join_write_spawn(run, &wish, NULL);
+    CU_ASSERT_TRUE_FATAL(gwtf_join_take_spawn(run, "a", &taken));
+    CU_ASSERT_EQUAL(taken.stage, GWTF_JOIN_DATA_NODE);
     CU_ASSERT_FALSE(gwtf_join_take_spawn(run, "a", &taken));
 }
 

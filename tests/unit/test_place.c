@@ -50,6 +50,25 @@ static void of_stages_as_busy_the_smaller_one_gets_it(void) {
     CU_ASSERT_EQUAL(gwtf_place_choose(&run.run, 0).node, 4);
 }
 
+static void a_data_node_is_one_only_when_it_is_told_to(void) {
+    struct run run;
+    begin(&run);
+    CU_ASSERT_EQUAL(gwtf_place_choose(&run.run, GWTF_PLACE_DATA_NODE).node, GWTF_NODE_NONE);
+    run.members[5].stage = run.members[7].stage = 0;
+    run.members[7].incarnation = 4;
+    struct gwtf_place_choice choice = gwtf_place_choose(&run.run, GWTF_PLACE_DATA_NODE);
+    CU_ASSERT_EQUAL(choice.node, 5);
+    CU_ASSERT_EQUAL(choice.stage, 0);
+    CU_ASSERT_EQUAL(choice.nodes, 1);
+    run.members[5].down = false;
+    choice = gwtf_place_choose(&run.run, GWTF_PLACE_DATA_NODE);
+    CU_ASSERT_EQUAL(choice.node, 7);
+    CU_ASSERT_EQUAL(choice.incarnation, 4);
+    CU_ASSERT_EQUAL(choice.nodes, 2);
+    run.members[4].down = run.members[6].down = false;
+    CU_ASSERT_EQUAL(gwtf_place_choose(&run.run, 0).node, GWTF_NODE_NONE);
+}
+
 /* The figures are still those of the report before the first one came. */
 static void those_that_come_at_once_are_spread(void) {
     struct run run;
@@ -417,6 +436,7 @@ int main(int argc, char **argv) {
     static const struct gwtf_test tests[] = {
         GWTF_TEST(the_busiest_stage_gets_the_node),
         GWTF_TEST(of_stages_as_busy_the_smaller_one_gets_it),
+        GWTF_TEST(a_data_node_is_one_only_when_it_is_told_to),
         GWTF_TEST(those_that_come_at_once_are_spread),
         GWTF_TEST(how_fast_nodes_are_counts),
         GWTF_TEST(a_place_that_nobody_has_had_comes_first),

@@ -112,7 +112,12 @@ static void relays_are_spread_evenly_over_the_stages(void) {
 static void read_window(const struct gwtf_setup *setup, bool validation, uint32_t rank,
                         uint32_t index, uint32_t window[16]) {
     uint32_t labels[16];
-    gwtf_setup_batch(setup, validation, 2, rank, index, window, labels);
+    uint32_t number = rank * setup->config.batch.microbatches + index;
+    uint64_t place = gwtf_setup_place_of(setup, 2) + 2 * number;
+    if (validation)
+        gwtf_setup_validation_batch(setup, rank, index, window, labels);
+    else
+        gwtf_setup_batch(setup, 2, number, place, window, labels);
     CU_ASSERT_EQUAL(memcmp(window + 1, labels, 7 * sizeof *labels), 0);
     CU_ASSERT_EQUAL(memcmp(window + 9, labels + 8, 7 * sizeof *labels), 0);
 }
@@ -173,8 +178,10 @@ static void take(const struct gwtf_setup *setup, uint32_t first, uint32_t last, 
     for (uint32_t iteration = first; iteration <= last; iteration++)
         for (uint32_t rank = 0; rank < setup->data_nodes; rank++)
             for (uint32_t i = 0; i < setup->config.batch.microbatches; i++) {
+                uint32_t number = rank * setup->config.batch.microbatches + i;
+                uint64_t place = gwtf_setup_place_of(setup, iteration) + 2 * number;
                 CU_ASSERT_EQUAL_FATAL(
-                    gwtf_setup_batch(setup, false, iteration, rank, i, inputs, labels), GWTF_OK);
+                    gwtf_setup_batch(setup, iteration, number, place, inputs, labels), GWTF_OK);
                 CU_ASSERT_FATAL(inputs[0] % 8 == 0 && inputs[8] % 8 == 0);
                 seen[inputs[0] / 8]++;
                 seen[inputs[8] / 8]++;
@@ -206,8 +213,9 @@ static void an_epoch_has_each_sequence_once_for_any_number_of_data_nodes(void) {
     }
 }
 
-/* A snapshot of SETUP's run after STEP iterations, with weights of zero. */
-static void write_snapshot(const struct gwtf_setup *setup, uint64_t step, char *path, size_t size) {
+/* A snapshot of SETUP's run after STEP iterations and SEQUENCE sequences, with weights of zero. */
+static void write_snapshot(const struct gwtf_setup *setup, uint64_t step, uint64_t sequence,
+                           char *path, size_t size) {
     struct gwtf_snapshot_file files[3];
     char snapshots[GWTF_SNAPSHOT_PATH_MAX];
     for (uint32_t stage = 0; stage <= 2; stage++) {
@@ -215,8 +223,8 @@ static void write_snapshot(const struct gwtf_setup *setup, uint64_t step, char *
         struct gwtf_stage_shape shape = gwtf_setup_stage_shape(setup, stage);
         CU_ASSERT_EQUAL_FATAL(gwtf_stage_plan_init(&plan, &shape, NULL), GWTF_OK);
         float *zeros = calloc(plan.floats, sizeof *zeros);
-        CU_ASSERT_EQUAL_FATAL(gwtf_setup_write_stage(setup, &plan, step, zeros, zeros, zeros, NULL,
-                                                     &files[stage], NULL),
+        CU_ASSERT_EQUAL_FATAL(gwtf_setup_write_stage(setup, &plan, step, sequence, zeros, zeros,
+                                                     zeros, NULL, &files[stage], NULL),
                               GWTF_OK);
         free(zeros);
         gwtf_stage_plan_deinit(&plan);
@@ -235,11 +243,12 @@ static void a_resumed_run_goes_on_with_the_sequences_that_are_left(void) {
     int seen[EPOCH + 1] = {0};
     open_shard(&runs[0], &setups[0], "nodes.0.count=1", NULL);
     take(&setups[0], 1, 4, seen);
-    write_snapshot(&setups[0], 4, path, sizeof path);
+    /* Older ones do not say it. */
+    write_snapshot(&setups[0], 4, GWTF_SNAPSHOT_SEQUENCE_UNKNOWN, path, sizeof path);
     open_shard(&runs[1], &setups[1], "nodes.0.count=2", &runs[0]);
     CU_ASSERT_EQUAL_FATAL(gwtf_setup_continue(&setups[1], path, 4, NULL), GWTF_OK);
     take(&setups[1], 5, 6, seen);
-    write_snapshot(&setups[1], 6, path, sizeof path);
+    write_snapshot(&setups[1], 6, gwtf_setup_place_of(&setups[1], 7), path, sizeof path);
     open_shard(&runs[2], &setups[2], "batch.microbatches=16", &runs[0]);
     CU_ASSERT_EQUAL_FATAL(gwtf_setup_continue(&setups[2], path, 6, NULL), GWTF_OK);
     take(&setups[2], 7, 7, seen);
@@ -250,6 +259,10 @@ static void a_resumed_run_goes_on_with_the_sequences_that_are_left(void) {
     CU_ASSERT_EQUAL_FATAL(gwtf_setup_continue(&setups[1], path, 6, NULL), GWTF_OK);
     CU_ASSERT_EQUAL(setups[1].config.data.start_iteration, 6);
     CU_ASSERT_EQUAL(setups[1].config.data.start_sequence, 64);
+    /* Data nodes came or went. */
+    write_snapshot(&setups[1], 6, 50, path, sizeof path);
+    CU_ASSERT_EQUAL_FATAL(gwtf_setup_continue(&setups[1], path, 6, NULL), GWTF_OK);
+    CU_ASSERT_EQUAL(setups[1].config.data.start_sequence, 50);
     /* Another order begins at its beginning. */
     setups[1].config.run.seed++;
     CU_ASSERT_EQUAL_FATAL(gwtf_setup_continue(&setups[1], path, 6, NULL), GWTF_OK);

@@ -491,6 +491,7 @@ static void take_norm(gwtf_protocol *p, uint32_t stage, const struct gwtf_messag
     round->entrants = message->body.norm.entrants;
     round->totals_microbatches = message->body.norm.microbatches;
     round->totals_ids = message->body.norm.ids;
+    round->totals_shared = message->body.norm.shared;
 }
 
 void protocol_aggregation_message(gwtf_protocol *p, gwtf_node_id peer,
@@ -642,6 +643,8 @@ static void become_durable(gwtf_protocol *p) {
     p->norm.generation = round->generation;
     protocol_iteration_totals(p, &p->norm.body.norm.microbatches, &p->norm.body.norm.ids, &stop);
     p->norm.body.norm.stop = stop;
+    p->norm.body.norm.shared =
+        round->totals_here ? round->totals_shared : protocol_order_shared(p, round);
     protocol_iteration_entrants(p, &p->norm.body.norm.entrants);
     p->norm.body.norm.stage = p->stage;
     p->norm.body.norm.sum_of_squares = norm->sum_of_squares;
@@ -696,9 +699,10 @@ static void describe_reduce(gwtf_protocol *p, struct gwtf_work *work) {
             work->parts_present[part / 8] =
                 (uint8_t)(work->parts_present[part / 8] | 1u << (part % 8));
     }
-    /* What is missing counts as the average of what is there. */
-    bool known = protocol_iteration_totals(p, &expected, &ids, &stop);
-    work->scale = known && counted > 0 && counted != expected ? (double)expected / counted : 1;
+    /* What is missing, or more than losses are scaled for, counts as the average of what is there.
+     */
+    expected = protocol_iteration_totals(p, &expected, &ids, &stop) ? p->config.batch : counted;
+    work->scale = counted > 0 && counted != expected ? (double)expected / counted : 1;
 }
 
 /* CLEAR and STEP change what contributions are sent from, REDUCE what the last REDUCED messages

@@ -168,7 +168,7 @@ static const char *check_transfers(const gwtf_protocol *p) {
         if (!transfer->used)
             continue;
         used++;
-        if (!protocol_is_told(&p->members[protocol_member_find(p, transfer->peer)]))
+        if (!protocol_is_told(p, &p->members[protocol_member_find(p, transfer->peer)]))
             return "a tensor is under way from or to a lost node";
         if (transfer->payload.kind == GWTF_PAYLOAD_BOUNDARY) {
             const char *why = check_boundary_transfer(p, transfer);
@@ -246,7 +246,7 @@ static const char *check_iteration(const gwtf_protocol *p) {
     /* While this node validates, others may have the next iteration's microbatches here. */
     if (has_stepped && p->trained > 0 && p->phase == GWTF_PHASE_TRAIN)
         return "a microbatch was trained between step and iteration";
-    if (p->trained > (uint64_t)p->config.microbatches * p->data_nodes)
+    if (p->trained > (uint64_t)protocol_order_most(&p->config) * p->data_nodes)
         return "more microbatches were trained than there are";
     return NULL;
 }

@@ -49,13 +49,14 @@ static uint32_t piece_of(const gwtf_protocol *p, uint32_t part, uint64_t offset)
 
 gwtf_status protocol_entry_create(gwtf_protocol *p) {
     struct protocol_entry *entry = &p->entry;
-    entry->has_state = !p->config.enters;
+    entry->has_state = entry->serves = !p->config.enters;
     entry->incarnation = p->config.first_iteration;
     if (!p->config.enters)
         return GWTF_OK;
     entry->waits = true;
     entry->incarnation = p->config.incarnation;
     p->members[p->self].incarnation = UINT32_MAX; /* nobody asks it before others */
+    p->members[p->self].own_data = p->config.own_data;
     protocol_view_count(p);
     entry->pieces_count = STATE_PARTS * pieces_of_a_part(p);
     entry->pieces = calloc(entry->pieces_count + 1, sizeof *entry->pieces);
@@ -77,9 +78,12 @@ static void knock(gwtf_protocol *p) {
     entry->knock_us = p->now_us + KNOCK_EVERY_US;
     for (uint32_t rank = 0; rank < p->data_nodes; rank++) {
         gwtf_node_id to = protocol_stage_node(p, 0, rank);
-        if (to != p->config.self && !protocol_is_down(p, to))
-            protocol_send(p, to, GWTF_MESSAGE_ENTER, GWTF_PHASE_TRAIN, 0)->body.enter.incarnation =
-                entry->incarnation;
+        if (to == p->config.self || protocol_is_down(p, to))
+            continue;
+        struct gwtf_message *message =
+            protocol_send(p, to, GWTF_MESSAGE_ENTER, GWTF_PHASE_TRAIN, 0);
+        message->body.enter.incarnation = entry->incarnation;
+        message->body.enter.own_data = p->config.own_data;
     }
 }
 
@@ -120,10 +124,15 @@ static void begin(gwtf_protocol *p, const struct gwtf_message *message) {
     entry->incarnation = message->body.welcome.incarnation;
     p->members[p->self].incarnation = entry->incarnation;
     p->snapshot_recorded = message->body.welcome.recorded;
+    p->place = message->body.welcome.place;
     protocol_iteration_enter(p, message);
-    for (uint32_t i = 0; i < message->body.welcome.entrants.count; i++) {
+    for (uint32_t i = 0; i < message->body.welcome.entrants.count && !p->finished; i++) {
         gwtf_node_id node = message->body.welcome.entrants.entrants[i].node;
         uint32_t other = protocol_member_find(p, node);
+        /* They have taken another one that asked in this place before. */
+        if (other == p->self &&
+            (message->body.welcome.entrants.entrants[i].own_data != 0) != p->config.own_data)
+            protocol_finish(p, GWTF_ERROR_LINK, GWTF_NODE_NONE);
         if (other != PROTOCOL_NONE && other != p->self)
             protocol_entry_welcome(p, other, entry->incarnation, &message->body.welcome.entrants);
     }
@@ -144,6 +153,7 @@ static void take_welcome(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_
                                         message->body.welcome.data_nodes);
     member->welcomed = true;
     member->is_exact = true;
+    member->own_data = message->body.welcome.own_data != 0;
     member->left = false;
     member->standby = false;
     if (message->body.welcome.sender > member->incarnation)
@@ -232,7 +242,6 @@ static void fetch(gwtf_protocol *p) {
     }
     if (entry->pieces_here == entry->pieces_count) {
         entry->has_state = true;
-        protocol_membership_start(p);
         struct gwtf_incident *incident =
             protocol_incident(p, GWTF_INCIDENT_ENTERED, p->config.self);
         incident->duration_us = p->now_us - entry->began_us;
@@ -307,7 +316,9 @@ static void take_enter(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_me
             return;
     if (entry->asking_count < PROTOCOL_ASKING_MAX)
         entry->asking[entry->asking_count++] =
-            (struct gwtf_entrant){.node = peer, .incarnation = incarnation};
+            (struct gwtf_entrant){.node = peer,
+                                  .incarnation = incarnation,
+                                  .own_data = message->body.enter.own_data != 0};
 }
 
 void protocol_entry_propose(const gwtf_protocol *p, struct gwtf_entrants *list) {
@@ -339,6 +350,9 @@ void protocol_entry_welcome(gwtf_protocol *p, uint32_t index, uint32_t incarnati
                             const struct gwtf_entrants *entrants) {
     struct protocol_member *member = &p->members[index];
     const struct protocol_round *round = &p->rounds[p->iteration & 1];
+    for (uint32_t i = 0; i < entrants->count; i++)
+        if (entrants->entrants[i].node == member->node)
+            member->own_data = entrants->entrants[i].own_data != 0;
     member->incarnation = incarnation;
     member->is_exact = true;
     protocol_entry_open(p, member);
@@ -348,6 +362,8 @@ void protocol_entry_welcome(gwtf_protocol *p, uint32_t index, uint32_t incarnati
     message->body.welcome.incarnation = incarnation;
     message->body.welcome.sender = p->entry.incarnation;
     message->body.welcome.recorded = p->snapshot_recorded;
+    message->body.welcome.own_data = p->config.own_data;
+    message->body.welcome.place = p->place;
     message->body.welcome.counts_known = round->counts_known;
     message->body.welcome.entrants = *entrants;
     for (uint32_t rank = 0; rank < p->data_nodes; rank++)
@@ -443,7 +459,7 @@ void protocol_entry_refuse_all(gwtf_protocol *p, gwtf_status status) {
 
 void protocol_entry_advance(gwtf_protocol *p) {
     struct protocol_entry *entry = &p->entry;
-    if (!p->config.enters || (entry->is_member && entry->has_state))
+    if (entry->serves)
         return;
     if (entry->waits) {
         if (entry->knock_us <= p->now_us)
@@ -460,6 +476,11 @@ void protocol_entry_advance(gwtf_protocol *p) {
     if (!entry->is_member && entry->knock_us <= p->now_us)
         ask_whether_known(p);
     fetch(p);
+    /* Those that have not welcomed it would take what it says for a lost node's. */
+    if (entry->is_member && entry->has_state && !p->finished) {
+        entry->serves = true;
+        protocol_membership_start(p);
+    }
 }
 
 gwtf_time_us protocol_entry_deadline(const gwtf_protocol *p) {

@@ -54,9 +54,9 @@ gwtf_status protocol_iteration_create(gwtf_protocol *p) {
     }
     if (p->stage > 0)
         return GWTF_OK;
-    uint32_t losses = p->config.microbatches > p->config.validation_microbatches
-                          ? p->config.microbatches
-                          : p->config.validation_microbatches;
+    uint32_t most = protocol_order_most(&p->config);
+    uint32_t losses =
+        most > p->config.validation_microbatches ? most : p->config.validation_microbatches;
     p->source.losses = calloc(losses, sizeof *p->source.losses);
     return p->source.losses ? GWTF_OK : GWTF_ERROR_MEMORY;
 }
@@ -97,7 +97,7 @@ static void begin_training(gwtf_protocol *p, uint32_t iteration) {
     p->wasted_us = 0;
     p->repaired = 0;
     p->iteration_began_us = p->now_us;
-    if (p->entry.has_state)
+    if (p->entry.serves)
         protocol_links_review_flows(p);
     protocol_aggregation_begin(p);
     protocol_routing_begin(p);
@@ -247,7 +247,7 @@ static void note_done(gwtf_protocol *p, uint32_t data_rank, const struct gwtf_me
     if (!round || message->phase > GWTF_PHASE_VALIDATE)
         return;
     uint32_t microbatches = message->body.done.microbatches;
-    if (message->phase == GWTF_PHASE_TRAIN && microbatches > p->config.microbatches)
+    if (message->phase == GWTF_PHASE_TRAIN && microbatches > protocol_order_most(&p->config))
         return;
     struct protocol_done *done = &round->dones[message->phase][data_rank];
     if (done->here)
@@ -266,10 +266,20 @@ void protocol_iteration_done(gwtf_protocol *p, uint32_t data_rank,
     note_done(p, data_rank, message);
 }
 
+/* As soon as it is known whose microbatches make the iteration up. */
+static void share_out(gwtf_protocol *p) {
+    const struct protocol_round *round = protocol_round_of(p, p->iteration);
+    if (p->stage > 0 || !p->source.waits || !round->counts_known)
+        return;
+    p->source.waits = false;
+    p->source.total = protocol_order_share(p, round, p->rank);
+}
+
 /* A data node has all its microbatches of the phase back. */
 static bool tell_done(gwtf_protocol *p) {
     struct protocol_source *source = &p->source;
-    if (p->stage > 0 || source->told || source->completed < source->total)
+    share_out(p);
+    if (p->stage > 0 || source->told || source->waits || source->completed < source->total)
         return false;
     source->told = true;
     struct gwtf_message message = {
@@ -425,6 +435,7 @@ void protocol_iteration_stepped(gwtf_protocol *p) {
     p->stopped = p->stopped || stop;
     p->stepped = p->iteration;
     p->aggregation = AGGREGATION_STEPPED;
+    protocol_order_commit(p, protocol_round_of(p, p->iteration));
     protocol_view_committed(p);
     give_up_phase(p);
     protocol_repair_release(p);

@@ -24,8 +24,8 @@ static bool is_recorder(const gwtf_protocol *p) {
     return p->config.self == p->recorder;
 }
 
-bool protocol_is_told(const struct protocol_member *member) {
-    return !member->down || member->standby;
+bool protocol_is_told(const gwtf_protocol *p, const struct protocol_member *member) {
+    return !member->down || protocol_leave_hears_go(p, member);
 }
 
 void protocol_leave_wish(gwtf_protocol *p) {

@@ -242,7 +242,7 @@ void protocol_membership_hello(gwtf_protocol *p, gwtf_node_id peer,
     int64_t compute_us = message->body.figures.compute_us;
     int64_t rate = message->body.figures.bytes_per_second;
     if (!neighbour || message->body.figures.stage != neighbour->stage || compute_us < 0 ||
-        rate < 0 || !p->entry.has_state)
+        rate < 0 || !p->entry.serves)
         return;
     neighbour->compute_us = compute_us;
     neighbour->rate_to = rate;
@@ -431,7 +431,7 @@ static void tell_moved_figures(gwtf_protocol *p) {
 }
 
 void protocol_membership_advance(gwtf_protocol *p) {
-    if (!p->entry.has_state)
+    if (!p->entry.serves)
         return;
     if (p->flow_deadline_us <= p->now_us) {
         struct gwtf_flow_event event = {.kind = GWTF_FLOW_EVENT_TIMER};
@@ -445,7 +445,7 @@ void protocol_membership_advance(gwtf_protocol *p) {
 }
 
 gwtf_time_us protocol_membership_deadline(const gwtf_protocol *p) {
-    if (!p->entry.has_state)
+    if (!p->entry.serves)
         return GWTF_TIME_NEVER;
     if (p->costs_moved)
         return p->now_us;

@@ -113,6 +113,7 @@ enum gwtf_message_kind {
 struct gwtf_entrant {
     gwtf_node_id node;
     uint32_t incarnation;
+    uint32_t own_data; /* data node: what it trains on is its own, not the run's */
 };
 
 /* Those that come back with the next iteration. */
@@ -239,6 +240,7 @@ struct gwtf_message {
             uint32_t repaired; /* by all replicas */
             uint32_t stop;     /* of stage 0: the run ends after this iteration */
             uint32_t microbatches;
+            uint32_t shared;               /* of stage 0: of them, with the run's data */
             uint64_t ids;                  /* of stage 0: what every stage's sum must hold */
             struct gwtf_entrants entrants; /* of stage 0: who comes back with the next iteration */
             struct gwtf_leavers leavers;   /* of the stage: who is no member of the next one */
@@ -266,14 +268,17 @@ struct gwtf_message {
         struct {
             uint32_t incarnation; /* of the sender, the one that is over */
             uint32_t heard;       /* the answer: the sender, a data node, has heard it */
+            uint32_t own_data;    /* as in struct gwtf_entrant */
         } enter;
         struct {
             uint32_t incarnation;  /* the receiver's from now on: message.iteration is the first */
             uint32_t sender;       /* the sender's own incarnation */
             uint32_t recorded;     /* newest iteration that the sender knows to be RECORDED */
+            uint32_t own_data;     /* the sender's, as in struct gwtf_entrant */
             uint32_t counts_known; /* else RESTART of this generation is still to come */
             uint8_t data_nodes[GWTF_DATA_NODES_MAX / 8]; /* bit by rank: its microbatches count */
             struct gwtf_entrants entrants;               /* who comes back at the same time */
+            uint64_t place; /* sequences of the run's data before message.iteration */
         } welcome;
         struct {
             uint32_t part; /* as in GWTF_PAYLOAD_STATE */

@@ -101,8 +101,11 @@ static uint32_t stage_in_need(const struct gwtf_place_run *run, uint32_t stages)
 
 struct gwtf_place_choice gwtf_place_choose(const struct gwtf_place_run *run, uint32_t wished) {
     struct gwtf_place_choice choice = {.node = GWTF_NODE_NONE, .stages = count_stages(run)};
+    bool is_data_node = wished == GWTF_PLACE_DATA_NODE;
     choice.stage = wished != 0 ? wished : stage_in_need(run, choice.stages);
-    if (choice.stage != 0)
+    if (is_data_node)
+        choice.stage = 0;
+    if (is_data_node || choice.stage != 0)
         choice.node = free_place(run, choice.stage);
     if (choice.node == GWTF_NODE_NONE) {
         choice.stage = 0;
@@ -110,6 +113,8 @@ struct gwtf_place_choice gwtf_place_choose(const struct gwtf_place_run *run, uin
     }
     choice.incarnation = run->members[choice.node].incarnation;
     choice.nodes = count_living(run, choice.stage);
+    if (is_data_node)
+        return choice;
     if (choice.nodes > 0)
         choice.load = run->stage_busy[choice.stage - 1] / choice.nodes;
     double pace = pace_of(run->stage_pace, choice.stage - 1);

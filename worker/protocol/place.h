@@ -7,6 +7,8 @@
 
 #include "worker/protocol/protocol.h"
 
+#define GWTF_PLACE_DATA_NODE UINT32_MAX
+
 struct gwtf_place_run {
     const struct gwtf_member_view *members; /* by id */
     uint32_t members_count;
@@ -23,8 +25,8 @@ struct gwtf_place_run {
 };
 
 struct gwtf_place_choice {
-    gwtf_node_id node; /* GWTF_NODE_NONE: there is none */
-    uint32_t stage;
+    gwtf_node_id node;    /* GWTF_NODE_NONE: there is none */
+    uint32_t stage;       /* 0: a data node */
     uint32_t incarnation; /* that its place is in, in which it enters */
     uint32_t nodes;       /* that the stage has so far */
     double load;          /* share of the time for which they are busy; 0: not known */
@@ -33,9 +35,9 @@ struct gwtf_place_choice {
 };
 
 /*
- * STAGE: wished for; 0: where the time per microbatch falls most, as flow/arrival.h says, when all
- * that wait come. Before there are figures, the stage with the fewest nodes. Places that nobody has
- * had come first.
+ * STAGE: wished for, GWTF_PLACE_DATA_NODE: as a data node; 0: where the time per microbatch falls
+ * most, as flow/arrival.h says, when all that wait come. Before there are figures, the stage with
+ * the fewest nodes. Places that nobody has had come first.
  */
 struct gwtf_place_choice gwtf_place_choose(const struct gwtf_place_run *run, uint32_t stage);
 

@@ -90,7 +90,8 @@ static bool is_sound(const struct gwtf_protocol_config *config) {
            config->retained <= GWTF_RETAINED_MAX && config->compute_us >= 0 &&
            config->first_iteration >= 1 && config->first_iteration <= config->last_iteration &&
            config->last_iteration < UINT32_MAX - 1 && config->microbatches >= 1 &&
-           config->boundary_bytes > 0 && config->gradient_floats % 16 == 0;
+           (!config->own_data || config->enters) && config->boundary_bytes > 0 &&
+           config->gradient_floats % 16 == 0;
 }
 
 static gwtf_status create_tables(gwtf_protocol *p) {
@@ -112,7 +113,7 @@ static gwtf_status create_tables(gwtf_protocol *p) {
     p->slots_count = p->config.capacity + p->config.retained;
     p->slots = calloc(p->slots_count, sizeof *p->slots);
     uint32_t next_size = protocol_stage_size(p, protocol_next_stage(p, p->stage));
-    uint64_t microbatches = (uint64_t)p->data_nodes * p->config.microbatches;
+    uint64_t microbatches = (uint64_t)p->data_nodes * protocol_order_most(&p->config);
     p->counted = calloc((size_t)(microbatches + 7) / 8, 1);
     p->forgotten = calloc(next_size, sizeof *p->forgotten);
     p->transfers = calloc(p->transfers_max, sizeof *p->transfers);
@@ -134,6 +135,13 @@ static gwtf_status create_flow(gwtf_protocol *p) {
     return gwtf_flow_create(&flow, &p->flow);
 }
 
+static uint32_t whole_batch(const struct gwtf_protocol_config *config) {
+    uint32_t data_nodes = 0;
+    for (size_t i = 0; i < config->members_count; i++)
+        data_nodes += config->members[i].stage == 0 && !config->members[i].is_free;
+    return data_nodes > 0 ? data_nodes * config->microbatches : config->microbatches;
+}
+
 gwtf_status gwtf_protocol_create(const struct gwtf_protocol_config *config,
                                  gwtf_protocol **protocol) {
     if (!is_sound(config))
@@ -142,6 +150,12 @@ gwtf_status gwtf_protocol_create(const struct gwtf_protocol_config *config,
     if (!p)
         return GWTF_ERROR_MEMORY;
     p->config = *config;
+    if (p->config.batch == 0)
+        p->config.batch = whole_batch(config);
+    if (p->config.sequences == 0)
+        p->config.sequences = 1;
+    p->place = config->place;
+    p->own_place = config->own_place;
     p->compute_us = config->compute_us;
     p->flow_deadline_us = GWTF_TIME_NEVER;
     p->figures_deadline_us = GWTF_TIME_NEVER;
@@ -207,7 +221,7 @@ struct gwtf_message *protocol_send(gwtf_protocol *p, gwtf_node_id to, enum gwtf_
 void protocol_broadcast(gwtf_protocol *p, const struct gwtf_message *message,
                         bool other_stages_only) {
     for (uint32_t i = 0; i < p->config.members_count; i++) {
-        if (i == p->self || !protocol_is_told(&p->members[i]) ||
+        if (i == p->self || !protocol_is_told(p, &p->members[i]) ||
             (other_stages_only && p->members[i].stage == p->stage))
             continue;
         struct gwtf_action *action = protocol_emit(p, GWTF_ACTION_SEND);
@@ -218,7 +232,7 @@ void protocol_broadcast(gwtf_protocol *p, const struct gwtf_message *message,
 
 void protocol_tell_replicas(gwtf_protocol *p, const struct gwtf_message *message) {
     for (uint32_t rank = 0; rank < p->replicas; rank++) {
-        if (rank == p->rank || !protocol_is_told(protocol_member_at(p, p->stage, rank)))
+        if (rank == p->rank || !protocol_is_told(p, protocol_member_at(p, p->stage, rank)))
             continue;
         struct gwtf_action *action = protocol_emit(p, GWTF_ACTION_SEND);
         action->to = protocol_stage_node(p, p->stage, rank);
@@ -353,8 +367,11 @@ static void (*const message_handlers[])(gwtf_protocol *, gwtf_node_id,
 };
 #define MESSAGE_HANDLERS (sizeof message_handlers / sizeof message_handlers[0])
 
-/* It lives after all: nothing of it is taken, and it is told why. */
+/* It lives after all: nothing of it is taken, and it is told why. But who has left does not know
+ * those who came with the iteration that it has not begun. */
 static void refuse_lost(gwtf_protocol *p, gwtf_node_id peer, const struct gwtf_message *message) {
+    if (p->leave.standby)
+        return;
     if (message->kind != GWTF_MESSAGE_FENCED && message->kind != GWTF_MESSAGE_CLOSE)
         protocol_send(p, peer, GWTF_MESSAGE_FENCED, GWTF_PHASE_TRAIN, p->iteration);
 }
@@ -615,6 +632,7 @@ struct gwtf_protocol_view gwtf_protocol_get_view(const gwtf_protocol *p) {
                                       .pieces_here = p->entry.pieces_here,
                                       .leaving = p->leave.wanted,
                                       .left = p->leave.gone,
+                                      .own_place = p->own_place,
                                       .finished = p->finished};
     if (p->started && !p->entry.waits)
         view.generation = p->rounds[p->iteration & 1].generation;

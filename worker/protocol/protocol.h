@@ -71,9 +71,19 @@ struct gwtf_protocol_config {
     uint32_t capacity; /* slots of this node, at least 1 */
     /* measured before the start: forward and backward of one microbatch, averaged */
     int64_t compute_us;
-    uint32_t first_iteration;         /* 1 for a fresh run, step + 1 for a resumed one */
-    uint32_t last_iteration;          /* at least first_iteration */
-    uint32_t microbatches;            /* per data node and iteration */
+    uint32_t first_iteration; /* 1 for a fresh run, step + 1 for a resumed one */
+    uint32_t last_iteration;  /* at least first_iteration */
+    uint32_t microbatches;    /* per data node and iteration */
+    /* Microbatches of an iteration that losses are scaled for: where others make an iteration up,
+     * the sums are scaled to them. 0: those of all that are data nodes at the start. */
+    uint32_t batch;
+    /* An iteration has BATCH of them whatever data nodes there are, each an equal share; else
+     * each data node has `microbatches`. */
+    bool batch_is_constant;
+    uint32_t sequences; /* of a microbatch; 0: 1 */
+    uint64_t place;     /* sequences of the run's data before first_iteration; entrants hear it */
+    bool own_data;      /* entering data node: it trains on its own data, and has been through */
+    uint64_t own_place; /* so many sequences of it */
     uint32_t validation_microbatches; /* of this data node at each validation; relays: 0 */
     bool validates;                   /* the run has validation data */
     uint32_t validate_every;          /* 0: after the last iteration only */
@@ -168,7 +178,11 @@ struct gwtf_work {
     uint64_t count;
     uint32_t own_part;
     uint8_t parts_present[GWTF_REPLICAS_MAX / 8]; /* bit i: part i counts */
-    double scale;                                 /* REDUCE: of the sum; 1 but with DROP */
+    double scale; /* REDUCE: of the sum; 1 but with DROP, or when others than `batch` make it up */
+    /* EMBED, LOSS, EMBED_BACKWARD in training: the microbatch's first sequence, in the order of
+     * the run's data or of the node's own; SNAPSHOT: the run's data's, after that iteration. */
+    uint64_t place;
+    uint32_t number;      /* as above: of the iteration's microbatches */
     double gradient_norm; /* STEP; SNAPSHOT with of_rest: of this stage alone, 0: not known */
     bool writes;
     bool of_rest; /* SNAPSHOT: of what is left when a stage is gone, and no part of a snapshot */
@@ -398,6 +412,7 @@ struct gwtf_protocol_view {
     uint32_t pieces, pieces_here;  /* enters: of its weights and moments; 0 of 0: not known yet */
     bool leaving;                  /* it has been told to leave */
     bool left;                     /* it has finished by leaving */
+    uint64_t own_place;            /* as in the config, now */
     bool finished;
 };
 struct gwtf_protocol_view gwtf_protocol_get_view(const gwtf_protocol *protocol);

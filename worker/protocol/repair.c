@@ -86,7 +86,7 @@ void protocol_repair_release(gwtf_protocol *p) {
     p->kept_shadow = false;
     uint32_t next_size = protocol_stage_size(p, protocol_next_stage(p, p->stage));
     memset(p->forgotten, 0, next_size * sizeof *p->forgotten);
-    uint64_t microbatches = (uint64_t)p->data_nodes * p->config.microbatches;
+    uint64_t microbatches = (uint64_t)p->data_nodes * protocol_order_most(&p->config);
     memset(p->counted, 0, (size_t)(microbatches + 7) / 8);
 }
 

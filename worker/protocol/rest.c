@@ -175,7 +175,8 @@ static void write_stage(gwtf_protocol *p) {
                              .phase = GWTF_PHASE_TRAIN,
                              .iteration = p->stepped,
                              .writes = true,
-                             .of_rest = true};
+                             .of_rest = true,
+                             .place = p->place};
     if (p->norm_valid)
         work.gradient_norm = sqrt(p->norm.body.norm.sum_of_squares);
     issue(p, &work);

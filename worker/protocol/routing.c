@@ -189,8 +189,8 @@ void protocol_routing_begin(gwtf_protocol *p) {
     if (p->stage > 0)
         return;
     struct protocol_source *source = &p->source;
-    source->total =
-        p->phase == GWTF_PHASE_TRAIN ? p->config.microbatches : p->config.validation_microbatches;
+    source->waits = p->phase == GWTF_PHASE_TRAIN;
+    source->total = source->waits ? 0 : p->config.validation_microbatches;
     source->started = 0;
     source->completed = 0;
     source->told = false;

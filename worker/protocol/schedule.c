@@ -71,6 +71,7 @@ static void begin_slot_work(gwtf_protocol *p, struct protocol_slot *slot, struct
     work->iteration = slot->iteration;
     work->slot = protocol_slot_index(p, slot);
     work->microbatch = slot->microbatch;
+    protocol_order_describe(p, slot, work);
     switch (slot->state) {
     case SLOT_FORWARD_READY:
         work->kind = data_node ? GWTF_WORK_EMBED : GWTF_WORK_FORWARD;

@@ -100,7 +100,7 @@ static bool is_sound_forward(const gwtf_protocol *p, gwtf_node_id peer,
         return false;
     if (p->stage == 1 && peer != id.data_node)
         return false;
-    if (message->phase == GWTF_PHASE_TRAIN && id.index >= p->config.microbatches)
+    if (message->phase == GWTF_PHASE_TRAIN && id.index >= protocol_order_most(&p->config))
         return false;
     if (message->phase == GWTF_PHASE_VALIDATE && p->members[source].down)
         return false; /* its sender will give it up */
@@ -363,14 +363,14 @@ void protocol_slot_send_back(gwtf_protocol *p, struct protocol_slot *slot) {
 
 static uint64_t bit_of(const gwtf_protocol *p, struct gwtf_microbatch microbatch) {
     uint32_t rank = p->members[protocol_member_find(p, microbatch.data_node)].rank;
-    return (uint64_t)rank * p->config.microbatches + microbatch.index;
+    return (uint64_t)rank * protocol_order_most(&p->config) + microbatch.index;
 }
 
 bool protocol_slot_counted(const gwtf_protocol *p, uint32_t iteration,
                            struct gwtf_microbatch microbatch) {
     uint32_t source = protocol_member_find(p, microbatch.data_node);
     if (iteration != p->stepped + 1 || source == PROTOCOL_NONE || p->members[source].stage != 0 ||
-        microbatch.index >= p->config.microbatches)
+        microbatch.index >= protocol_order_most(&p->config))
         return false;
     uint64_t bit = bit_of(p, microbatch);
     return p->counted[bit / 8] >> (bit % 8) & 1;

@@ -237,6 +237,7 @@ bool protocol_snapshot_work(gwtf_protocol *p, struct gwtf_work *work) {
     p->snapshot_issued = true;
     work->kind = GWTF_WORK_SNAPSHOT;
     work->iteration = p->snapshot_wanted;
+    work->place = p->place;
     work->writes = p->snapshot_writes || is_writer(p);
     p->snapshot_writes = work->writes;
     /* From here on: the snapshot thread may be quicker than the news that the work is done. */
@@ -313,7 +314,7 @@ void protocol_snapshot_manifest(gwtf_protocol *p, const struct gwtf_event *event
 /* Whether all living nodes have hashed, and who of a stage without a file may write it. */
 static bool is_hashed(const gwtf_protocol *p, const struct protocol_snapshot *notes) {
     for (uint32_t i = 0; i < p->config.members_count; i++)
-        if (protocol_is_told(&p->members[i]) && !notes->hashed[i] &&
+        if (protocol_is_told(p, &p->members[i]) && !notes->hashed[i] &&
             p->members[i].incarnation <= notes->iteration &&
             (!p->members[i].left || p->members[i].left_from > notes->iteration))
             return false;
@@ -322,8 +323,9 @@ static bool is_hashed(const gwtf_protocol *p, const struct protocol_snapshot *no
 
 static void ask_for_file(gwtf_protocol *p, struct protocol_snapshot *notes, uint32_t stage) {
     gwtf_node_id writer = notes->writers[stage];
-    if (notes->written[stage] || (writer != GWTF_NODE_NONE &&
-                                  protocol_is_told(&p->members[protocol_member_find(p, writer)])))
+    if (notes->written[stage] ||
+        (writer != GWTF_NODE_NONE &&
+         protocol_is_told(p, &p->members[protocol_member_find(p, writer)])))
         return;
     writer = GWTF_NODE_NONE;
     for (uint32_t rank = 0; rank < protocol_stage_size(p, stage); rank++) {

@@ -32,6 +32,7 @@ struct protocol_member {
     bool down;              /* fenced >= incarnation, or left */
     bool left;              /* it leaves in order: no member any more; see leave.c */
     bool standby;           /* left, and has not gone: it stays if its stage needs it */
+    bool own_data;          /* data node: see order.c */
     uint32_t left_from;     /* left: the first iteration without it */
     bool was_recorder;      /* left: until then */
     uint32_t stays_from;    /* the iteration before which it should have left, and did not */
@@ -220,6 +221,7 @@ struct protocol_round {
     bool totals_here;              /* what every stage's sum must hold, from stage 0 */
     bool totals_stop;
     uint32_t totals_microbatches;
+    uint32_t totals_shared;
     uint64_t totals_ids;
     struct protocol_done *dones[2]; /* by phase, then by rank of the data node */
     uint32_t dones_here[2];
@@ -271,6 +273,7 @@ struct protocol_entry {
     bool waits;           /* nobody has welcomed it yet */
     bool is_member;       /* all have */
     bool has_state;       /* its weights are here */
+    bool serves;          /* it is a member, and has them */
     gwtf_time_us began_us;
     gwtf_time_us heard_us; /* a data node has answered */
     gwtf_time_us knock_us; /* the next ENTER, or the question whether it is still known */
@@ -294,6 +297,7 @@ struct protocol_leave {
 
 /* A data node's own microbatches of the current phase. */
 struct protocol_source {
+    bool waits; /* whose microbatches make the iteration up is not known yet */
     uint32_t total;
     uint32_t started;
     uint32_t completed;
@@ -391,6 +395,8 @@ struct gwtf_protocol {
     struct gwtf_work works[PROTOCOL_WORKS_MAX]; /* under way, oldest first */
     uint32_t works_count;
     struct protocol_source source;
+    uint64_t place;     /* sequences of the run's data before this iteration: see order.c */
+    uint64_t own_place; /* of the node's own data */
     gwtf_node_id *hops; /* scratch: the nodes of the next stage */
     struct gwtf_flow_route *routes;
 
@@ -565,8 +571,9 @@ bool protocol_leave_hears(const gwtf_protocol *p, const struct protocol_member *
 void protocol_leave_message(gwtf_protocol *p, gwtf_node_id peer,
                             const struct gwtf_message *message);
 void protocol_leave_advance(gwtf_protocol *p);
-/* It is told what all are told: it lives, and is a member or may become one again. */
-bool protocol_is_told(const struct protocol_member *member);
+/* It is told what all are told: it lives, and is a member or may become one again. Who left before
+ * this node came does not know this node. */
+bool protocol_is_told(const gwtf_protocol *p, const struct protocol_member *member);
 
 /* repair.c: what a lost node had. */
 void protocol_repair_lost(gwtf_protocol *p, gwtf_node_id node);
@@ -693,6 +700,19 @@ void protocol_routing_answer(gwtf_protocol *p, gwtf_node_id peer,
 void protocol_routing_begin(gwtf_protocol *p); /* data node: a phase has begun */
 void protocol_routing_advance(gwtf_protocol *p);
 gwtf_time_us protocol_routing_deadline(const gwtf_protocol *p);
+
+/* order.c: whose microbatches an iteration has, and what they hold. */
+/* Microbatches that a data node may have in an iteration. */
+uint32_t protocol_order_most(const struct gwtf_protocol_config *config);
+/* Data node RANK's of the round's iteration; the counts must be known. */
+uint32_t protocol_order_share(const gwtf_protocol *p, const struct protocol_round *round,
+                              uint32_t rank);
+/* The round's with the run's data. */
+uint32_t protocol_order_shared(const gwtf_protocol *p, const struct protocol_round *round);
+/* Number and place of the slot's microbatch. */
+void protocol_order_describe(const gwtf_protocol *p, const struct protocol_slot *slot,
+                             struct gwtf_work *work);
+void protocol_order_commit(gwtf_protocol *p, const struct protocol_round *round);
 
 /* schedule.c: what the compute thread does next. */
 void protocol_schedule_advance(gwtf_protocol *p);

@@ -265,7 +265,7 @@ void protocol_view_committed(gwtf_protocol *p) {
 
 static void tell_all(gwtf_protocol *p, gwtf_node_id node, uint32_t number, bool confirmed) {
     for (uint32_t to = 0; to < p->config.members_count; to++) {
-        if (to == p->self || !protocol_is_told(&p->members[to]) || p->members[to].node == node)
+        if (to == p->self || !protocol_is_told(p, &p->members[to]) || p->members[to].node == node)
             continue;
         struct gwtf_message *message = tell_down(p, p->members[to].node, node);
         message->body.down.number = number;

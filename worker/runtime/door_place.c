@@ -7,6 +7,7 @@
 #include "share/base/log.h"
 #include "worker/runtime/clock.h"
 #include "worker/runtime/door_state.h"
+#include "worker/runtime/joiner.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,14 +46,16 @@ static MPI_Info spawn_info(const char *host) {
 static void *spawn_joiner(void *argument) {
     struct spawning *spawning = argument;
     const struct gwtf_join_spawn *spawn = &spawning->spawn;
-    char worker[4096], stage[16], capacity[16], threads[16], token[GWTF_JOIN_TOKEN_MAX], stays[8];
+    char worker[4096], stage[16], capacity[16], threads[16], token[GWTF_JOIN_TOKEN_MAX], stays[8],
+        data[GWTF_JOIN_DATA_MAX];
     snprintf(stage, sizeof stage, "%u", spawn->stage);
     snprintf(capacity, sizeof capacity, "%u", spawn->capacity);
     snprintf(threads, sizeof threads, "%u", spawn->threads);
     snprintf(stays, sizeof stays, "%s", spawn->stays ? "stays" : "moves");
     snprintf(token, sizeof token, "%s", spawn->token);
+    snprintf(data, sizeof data, "%s", spawn->data[0] != '\0' ? spawn->data : GWTF_JOINER_NO_DATA);
     find_worker(worker, sizeof worker);
-    char *words[] = {spawning->directory, stage, capacity, threads, stays, token, NULL};
+    char *words[] = {spawning->directory, stage, capacity, threads, stays, token, data, NULL};
     MPI_Info info = spawn_info(spawn->host);
     MPI_Comm child;
     int code;
@@ -163,7 +166,13 @@ static void note_waiting(void *context, const char *token) {
 
 static void say_why(const struct gwtf_place_choice *choice, uint32_t wished, double block_seconds,
                     char why[160]) {
-    if (choice->node == GWTF_NODE_NONE && wished > choice->stages)
+    if (wished == GWTF_JOIN_DATA_NODE && choice->node != GWTF_NODE_NONE)
+        snprintf(why, 160, "the run has had %u data nodes", choice->nodes);
+    else if (wished == GWTF_JOIN_DATA_NODE)
+        snprintf(why, 160,
+                 "no place of a data node is free: run.places of the run's configuration says how "
+                 "many there are");
+    else if (choice->node == GWTF_NODE_NONE && wished > choice->stages)
         snprintf(why, 160, "the run has stages 1 to %u only", choice->stages);
     else if (choice->node == GWTF_NODE_NONE)
         snprintf(why, 160,

@@ -99,7 +99,7 @@ static gwtf_status import_stage(struct work *work, uint32_t stage,
     for (size_t i = 0; i < plan.tensors_count && status == GWTF_OK; i++)
         status = take_tensor(work, &plan.tensors[i], weights + plan.tensors[i].offset);
     if (status == GWTF_OK)
-        status = gwtf_setup_write_stage(work->setup, &plan, 0, weights, moments, moments, NULL,
+        status = gwtf_setup_write_stage(work->setup, &plan, 0, 0, weights, moments, moments, NULL,
                                         written, work->error);
     free(weights);
     free(moments);

@@ -1,11 +1,13 @@
 #include "worker/runtime/joiner.h"
 
 #include "io/config.h"
+#include "io/corpus.h"
 #include "io/join.h"
 #include "share/base/log.h"
 #include "worker/runtime/clock.h"
 #include "worker/runtime/machine.h"
 #include "worker/runtime/pace.h"
+#include "worker/runtime/setup.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -52,24 +54,61 @@ static gwtf_status read_charter(struct joiner *joiner, struct gwtf_error *error)
 }
 
 /* Without it a place is given as to a node like the others. */
-static void measure_self(struct joiner *joiner) {
-    struct gwtf_config *config = malloc(sizeof *config);
+static void measure_self(struct joiner *joiner, const struct gwtf_config *config) {
     struct gwtf_setup setup;
-    if (config == NULL)
-        return;
     uint32_t threads = joiner->options->threads;
     threads = threads != 0 ? threads : gwtf_machine_cores();
-    if (gwtf_config_parse(joiner->charter->config, "the run's configuration", NULL, 0, config,
-                          NULL) == GWTF_OK &&
-        gwtf_setup_open_relay(config, &setup, NULL) == GWTF_OK) {
-        if (gwtf_pace_measure(&setup, threads, &joiner->request.block_seconds, NULL) == GWTF_OK)
-            gwtf_log(GWTF_LOG_INFO,
-                     "measured: %.3g ms for a block's forward and backward pass of a microbatch, "
-                     "with %u threads",
-                     1e3 * joiner->request.block_seconds, threads);
-        gwtf_setup_close(&setup);
+    if (gwtf_setup_open_relay(config, &setup, NULL) != GWTF_OK)
+        return;
+    if (gwtf_pace_measure(&setup, threads, &joiner->request.block_seconds, NULL) == GWTF_OK)
+        gwtf_log(GWTF_LOG_INFO,
+                 "measured: %.3g ms for a block's forward and backward pass of a microbatch, "
+                 "with %u threads",
+                 1e3 * joiner->request.block_seconds, threads);
+    gwtf_setup_close(&setup);
+}
+
+/* What a data node is to train on can be read here, and is of the run's tokenizer, as far as the
+ * run's own data can be seen from here. */
+static gwtf_status check_data(const struct joiner *joiner, const struct gwtf_config *config,
+                              struct gwtf_error *error) {
+    const char *own = gwtf_joiner_own_data(joiner->options);
+    struct gwtf_setup setup, runs;
+    struct gwtf_error reason = {""};
+    gwtf_status status = gwtf_setup_open_joined(config, own, &setup, &reason);
+    if (status != GWTF_OK)
+        return gwtf_error_set(error, status, own[0] != '\0' ? "--data: %.900s" : "%.900s%s",
+                              reason.text,
+                              own[0] != '\0' ? "" : "; or give this node data of its own (--data)");
+    if (own[0] != '\0' && setup.tokenizer[0] != '\0' &&
+        gwtf_setup_open_joined(config, "", &runs, NULL) == GWTF_OK) {
+        if (runs.tokenizer[0] != '\0' && strcmp(setup.tokenizer, runs.tokenizer) != 0)
+            status = gwtf_error_set(error, GWTF_ERROR_USAGE,
+                                    "--data: '%.300s' was tokenized by %s, the run's data by %s: "
+                                    "take the same",
+                                    own, setup.tokenizer, runs.tokenizer);
+        gwtf_setup_close(&runs);
     }
+    if (status == GWTF_OK)
+        gwtf_log(GWTF_LOG_INFO, "%s: %llu sequences of %u tokens",
+                 own[0] != '\0' ? "its own data" : "the run's data",
+                 (unsigned long long)gwtf_corpus_sequences(setup.train), setup.model.context);
+    gwtf_setup_close(&setup);
+    return status;
+}
+
+static gwtf_status prepare(struct joiner *joiner, struct gwtf_error *error) {
+    struct gwtf_config *config = malloc(sizeof *config);
+    if (config == NULL)
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
+    gwtf_status status = gwtf_config_parse(joiner->charter->config, "the run's configuration", NULL,
+                                           0, config, error);
+    if (status == GWTF_OK && joiner->options->stage == GWTF_JOIN_DATA_NODE)
+        status = check_data(joiner, config, error);
+    else if (status == GWTF_OK)
+        measure_self(joiner, config);
     free(config);
+    return status;
 }
 
 static gwtf_status await_place(struct joiner *joiner, struct gwtf_error *error) {
@@ -181,14 +220,17 @@ static void complete_charter(struct joiner *joiner) {
 
 static gwtf_status enter(struct joiner *joiner, struct gwtf_error *error) {
     gwtf_status status = read_charter(joiner, error);
-    if (status == GWTF_OK) {
-        measure_self(joiner);
+    if (status == GWTF_OK)
+        status = prepare(joiner, error);
+    if (status == GWTF_OK)
         status = await_place(joiner, error);
-    }
     if (status != GWTF_OK)
         return status;
-    gwtf_log(GWTF_LOG_INFO, "node %u, in stage %u: %s", joiner->place.node, joiner->place.stage,
-             joiner->place.why);
+    if (joiner->place.stage == 0)
+        gwtf_log(GWTF_LOG_INFO, "node %u, a data node: %s", joiner->place.node, joiner->place.why);
+    else
+        gwtf_log(GWTF_LOG_INFO, "node %u, in stage %u: %s", joiner->place.node, joiner->place.stage,
+                 joiner->place.why);
     size_t count = joiner->charter->members_count;
     joiner->worlds = calloc(count, sizeof *joiner->worlds);
     if (joiner->worlds == NULL)
@@ -198,6 +240,10 @@ static gwtf_status enter(struct joiner *joiner, struct gwtf_error *error) {
     status = connect_to_all(joiner, error);
     complete_charter(joiner);
     return status;
+}
+
+const char *gwtf_joiner_own_data(const struct gwtf_joiner_options *options) {
+    return strcmp(options->data, GWTF_JOINER_NO_DATA) == 0 ? "" : options->data;
 }
 
 gwtf_status gwtf_joiner_enter(const struct gwtf_joiner_options *options,

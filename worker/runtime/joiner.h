@@ -8,14 +8,20 @@
 
 #include <mpi.h>
 
+#define GWTF_JOINER_NO_DATA "-" /* for a word that an empty one would get lost as */
+
 struct gwtf_joiner_options {
     const char *directory; /* of the run */
-    uint32_t stage;        /* wished for; 0: the one that needs a node most */
-    bool stays;            /* no other will do */
-    uint32_t capacity;     /* 0: from free memory */
-    uint32_t threads;      /* 0: all cores */
-    const char *token;     /* under which it asks */
+    uint32_t stage;    /* wished for, or GWTF_JOIN_DATA_NODE; 0: the one that needs a node most */
+    bool stays;        /* no other will do */
+    uint32_t capacity; /* 0: from free memory */
+    uint32_t threads;  /* 0: all cores */
+    const char *token; /* under which it asks */
+    const char *data;  /* of a data node's own; GWTF_JOINER_NO_DATA: none */
 };
+
+/* A file or files as in data.train; "": none. */
+const char *gwtf_joiner_own_data(const struct gwtf_joiner_options *options);
 
 /*
  * Says on the log how it goes. CHARTER is this node's then, and WORLDS, by node, what reaches each

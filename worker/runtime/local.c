@@ -138,12 +138,18 @@ static void forward(struct local *local, bool keep) {
 
 static gwtf_status read_batch(struct local *local, bool validation, uint32_t iteration,
                               uint32_t rank, uint32_t index, struct gwtf_error *error) {
-    gwtf_status status = gwtf_setup_batch(local->setup, validation, iteration, rank, index,
-                                          local->inputs, local->labels);
+    const struct gwtf_setup *setup = local->setup;
+    uint32_t number = rank * setup->config.batch.microbatches + index;
+    uint64_t place =
+        gwtf_setup_place_of(setup, iteration) + (uint64_t)number * setup->config.batch.microbatch;
+    gwtf_status status =
+        validation
+            ? gwtf_setup_validation_batch(setup, rank, index, local->inputs, local->labels)
+            : gwtf_setup_batch(setup, iteration, number, place, local->inputs, local->labels);
     if (status != GWTF_OK)
-        gwtf_error_set(
-            error, status, "'%.800s' has changed or is damaged: make it again with gwtf tokenize",
-            validation ? local->setup->config.data.validation : local->setup->config.data.train);
+        gwtf_error_set(error, status,
+                       "'%.800s' has changed or is damaged: make it again with gwtf tokenize",
+                       validation ? setup->config.data.validation : setup->config.data.train);
     return status;
 }
 
@@ -190,7 +196,7 @@ static gwtf_status validate(struct local *local, double *validation_loss,
     for (uint32_t rank = 0; rank < setup->data_nodes; rank++)
         for (uint32_t i = 0; i < gwtf_setup_validation_share(setup, rank); i++) {
             double loss;
-            gwtf_status status = read_batch(local, true, 0, rank, i, error);
+            gwtf_status status = read_batch(local, true, 1, rank, i, error);
             if (status != GWTF_OK)
                 return status;
             forward(local, false);
@@ -259,6 +265,7 @@ static gwtf_status write_snapshot(struct local *local, uint32_t iteration,
     for (uint32_t i = 0; status == GWTF_OK && i <= local->stages; i++) {
         gwtf_stage *stage = local->stage[i];
         status = gwtf_setup_write_stage(setup, gwtf_stage_get_plan(stage), iteration,
+                                        gwtf_setup_place_of(setup, iteration + 1),
                                         gwtf_stage_weights(stage), gwtf_stage_first_moments(stage),
                                         gwtf_stage_second_moments(stage), NULL, &files[i], error);
     }

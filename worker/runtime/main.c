@@ -117,14 +117,15 @@ static void live_as_spawned(MPI_Comm parent) {
 }
 
 /* One that joins a run: the words after the program's name are DIRECTORY STAGE CAPACITY THREADS
- * stays|moves TOKEN, as `gwtf join` or the node that spawns it writes them. */
+ * stays|moves TOKEN DATA, as `gwtf join` or the node that spawns it writes them. */
 static gwtf_status live_as_joined(char **words, bool spawned, struct gwtf_error *error) {
     struct gwtf_joiner_options options = {.directory = words[0],
                                           .stage = (uint32_t)strtoul(words[1], NULL, 10),
                                           .capacity = (uint32_t)strtoul(words[2], NULL, 10),
                                           .threads = (uint32_t)strtoul(words[3], NULL, 10),
                                           .stays = strcmp(words[4], "stays") == 0,
-                                          .token = words[5]};
+                                          .token = words[5],
+                                          .data = words[6]};
     struct gwtf_charter charter;
     MPI_Comm *worlds = NULL;
     if (spawned) /* whoever asked for it reads files; what is printed goes to the run's log */
@@ -136,8 +137,11 @@ static gwtf_status live_as_joined(char **words, bool spawned, struct gwtf_error 
         return status;
     }
     struct gwtf_arrived arrived = describe_self();
-    struct gwtf_node_options life = {
-        .charter = &charter, .host = arrived.host, .worlds = worlds, .token = options.token};
+    struct gwtf_node_options life = {.charter = &charter,
+                                     .host = arrived.host,
+                                     .worlds = worlds,
+                                     .token = options.token,
+                                     .own_data = gwtf_joiner_own_data(&options)};
     status = live(&life, error);
     gwtf_join_remove_member(options.directory, options.token);
     return status == GWTF_ERROR_INTERRUPTED ? GWTF_OK : status;
@@ -159,7 +163,7 @@ int main(int argc, char **argv) {
     MPI_Comm_get_parent(&parent);
     if (parent != MPI_COMM_NULL)
         MPI_Comm_set_errhandler(parent, MPI_ERRORS_RETURN);
-    if (argc == 7) {
+    if (argc == 8) {
         struct gwtf_error error = {""};
         gwtf_status status = live_as_joined(argv + 1, parent != MPI_COMM_NULL, &error);
         gwtf_join_write_end(argv[1], argv[6], gwtf_status_exit_code(status),

@@ -14,6 +14,7 @@ struct copy {
     pthread_mutex_t lock;
     pthread_cond_t freed;
     bool full;
+    uint64_t sequence; /* the run's data goes on with */
     float *values; /* weights, first and second moments, one after the other; NULL until the first
                       snapshot */
 };
@@ -112,9 +113,10 @@ gwtf_status gwtf_memory_predict_peak(const struct gwtf_memory_options *options, 
 
 uint64_t gwtf_memory_useful_to_retain(const struct gwtf_setup *setup, uint32_t stage) {
     uint64_t all = setup->config.batch.microbatches;
+    bool shares = setup->config.batch.global == GWTF_CONFIG_GLOBAL_CONSTANT;
     if (setup->config.faults.repair == GWTF_CONFIG_REPAIR_RESTART)
         return 0;
-    if (stage > 0)
+    if (stage > 0 || shares)
         all *= setup->data_nodes;
     return all < GWTF_RETAINED_MAX ? all : GWTF_RETAINED_MAX;
 }
@@ -305,10 +307,12 @@ void *gwtf_memory_payload(gwtf_memory *memory, const struct gwtf_payload *payloa
 }
 
 static gwtf_status read_batch(struct gwtf_memory *memory, const struct gwtf_work *work) {
-    /* Data nodes have the lowest ids: the id is the rank among them. */
-    return gwtf_setup_batch(memory->setup, work->phase == GWTF_PHASE_VALIDATE, work->iteration,
-                            work->microbatch.data_node, work->microbatch.index, memory->inputs,
-                            memory->labels);
+    if (work->phase == GWTF_PHASE_TRAIN)
+        return gwtf_setup_batch(memory->setup, work->iteration, work->number, work->place,
+                                memory->inputs, memory->labels);
+    /* Data nodes that validate have the lowest ids: the id is the rank among them. */
+    return gwtf_setup_validation_batch(memory->setup, work->microbatch.data_node,
+                                       work->microbatch.index, memory->inputs, memory->labels);
 }
 
 /* Where a work has a boundary tensor that is packed. */
@@ -427,7 +431,7 @@ static void do_clear(struct gwtf_memory *memory, const struct gwtf_work *work,
     gwtf_stage_zero_gradients(memory->stage);
 }
 
-static void copy_for_snapshot(struct gwtf_memory *memory) {
+static void copy_for_snapshot(struct gwtf_memory *memory, uint64_t sequence) {
     struct copy *copy = &memory->copy;
     pthread_mutex_lock(&copy->lock);
     while (copy->full)
@@ -440,6 +444,7 @@ static void copy_for_snapshot(struct gwtf_memory *memory) {
         memcpy(copy->values + memory->floats, gwtf_stage_first_moments(memory->stage), bytes);
         memcpy(copy->values + 2 * memory->floats, gwtf_stage_second_moments(memory->stage), bytes);
     }
+    copy->sequence = sequence;
     copy->full = true;
     pthread_mutex_unlock(&copy->lock);
 }
@@ -448,7 +453,7 @@ static void do_snapshot(struct gwtf_memory *memory, const struct gwtf_work *work
                         struct gwtf_work_result *result) {
     result->hash = gwtf_hash(gwtf_stage_weights(memory->stage), memory->floats * sizeof(float));
     if (work->writes)
-        copy_for_snapshot(memory);
+        copy_for_snapshot(memory, work->place);
 }
 
 gwtf_status gwtf_memory_write_snapshot(gwtf_memory *memory, uint32_t iteration,
@@ -458,13 +463,14 @@ gwtf_status gwtf_memory_write_snapshot(gwtf_memory *memory, uint32_t iteration,
     pthread_mutex_lock(&copy->lock);
     GWTF_ASSERT(copy->full);
     const float *values = copy->values;
+    uint64_t sequence = copy->sequence;
     pthread_mutex_unlock(&copy->lock);
     gwtf_status status;
     if (values == NULL)
         status = gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory for the snapshot's copy");
     else
         status = gwtf_setup_write_stage(memory->setup, gwtf_stage_get_plan(memory->stage),
-                                        iteration, values, values + memory->floats,
+                                        iteration, sequence, values, values + memory->floats,
                                         values + 2 * memory->floats, rest_norm, file, error);
     pthread_mutex_lock(&copy->lock);
     copy->full = false;

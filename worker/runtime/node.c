@@ -644,6 +644,7 @@ gwtf_status gwtf_node_live(const struct gwtf_node_options *options, struct gwtf_
     node->charter = charter;
     node->worlds = options->worlds;
     node->token = options->token;
+    node->own_data = options->own_data ? options->own_data : "";
     node->error = error;
     node->state = (struct gwtf_node_state){.node = charter->self,
                                            .phase = GWTF_NODE_STARTING,

@@ -16,6 +16,7 @@ struct gwtf_node_options {
     const MPI_Comm *worlds; /* of a node that joins: what reaches each of the others
                                (worker/runtime/joiner.h); NULL: all are of MPI_COMM_WORLD */
     const char *token;      /* under which it has joined; NULL: it was spawned with the run */
+    const char *own_data;   /* of a data node that joins: what it trains on; NULL: the run's */
 };
 
 /*

@@ -55,8 +55,12 @@ static gwtf_status open_setup(struct node *node, struct gwtf_error *error) {
         snprintf(node->directory, sizeof node->directory, "%s", config->run.directory);
         gwtf_run_write_node(node->directory, &node->state, NULL);
         open_log(node);
-        status = node->stage == 0 ? gwtf_setup_open(config, &node->setup, error)
-                                  : gwtf_setup_open_relay(config, &node->setup, error);
+        if (node->stage > 0)
+            status = gwtf_setup_open_relay(config, &node->setup, error);
+        else if (node->token)
+            status = gwtf_setup_open_joined(config, node->own_data, &node->setup, error);
+        else
+            status = gwtf_setup_open(config, &node->setup, error);
     }
     node->setup_open = status == GWTF_OK;
     free(config);
@@ -216,6 +220,12 @@ gwtf_status node_make_protocol(struct node *node, uint32_t incarnation, struct g
         .first_iteration = charter->first_iteration,
         .last_iteration = config->run.iterations,
         .microbatches = config->batch.microbatches,
+        .batch = node->setup.data_nodes * config->batch.microbatches,
+        .batch_is_constant = config->batch.global == GWTF_CONFIG_GLOBAL_CONSTANT,
+        .sequences = config->batch.microbatch,
+        .place = gwtf_setup_place_of(&node->setup, charter->first_iteration),
+        .own_data = node->own_data[0] != '\0',
+        .own_place = node->own_place,
         .validation_microbatches =
             node->stage == 0 ? gwtf_setup_validation_share(&node->setup, charter->self) : 0,
         .validates = config->data.validation[0] != '\0',

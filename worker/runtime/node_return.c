@@ -73,6 +73,7 @@ bool node_may_return(const struct node *node) {
 }
 
 gwtf_status node_return(struct node *node) {
+    node->own_place = gwtf_protocol_get_view(node->protocol).own_place;
     gwtf_protocol_destroy(node->protocol);
     free(node->update.actions);
     node->protocol = NULL;

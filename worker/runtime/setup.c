@@ -103,7 +103,7 @@ static void resolve(struct gwtf_setup *setup) {
     };
     setup->data_nodes = gwtf_config_count(config, GWTF_CONFIG_ROLE_DATA);
     setup->relays = gwtf_config_count(config, GWTF_CONFIG_ROLE_RELAY);
-    setup->places = config->pipeline.stages * config->run.places;
+    setup->places = (config->pipeline.stages + 1) * config->run.places;
 }
 
 /* Every stage's shape can be built: the model module has the last word on what is possible. */
@@ -122,11 +122,11 @@ static gwtf_status check_shapes(const struct gwtf_setup *setup, struct gwtf_erro
     return status;
 }
 
-static gwtf_status open_train(struct gwtf_setup *setup, struct gwtf_error *error) {
+static gwtf_status open_train(struct gwtf_setup *setup, const char *data,
+                              struct gwtf_error *error) {
     struct gwtf_config *config = &setup->config;
     struct gwtf_error reason = {""};
-    if (gwtf_corpus_open(config->data.train, config->model.context, &setup->train, &reason) !=
-        GWTF_OK)
+    if (gwtf_corpus_open(data, config->model.context, &setup->train, &reason) != GWTF_OK)
         return gwtf_error_set(error, GWTF_ERROR_USAGE, "data.train: %.900s", reason.text);
     const struct gwtf_tokens_info *info = gwtf_corpus_get_info(setup->train);
     const char *path = gwtf_corpus_path_of_largest(setup->train);
@@ -152,22 +152,24 @@ static gwtf_status read_tokenizer(struct gwtf_setup *setup, struct gwtf_error *e
     return gwtf_error_set(error, GWTF_ERROR_USAGE, "data.train: %.900s", reason.text);
 }
 
-static gwtf_status open_data(struct gwtf_setup *setup, struct gwtf_error *error) {
-    gwtf_status status = open_train(setup, error);
+static gwtf_status open_data(struct gwtf_setup *setup, const char *data, bool validates,
+                             struct gwtf_error *error) {
+    gwtf_status status = open_train(setup, data, error);
     if (status == GWTF_OK)
         status = read_tokenizer(setup, error);
-    if (status == GWTF_OK)
+    if (status == GWTF_OK && validates)
         status = open_validation(setup, error);
     return status;
 }
 
-static gwtf_status open_setup(const struct gwtf_config *config, bool with_data,
+/* DATA: NULL for none. */
+static gwtf_status open_setup(const struct gwtf_config *config, const char *data, bool validates,
                               struct gwtf_setup *setup, struct gwtf_error *error) {
     struct gwtf_setup *made = calloc(1, sizeof *made);
     if (made == NULL)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     made->config = *config;
-    gwtf_status status = with_data ? open_data(made, error) : GWTF_OK;
+    gwtf_status status = data != NULL ? open_data(made, data, validates, error) : GWTF_OK;
     if (status == GWTF_OK) {
         resolve(made);
         status = check_shapes(made, error);
@@ -182,12 +184,18 @@ static gwtf_status open_setup(const struct gwtf_config *config, bool with_data,
 
 gwtf_status gwtf_setup_open(const struct gwtf_config *config, struct gwtf_setup *setup,
                             struct gwtf_error *error) {
-    return open_setup(config, true, setup, error);
+    return open_setup(config, config->data.train, true, setup, error);
 }
 
 gwtf_status gwtf_setup_open_relay(const struct gwtf_config *config, struct gwtf_setup *setup,
                                   struct gwtf_error *error) {
-    return open_setup(config, false, setup, error);
+    return open_setup(config, NULL, false, setup, error);
+}
+
+gwtf_status gwtf_setup_open_joined(const struct gwtf_config *config, const char *own_data,
+                                   struct gwtf_setup *setup, struct gwtf_error *error) {
+    return open_setup(config, own_data[0] != '\0' ? own_data : config->data.train, false, setup,
+                      error);
 }
 
 void gwtf_setup_close(struct gwtf_setup *setup) {
@@ -213,6 +221,8 @@ uint64_t gwtf_setup_boundary_floats(const struct gwtf_setup *setup) {
 
 uint32_t gwtf_setup_validation_share(const struct gwtf_setup *setup, uint32_t rank) {
     uint32_t all = setup->validation_microbatches;
+    if (rank >= setup->data_nodes)
+        return 0;
     return all / setup->data_nodes + (rank < all % setup->data_nodes ? 1 : 0);
 }
 
@@ -228,6 +238,10 @@ static uint64_t place_after(const struct gwtf_config *config, uint64_t after) {
            (after - config->data.start_iteration) * sequences_of(config);
 }
 
+uint64_t gwtf_setup_place_of(const struct gwtf_setup *setup, uint32_t iteration) {
+    return place_after(&setup->config, (uint64_t)iteration - 1); /* they count from 1 */
+}
+
 static gwtf_status read_validation(const struct gwtf_setup *setup, uint64_t sequence,
                                    uint32_t *inputs, uint32_t *labels) {
     uint32_t context = setup->config.model.context;
@@ -239,32 +253,29 @@ static gwtf_status read_validation(const struct gwtf_setup *setup, uint64_t sequ
     return status;
 }
 
-static gwtf_status read_train(const struct gwtf_setup *setup, uint32_t iteration, uint64_t sequence,
-                              uint32_t *inputs, uint32_t *labels) {
-    const struct gwtf_config *config = &setup->config;
-    if (config->data.order == GWTF_CORPUS_RANDOM)
-        return gwtf_corpus_read_random(setup->train, config->run.seed, iteration, sequence, inputs,
-                                       labels);
-    /* Iterations count from 1. */
-    uint64_t place = place_after(config, (uint64_t)iteration - 1) + sequence;
-    return gwtf_corpus_read(setup->train, config->data.order, config->run.seed, place, inputs,
-                            labels);
-}
-
-gwtf_status gwtf_setup_batch(const struct gwtf_setup *setup, bool validation, uint32_t iteration,
-                             uint32_t rank, uint32_t index, uint32_t *inputs, uint32_t *labels) {
+gwtf_status gwtf_setup_batch(const struct gwtf_setup *setup, uint32_t iteration, uint32_t number,
+                             uint64_t place, uint32_t *inputs, uint32_t *labels) {
     const struct gwtf_config *config = &setup->config;
     size_t context = config->model.context;
-    uint64_t number = validation ? (uint64_t)index * setup->data_nodes + rank
-                                 : (uint64_t)rank * config->batch.microbatches + index;
+    uint64_t first = (uint64_t)number * config->batch.microbatch;
     gwtf_status status = GWTF_OK;
-    for (uint32_t b = 0; b < config->batch.microbatch && status == GWTF_OK; b++) {
-        uint64_t sequence = number * config->batch.microbatch + b;
-        status = validation
-                     ? read_validation(setup, sequence, inputs + b * context, labels + b * context)
-                     : read_train(setup, iteration, sequence, inputs + b * context,
-                                  labels + b * context);
-    }
+    for (uint32_t b = 0; b < config->batch.microbatch && status == GWTF_OK; b++)
+        status = config->data.order == GWTF_CORPUS_RANDOM
+                     ? gwtf_corpus_read_random(setup->train, config->run.seed, iteration, first + b,
+                                               inputs + b * context, labels + b * context)
+                     : gwtf_corpus_read(setup->train, config->data.order, config->run.seed,
+                                        place + b, inputs + b * context, labels + b * context);
+    return status;
+}
+
+gwtf_status gwtf_setup_validation_batch(const struct gwtf_setup *setup, uint32_t rank,
+                                        uint32_t index, uint32_t *inputs, uint32_t *labels) {
+    uint32_t microbatch = setup->config.batch.microbatch;
+    size_t context = setup->config.model.context;
+    uint64_t first = ((uint64_t)index * setup->data_nodes + rank) * microbatch;
+    gwtf_status status = GWTF_OK;
+    for (uint32_t b = 0; b < microbatch && status == GWTF_OK; b++)
+        status = read_validation(setup, first + b, inputs + b * context, labels + b * context);
     return status;
 }
 
@@ -278,13 +289,15 @@ gwtf_status gwtf_setup_continue(struct gwtf_setup *setup, const char *path, uint
                                 struct gwtf_error *error) {
     struct gwtf_config *config = &setup->config, *before = malloc(sizeof *before);
     char *text = NULL;
-    gwtf_status status = before != NULL ? gwtf_snapshot_config(path, &text, error)
+    uint64_t sequence = GWTF_SNAPSHOT_SEQUENCE_UNKNOWN;
+    gwtf_status status = before != NULL ? gwtf_snapshot_config(path, &text, &sequence, error)
                                         : gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     if (status == GWTF_OK)
         status = gwtf_config_parse(text, "the snapshot's configuration", NULL, 0, before, error);
     if (status == GWTF_OK && is_same_order(before, config) &&
         before->data.start_iteration <= step) {
-        uint64_t place = place_after(before, step);
+        uint64_t place =
+            sequence != GWTF_SNAPSHOT_SEQUENCE_UNKNOWN ? sequence : place_after(before, step);
         bool plain = place == step * sequences_of(config);
         config->data.start_iteration = plain ? 0 : (uint32_t)step;
         config->data.start_sequence = plain ? 0 : place;
@@ -380,9 +393,10 @@ static void fill_placements(const struct gwtf_setup *setup, struct gwtf_placemen
             };
         }
     }
+    uint32_t each = setup->config.run.places, stages = setup->config.pipeline.stages;
     for (uint32_t i = 0; i < setup->places; i++)
         placements[relay + i] = (struct gwtf_placement){.node = relay + i,
-                                                        .stage = 1 + i / setup->config.run.places,
+                                                        .stage = (1 + i / each) % (stages + 1),
                                                         .is_free = true,
                                                         .host = "",
                                                         .partition = "",
@@ -395,7 +409,7 @@ static gwtf_status check_limits(const struct gwtf_setup *setup,
                                 struct gwtf_error *error) {
     uint32_t stages = setup->config.pipeline.stages;
     for (uint32_t stage = 0; stage <= stages; stage++)
-        if (replicas[stage] + (stage > 0 ? setup->config.run.places : 0) > GWTF_REPLICAS_MAX)
+        if (replicas[stage] + setup->config.run.places > GWTF_REPLICAS_MAX)
             return gwtf_error_set(
                 error, GWTF_ERROR_USAGE,
                 "nodes: stage %u has %u nodes, more than the %d that can hold one "
@@ -532,9 +546,10 @@ static const char *run_name(const struct gwtf_setup *setup) {
 
 gwtf_status gwtf_setup_write_stage(const struct gwtf_setup *setup,
                                    const struct gwtf_stage_plan *plan, uint64_t step,
-                                   const float *weights, const float *first_moments,
-                                   const float *second_moments, const double *rest_norm,
-                                   struct gwtf_snapshot_file *file, struct gwtf_error *error) {
+                                   uint64_t sequence, const float *weights,
+                                   const float *first_moments, const float *second_moments,
+                                   const double *rest_norm, struct gwtf_snapshot_file *file,
+                                   struct gwtf_error *error) {
     char *text = NULL;
     struct gwtf_snapshot_tensor *tensors = NULL;
     /* The list's pointers are not const because it serves loading too; writing only reads. */
@@ -570,6 +585,7 @@ gwtf_status gwtf_setup_write_stage(const struct gwtf_setup *setup,
         .tensors_count = plan->tensors_count,
         .of_rest = rest_norm != NULL,
         .gradient_norm = rest_norm != NULL ? *rest_norm : 0,
+        .sequence = sequence,
     };
     char snapshots[GWTF_SNAPSHOT_PATH_MAX];
     gwtf_setup_snapshots_path(setup, snapshots, sizeof snapshots);

@@ -26,7 +26,8 @@ struct gwtf_setup {
     struct gwtf_kept kept;          /* its files */
     uint32_t data_nodes;
     uint32_t relays;
-    uint32_t places; /* of relays that may join, after these; as many of each stage */
+    uint32_t places; /* of nodes that may join, after these; as many of each stage, the data nodes'
+                      * last */
     uint32_t
         validation_microbatches; /* of one validation, over all data nodes; 0 without validation */
     uint64_t validation_windows; /* sequences in them */
@@ -52,21 +53,31 @@ uint64_t gwtf_setup_boundary_floats(const struct gwtf_setup *setup);
  */
 gwtf_status gwtf_setup_open_relay(const struct gwtf_config *config, struct gwtf_setup *setup,
                                   struct gwtf_error *error);
+
+/* The same for a data node that joins: it trains on OWN_DATA, in place of data.train, where it is
+ * not "", and validates nothing. Errors as of gwtf_setup_open. */
+gwtf_status gwtf_setup_open_joined(const struct gwtf_config *config, const char *own_data,
+                                   struct gwtf_setup *setup, struct gwtf_error *error);
 void gwtf_setup_close(struct gwtf_setup *setup);
 
-/* Validation microbatches of data node RANK (0-based among data nodes): microbatch i of it is
- * number i * data_nodes + RANK. */
+/* Validation microbatches of data node RANK (0-based among data nodes; beyond them, as those that
+ * have joined: none): microbatch i of it is number i * data_nodes + RANK. */
 uint32_t gwtf_setup_validation_share(const struct gwtf_setup *setup, uint32_t rank);
 
+/* How many sequences of the training data ITERATION of an undisturbed run begins after. */
+uint64_t gwtf_setup_place_of(const struct gwtf_setup *setup, uint32_t iteration);
+
 /*
- * The tokens of one microbatch: INPUTS and LABELS, (B, T) each. In training, microbatch INDEX of
- * data node RANK is number RANK * microbatches + INDEX of the global batch of ITERATION; in
- * validation ITERATION does not matter. Errors: GWTF_ERROR_CORRUPT when the file has been damaged
- * since it was opened (an id beyond its largest); what is in INPUTS and LABELS is then not to be
- * used.
+ * The tokens of one microbatch: INPUTS and LABELS, (B, T) each. In training it holds the sequences
+ * from PLACE on; where the order is random, those that microbatch NUMBER of ITERATION draws. In
+ * validation it is microbatch INDEX of data node RANK. Errors: GWTF_ERROR_CORRUPT when the file has
+ * been damaged since it was opened (an id beyond its largest); what is in INPUTS and LABELS is then
+ * not to be used.
  */
-gwtf_status gwtf_setup_batch(const struct gwtf_setup *setup, bool validation, uint32_t iteration,
-                             uint32_t rank, uint32_t index, uint32_t *inputs, uint32_t *labels);
+gwtf_status gwtf_setup_batch(const struct gwtf_setup *setup, uint32_t iteration, uint32_t number,
+                             uint64_t place, uint32_t *inputs, uint32_t *labels);
+gwtf_status gwtf_setup_validation_batch(const struct gwtf_setup *setup, uint32_t rank,
+                                        uint32_t index, uint32_t *inputs, uint32_t *labels);
 
 /*
  * Before a run is resumed after iteration STEP from the snapshot at PATH: its order of data goes on
@@ -124,15 +135,17 @@ gwtf_status gwtf_setup_restore(const struct gwtf_setup *setup, const char *path,
                                struct gwtf_error *error);
 
 /*
- * Writes the stage file of snapshot STEP from three flat arrays laid out by PLAN; with REST_NORM,
+ * Writes the stage file of snapshot STEP, after which SEQUENCE comes next, from three flat arrays
+ * laid out by PLAN; with REST_NORM,
  * which is of the stage's last gradient, that of the rest when another stage is gone (NULL: of a
  * snapshot). One thread at a time, the one that uses HDF5. Errors: GWTF_ERROR_IO.
  */
 gwtf_status gwtf_setup_write_stage(const struct gwtf_setup *setup,
                                    const struct gwtf_stage_plan *plan, uint64_t step,
-                                   const float *weights, const float *first_moments,
-                                   const float *second_moments, const double *rest_norm,
-                                   struct gwtf_snapshot_file *file, struct gwtf_error *error);
+                                   uint64_t sequence, const float *weights,
+                                   const float *first_moments, const float *second_moments,
+                                   const double *rest_norm, struct gwtf_snapshot_file *file,
+                                   struct gwtf_error *error);
 
 /* DIRECTORY/snapshots of the run. */
 void gwtf_setup_snapshots_path(const struct gwtf_setup *setup, char *path, size_t path_bytes);

@@ -55,7 +55,7 @@ static gwtf_status make_stage(const struct gwtf_trained *trained, const char *pa
 gwtf_status gwtf_trained_shape(const char *path, struct gwtf_model_shape *model,
                                struct gwtf_stage_options *options, struct gwtf_error *error) {
     char *text = NULL;
-    gwtf_status status = gwtf_snapshot_config(path, &text, error);
+    gwtf_status status = gwtf_snapshot_config(path, &text, NULL, error);
     if (status != GWTF_OK)
         return status;
     struct gwtf_config *config = malloc(sizeof *config);

@@ -22,10 +22,36 @@ uint64_t simulation_mix(uint64_t a, uint64_t b) {
     return gwtf_random_at(a, b);
 }
 
-static uint64_t embedding(enum gwtf_phase phase, uint32_t iteration, struct gwtf_microbatch id,
-                          uint64_t weights) {
-    uint64_t value = simulation_mix((uint64_t)iteration * 2 + (uint64_t)phase, id.data_node);
-    return simulation_mix(simulation_mix(value, id.index), weights);
+/* What a microbatch holds: in training sequences of the run's data or of a node's own, by their
+ * place; in validation those of its data node. */
+struct sample {
+    enum gwtf_phase phase;
+    uint32_t iteration;
+    uint64_t of;
+    uint64_t place;
+};
+
+static struct sample sample_of(const struct simulation_node *node, uint32_t iteration,
+                               uint64_t place) {
+    uint64_t of = node->config.own_data ? node->config.node : GWTF_NODE_NONE;
+    return (struct sample){
+        .phase = GWTF_PHASE_TRAIN, .iteration = iteration, .of = of, .place = place};
+}
+
+static struct sample sample_of_work(const struct simulation_node *node,
+                                    const struct gwtf_work *work) {
+    if (work->phase == GWTF_PHASE_TRAIN)
+        return sample_of(node, work->iteration, work->place);
+    return (struct sample){.phase = work->phase,
+                           .iteration = work->iteration,
+                           .of = work->microbatch.data_node,
+                           .place = work->microbatch.index};
+}
+
+static uint64_t embedding(const struct sample *sample, uint64_t weights) {
+    uint64_t value =
+        simulation_mix((uint64_t)sample->iteration * 2 + (uint64_t)sample->phase, sample->of);
+    return simulation_mix(simulation_mix(value, sample->place), weights);
 }
 
 static uint64_t forward(uint64_t input, uint32_t stage, uint64_t weights) {
@@ -52,10 +78,9 @@ static uint64_t *known_weights(gwtf_simulation *simulation, uint32_t iteration) 
 }
 
 /* F[0..stages] of a microbatch. */
-static void forward_chain(gwtf_simulation *simulation, enum gwtf_phase phase, uint32_t iteration,
-                          struct gwtf_microbatch id, uint64_t *f) {
-    uint32_t after = phase == GWTF_PHASE_TRAIN ? iteration - 1 : iteration;
-    f[0] = embedding(phase, iteration, id, simulation_weights(simulation, 0, after));
+static void forward_chain(gwtf_simulation *simulation, const struct sample *sample, uint64_t *f) {
+    uint32_t after = sample->iteration - (sample->phase == GWTF_PHASE_TRAIN);
+    f[0] = embedding(sample, simulation_weights(simulation, 0, after));
     for (uint32_t stage = 1; stage <= simulation->config.stages; stage++)
         f[stage] = forward(f[stage - 1], stage, simulation_weights(simulation, stage, after));
 }
@@ -70,25 +95,54 @@ static void backward_chain(gwtf_simulation *simulation, uint32_t iteration, cons
             backward(g[stage], f[stage - 1], simulation_weights(simulation, stage, iteration - 1));
 }
 
-/* The sums of all stages' gradients over the microbatches of the data nodes in MASK. */
-static void sum_gradients(gwtf_simulation *simulation, uint32_t iteration, uint64_t mask,
+/* What the iteration has of one data node: which is the AT-th of COUNT, by rank. */
+static uint32_t share_of(const gwtf_simulation *simulation, uint32_t at, uint32_t count) {
+    if (!simulation->config.batch_is_constant)
+        return simulation->config.microbatches;
+    return simulation->batch / count + (simulation->batch % count > at);
+}
+
+static bool is_in(uint64_t mask, const struct simulation_node *node) {
+    return node->config.stage == 0 && (mask >> (node->rank % 64) & 1) != 0;
+}
+
+static void add_gradients(gwtf_simulation *simulation, const struct sample *sample,
                           uint64_t *sums) {
-    uint32_t stages = simulation->config.stages;
     uint64_t f[GWTF_STAGES_MAX + 1], g[GWTF_STAGES_MAX + 1];
-    memset(sums, 0, (stages + 1) * sizeof *sums);
+    forward_chain(simulation, sample, f);
+    backward_chain(simulation, sample->iteration, f, g);
+    sums[0] += simulation_mix(g[0], simulation_weights(simulation, 0, sample->iteration - 1));
+    for (uint32_t stage = 1; stage <= simulation->config.stages; stage++)
+        sums[stage] += simulation_mix(g[stage], f[stage - 1]);
+}
+
+/* The sums of all stages' gradients over the microbatches of the data nodes in MASK. With COMMITS
+ * the iteration is over. */
+static void sum_gradients(gwtf_simulation *simulation, uint32_t iteration, uint64_t mask,
+                          bool commits, uint64_t *sums) {
+    memset(sums, 0, (simulation->config.stages + 1) * sizeof *sums);
+    uint64_t place = simulation->place;
+    uint32_t count = 0, at = 0;
+    for (uint64_t left = mask; left != 0; left &= left - 1)
+        count++;
     for (size_t i = 0; i < simulation->config.nodes_count; i++) {
-        const struct simulation_node *node = &simulation->nodes[i];
-        if (node->config.stage != 0 || !(mask >> (node->rank % 64) & 1))
+        struct simulation_node *node = &simulation->nodes[i];
+        if (!is_in(mask, node))
             continue;
-        struct gwtf_microbatch id = {.data_node = node->config.node};
-        for (; id.index < simulation->config.microbatches; id.index++) {
-            forward_chain(simulation, GWTF_PHASE_TRAIN, iteration, id, f);
-            backward_chain(simulation, iteration, f, g);
-            sums[0] += simulation_mix(g[0], simulation_weights(simulation, 0, iteration - 1));
-            for (uint32_t stage = 1; stage <= stages; stage++)
-                sums[stage] += simulation_mix(g[stage], f[stage - 1]);
+        bool own = node->config.own_data;
+        uint64_t from = own ? node->own_place : place, to = from;
+        for (uint32_t share = share_of(simulation, at++, count); share > 0; share--) {
+            struct sample sample = sample_of(node, iteration, to);
+            add_gradients(simulation, &sample, sums);
+            to += SIMULATION_SEQUENCES;
         }
+        if (own && commits)
+            node->own_place = to;
+        if (!own)
+            place = to;
     }
+    if (commits)
+        simulation->place = place;
 }
 
 static double norm_of(const gwtf_simulation *simulation, const uint64_t *sums) {
@@ -125,7 +179,7 @@ static bool learn_weights(gwtf_simulation *simulation, uint32_t iteration, doubl
     find_data_nodes(simulation, &living, &lost);
     uint64_t subset = lost;
     for (;;) { /* all subsets of the lost ones, down to the empty one */
-        sum_gradients(simulation, iteration, living | subset, sums);
+        sum_gradients(simulation, iteration, living | subset, false, sums);
         if (norm_of(simulation, sums) == norm)
             break;
         if (subset == 0)
@@ -138,6 +192,8 @@ static bool learn_weights(gwtf_simulation *simulation, uint32_t iteration, doubl
         after[stage] = simulation_mix(before[stage], sums[stage]);
     uint32_t row = iteration - simulation->config.first_iteration;
     simulation->norms[row] = norm;
+    sum_gradients(simulation, iteration, living | subset, true, sums);
+    simulation->places[row + 1] = simulation->place;
     /* Without gradients the norm is that of any of them. */
     simulation->data_nodes[row] = has_floats(simulation) ? living | subset : 0;
     simulation->weights_known++;
@@ -309,7 +365,8 @@ static void work_loss(gwtf_simulation *simulation, uint32_t index, const struct 
                       struct gwtf_work_result *result) {
     struct simulation_node *node = &simulation->nodes[index];
     uint64_t f[GWTF_STAGES_MAX + 1];
-    forward_chain(simulation, work->phase, work->iteration, work->microbatch, f);
+    struct sample sample = sample_of_work(node, work);
+    forward_chain(simulation, &sample, f);
     uint64_t hidden = use(simulation, index, work, GWTF_BOUNDARY_INPUT);
     if (hidden != f[simulation->config.stages])
         simulation_fail(simulation, index, "microbatch %u of iteration %u came back wrong",
@@ -317,14 +374,15 @@ static void work_loss(gwtf_simulation *simulation, uint32_t index, const struct 
     make(simulation, index, work, GWTF_BOUNDARY_INPUT_GRADIENT,
          loss_gradient(hidden, node->weights));
     result->tokens = TOKENS_OF_A_MICROBATCH;
-    result->loss_sum = TOKENS_OF_A_MICROBATCH * (1 + work->microbatch.index);
+    result->loss_sum = TOKENS_OF_A_MICROBATCH * (1 + work->number);
 }
 
 static void work_embed_backward(gwtf_simulation *simulation, uint32_t index,
                                 const struct gwtf_work *work) {
     struct simulation_node *node = &simulation->nodes[index];
     uint64_t f[GWTF_STAGES_MAX + 1], g[GWTF_STAGES_MAX + 1];
-    forward_chain(simulation, GWTF_PHASE_TRAIN, work->iteration, work->microbatch, f);
+    struct sample sample = sample_of_work(node, work);
+    forward_chain(simulation, &sample, f);
     backward_chain(simulation, work->iteration, f, g);
     uint64_t gradient = use(simulation, index, work, GWTF_BOUNDARY_OUTPUT_GRADIENT);
     if (gradient != g[0])
@@ -439,6 +497,12 @@ static void work_snapshot(gwtf_simulation *simulation, uint32_t index, const str
     result->hash = node->weights;
     if (work->iteration != node->stepped)
         simulation_fail(simulation, index, "hashes weights of another iteration");
+    uint32_t row = work->iteration + 1 - simulation->config.first_iteration;
+    if (simulation->config.recovery == GWTF_RECOVERY_EXACT && has_floats(simulation) &&
+        work->place != simulation->places[row])
+        simulation_fail(simulation, index, "takes sequence %llu for the next instead of %llu",
+                        (unsigned long long)work->place,
+                        (unsigned long long)simulation->places[row]);
     if (!work->writes)
         return;
     if (node->writing != 0)
@@ -457,10 +521,11 @@ void simulation_work(gwtf_simulation *simulation, uint32_t index, const struct g
                      struct gwtf_work_result *result) {
     struct simulation_node *node = &simulation->nodes[index];
     uint64_t weights = node->weights, input, gradient;
+    struct sample sample;
     switch (work->kind) {
     case GWTF_WORK_EMBED:
-        make(simulation, index, work, GWTF_BOUNDARY_OUTPUT,
-             embedding(work->phase, work->iteration, work->microbatch, weights));
+        sample = sample_of_work(node, work);
+        make(simulation, index, work, GWTF_BOUNDARY_OUTPUT, embedding(&sample, weights));
         break;
     case GWTF_WORK_FORWARD:
         input = use(simulation, index, work, GWTF_BOUNDARY_INPUT);

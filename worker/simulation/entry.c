@@ -87,5 +87,6 @@ void simulation_entered(gwtf_simulation *simulation, uint32_t index) {
     if (node->weights != weights)
         simulation_fail(simulation, index, "comes back with other weights than the others have");
     node->stepped = after;
+    node->own_place = node->own_base;
     simulation->totals.returned++;
 }

@@ -45,7 +45,7 @@ struct measure {
     size_t nodes_count;
     struct stage *stages;
     uint32_t stages_count;
-    uint32_t microbatches; /* per data node */
+    uint32_t microbatches; /* per data node, at most */
     size_t bits_bytes;
     int64_t compute_us;
     int64_t useful_us;

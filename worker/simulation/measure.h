@@ -28,8 +28,8 @@ struct measure_totals {
     size_t recoveries;
 };
 
-/* NODES as in the simulation's configuration, MICROBATCHES per data node; data nodes come first and
- * have the ids 0, 1, ... NULL: no memory. */
+/* NODES as in the simulation's configuration, MICROBATCHES per data node at most; data nodes come
+ * first and have the ids 0, 1, ... NULL: no memory. */
 struct measure *measure_create(const struct gwtf_simulation_node *nodes, size_t nodes_count,
                                uint32_t stages, uint32_t microbatches);
 void measure_destroy(struct measure *measure); /* NULL is allowed */

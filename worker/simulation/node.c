@@ -63,6 +63,8 @@ static void take_payload(gwtf_simulation *simulation, uint32_t index,
 /* Whether MICROBATCHES can be those of all that make up the iteration of report NUMBER. */
 static bool may_be_all(const gwtf_simulation *simulation, uint32_t number, uint32_t microbatches) {
     uint32_t each = simulation->config.microbatches, data_nodes = 0;
+    if (simulation->config.batch_is_constant)
+        return microbatches == simulation->batch;
     for (uint64_t mask = simulation->data_nodes[number]; mask != 0; mask &= mask - 1)
         data_nodes++;
     if (data_nodes > 0)
@@ -76,8 +78,8 @@ static void note_report(gwtf_simulation *simulation, uint32_t index,
     const struct gwtf_simulation_config *config = &simulation->config;
     uint32_t number = simulation->totals.iterations;
     bool is_exact = config->recovery == GWTF_RECOVERY_EXACT;
-    /* work_loss gives microbatch i a loss of 1 + i. */
-    double loss = (config->microbatches + 1) / 2.0;
+    /* work_loss gives microbatch i of the iteration a loss of 1 + i. */
+    double loss = (report->microbatches + 1) / 2.0;
     /* A new recorder may say again what the lost one has said. */
     if (number > 0 && report->iteration == simulation->reports[number - 1].iteration &&
         simulation->reporter != index)

@@ -311,8 +311,10 @@ static gwtf_status open_run(struct run *run, struct gwtf_error *error) {
     if (status != GWTF_OK)
         return status;
     fill_retained(run);
-    run->measure = measure_create(run->nodes, run->count, scenario->pipeline.stages,
-                                  scenario->batch.microbatches);
+    uint32_t most = scenario->batch.microbatches;
+    if (scenario->batch.global == GWTF_CONFIG_GLOBAL_CONSTANT)
+        most *= gwtf_scenario_count(scenario, GWTF_CONFIG_ROLE_DATA);
+    run->measure = measure_create(run->nodes, run->count, scenario->pipeline.stages, most);
     run->arrivals = arrivals_create(scenario, run->places, run->first_place, run->count);
     status = gwtf_churn_draw(scenario, run->places, &run->events, &run->events_count);
     return run->measure && run->arrivals && status == GWTF_OK ? GWTF_OK : no_memory(error);
@@ -346,6 +348,8 @@ static gwtf_status start(struct run *run, struct gwtf_error *error) {
                                             .first_iteration = 1,
                                             .last_iteration = scenario->run.iterations,
                                             .microbatches = scenario->batch.microbatches,
+                                            .batch_is_constant = scenario->batch.global ==
+                                                                 GWTF_CONFIG_GLOBAL_CONSTANT,
                                             .boundary_bytes = gwtf_costs_boundary_bytes(scenario),
                                             .policy = run->options->policy,
                                             .objective = scenario->flow.objective,

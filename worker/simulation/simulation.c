@@ -74,7 +74,9 @@ static uint32_t retained_of(const gwtf_simulation *simulation, const struct simu
         return node->config.retained;
     /* A data node keeps its own microbatches alone. */
     uint64_t all = simulation->config.microbatches;
-    if (node->config.stage > 0)
+    if (simulation->config.batch_is_constant)
+        all = simulation->batch;
+    else if (node->config.stage > 0)
         all *= simulation->stage_sizes[0];
     return all < GWTF_RETAINED_MAX ? (uint32_t)all : GWTF_RETAINED_MAX;
 }
@@ -84,6 +86,8 @@ gwtf_status simulation_make_protocol(gwtf_simulation *simulation, uint32_t index
     const struct gwtf_simulation_config *config = &simulation->config;
     struct simulation_node *node = &simulation->nodes[index];
     const int64_t *work_us = node->config.work_us;
+    if (incarnation > 0)
+        node->own_base += SIMULATION_OWN_STEP;
     bool relay = node->config.stage > 0;
     int64_t compute_us = relay ? work_us[GWTF_WORK_FORWARD] + work_us[GWTF_WORK_BACKWARD]
                                : work_us[GWTF_WORK_EMBED] + work_us[GWTF_WORK_LOSS] +
@@ -98,6 +102,11 @@ gwtf_status simulation_make_protocol(gwtf_simulation *simulation, uint32_t index
         .first_iteration = config->first_iteration,
         .last_iteration = config->last_iteration,
         .microbatches = config->microbatches,
+        .batch_is_constant = config->batch_is_constant,
+        .sequences = SIMULATION_SEQUENCES,
+        .place = SIMULATION_FIRST_PLACE,
+        .own_data = node->config.own_data && incarnation > 0,
+        .own_place = node->own_base,
         .validation_microbatches = relay ? 0 : config->validation_microbatches,
         .validates = config->validates,
         .validate_every = config->validate_every,
@@ -112,6 +121,8 @@ gwtf_status simulation_make_protocol(gwtf_simulation *simulation, uint32_t index
         .enters = incarnation > 0,
         .incarnation = incarnation,
         .seed = gwtf_random_key(config->seed, node->config.node)};
+    if (incarnation > 0)
+        protocol.place = 0; /* it will hear */
     node->actions_max = gwtf_protocol_actions_max(&protocol);
     node->slots_count = protocol.capacity + protocol.retained;
     return gwtf_protocol_create(&protocol, &node->protocol);
@@ -158,6 +169,8 @@ static gwtf_status create_nodes(gwtf_simulation *simulation) {
         members[i].stage = simulation->nodes[i].config.stage;
         members[i].is_free = simulation->nodes[i].config.is_free;
         simulation->nodes[i].rank = simulation->stage_sizes[members[i].stage]++;
+        if (members[i].stage == 0 && !members[i].is_free)
+            simulation->batch += config->microbatches;
         simulation->floats[members[i].stage] = simulation->nodes[i].config.gradient_floats;
     }
     gwtf_status status = GWTF_OK;
@@ -176,16 +189,19 @@ static gwtf_status create_tables(gwtf_simulation *simulation) {
         calloc((iterations + 1) * (config->stages + 1), sizeof *simulation->weights);
     simulation->norms = calloc(iterations, sizeof *simulation->norms);
     simulation->data_nodes = calloc(iterations, sizeof *simulation->data_nodes);
+    simulation->places = calloc(iterations + 1, sizeof *simulation->places);
     simulation->floats = calloc(config->stages + 1, sizeof *simulation->floats);
     simulation->rest_written = calloc(config->stages + 1, sizeof *simulation->rest_written);
     simulation->rest_iterations = calloc(config->stages + 1, sizeof *simulation->rest_iterations);
     if (!simulation->nodes || !simulation->stage_sizes || !simulation->reports ||
         !simulation->weights || !simulation->norms || !simulation->data_nodes ||
-        !simulation->floats || !simulation->rest_written || !simulation->rest_iterations)
+        !simulation->places || !simulation->floats || !simulation->rest_written ||
+        !simulation->rest_iterations)
         return GWTF_ERROR_MEMORY;
     for (size_t i = 0; i < config->nodes_count; i++)
         simulation->nodes[i].config = config->nodes[i];
     config->nodes = NULL;
+    simulation->place = simulation->places[0] = SIMULATION_FIRST_PLACE;
     gwtf_status status = create_nodes(simulation);
     if (status != GWTF_OK)
         return status;
@@ -251,6 +267,7 @@ void gwtf_simulation_destroy(gwtf_simulation *simulation) {
     free(simulation->weights);
     free(simulation->norms);
     free(simulation->data_nodes);
+    free(simulation->places);
     free(simulation->floats);
     free(simulation->rest_written);
     free(simulation->rest_iterations);

@@ -42,6 +42,7 @@ struct gwtf_simulation_node {
     gwtf_node_id node;
     uint32_t stage; /* 0: data node */
     bool is_free;   /* as in struct gwtf_member; RETURN takes the place */
+    bool own_data;  /* is_free, data node: whoever takes the place has data of its own */
     uint32_t capacity;
     /* As in struct gwtf_protocol_config, but 0: all microbatches of an iteration; none: _NONE. */
     uint32_t retained;
@@ -84,6 +85,7 @@ struct gwtf_simulation_config {
     uint32_t first_iteration;
     uint32_t last_iteration;
     uint32_t microbatches;
+    bool batch_is_constant;
     uint32_t validation_microbatches; /* of each data node */
     bool validates;
     uint32_t validate_every;

@@ -6,6 +6,11 @@
 #include "worker/simulation/simulation.h"
 
 #define SIMULATION_FAILURE_MAX 256
+/* Sequences of a microbatch; where the run's data begins; and what comes between those of one life
+ * of a node with data of its own and the next. */
+#define SIMULATION_SEQUENCES 2u
+#define SIMULATION_FIRST_PLACE 7u
+#define SIMULATION_OWN_STEP 1000000u
 #define SIMULATION_NONE UINT32_MAX
 #define SIMULATION_NO_CHANNEL UINT64_MAX
 
@@ -111,6 +116,8 @@ struct simulation_node {
     gwtf_time_us processor_free_us;
     gwtf_time_us uplink_free_us; /* the last tensor has left it */
     uint64_t gradient;
+    uint64_t own_base;  /* sequences of its own data that it has been through when it entered */
+    uint64_t own_place; /* and after the newest iteration with known weights */
     struct simulation_content *parts; /* by number of the part */
     bool *parts_here;
     struct simulation_share *shares; /* that do not overlap */
@@ -171,6 +178,9 @@ struct gwtf_simulation {
      */
     uint64_t *weights;
     uint32_t weights_known; /* iterations */
+    uint64_t place;         /* of the run's data, after the newest iteration with known weights */
+    uint32_t batch;         /* microbatches that losses are scaled for */
+    uint64_t *places;       /* by iteration from the one before the first: `place` after it */
     uint64_t *data_nodes; /* by iteration from the first: bit by rank, of those counted; 0: unknown
                            */
     double *norms;        /* by iteration from the first: of the whole gradient */
