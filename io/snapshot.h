@@ -158,6 +158,11 @@ gwtf_status gwtf_snapshot_load(const char *path, struct gwtf_snapshot_tensor *te
 gwtf_status gwtf_snapshot_config(const char *path, char **text, uint64_t *sequence,
                                  struct gwtf_error *error);
 
+/* The tokenizer that the snapshot at PATH names ("": none), and its files, as in gwtf_kept_read.
+ * Errors as for _load, and GWTF_ERROR_MEMORY. */
+gwtf_status gwtf_snapshot_tokenizer(const char *path, char name[64], struct gwtf_kept *kept,
+                                    struct gwtf_error *error);
+
 /* What a lost stage is made of. */
 enum gwtf_snapshot_lost {
     /* the newest whole snapshot's file of it */

@@ -139,3 +139,18 @@ gwtf_status gwtf_snapshot_config(const char *path, char **text, uint64_t *sequen
         free(found);
     return status;
 }
+
+gwtf_status gwtf_snapshot_tokenizer(const char *path, char name[64], struct gwtf_kept *kept,
+                                    struct gwtf_error *error) {
+    struct gwtf_stage_header header;
+    char file_path[GWTF_FILE_PATH_MAX];
+    hid_t file;
+    gwtf_status status = gwtf_snapshot_open_stage(path, 0, &file, &header, file_path, error);
+    if (status != GWTF_OK)
+        return status;
+    status = gwtf_hdf_read_kept(file, file_path, kept, error);
+    H5Fclose(file);
+    if (status == GWTF_OK)
+        memcpy(name, header.tokenizer, sizeof header.tokenizer);
+    return status;
+}

@@ -274,6 +274,35 @@ static void a_resumed_run_goes_on_with_the_sequences_that_are_left(void) {
     }
 }
 
+/* A shard of llm.c keeps no tokenizer; who began with an imported model had one. */
+static void the_tokenizer_of_a_snapshot_is_kept_where_the_data_has_none(void) {
+    static const struct gwtf_kept files = {.count = 1, .files = {{"tokenizer.model", "abc", 3}}};
+    struct gwtf_tiny_run run;
+    struct gwtf_setup setup;
+    char path[GWTF_SNAPSHOT_PATH_MAX];
+    open_shard(&run, &setup, "nodes.0.count=1", NULL);
+    CU_ASSERT_EQUAL(setup.kept.count, 0);
+    CU_ASSERT_EQUAL_FATAL(gwtf_kept_copy(&files, &setup.kept, NULL), GWTF_OK);
+    write_snapshot(&setup, 4, 32, path, sizeof path);
+    gwtf_kept_deinit(&setup.kept);
+    setup.kept = (struct gwtf_kept){0};
+    CU_ASSERT_EQUAL(gwtf_setup_continue(&setup, path, 4, NULL), GWTF_OK);
+    CU_ASSERT_EQUAL_FATAL(setup.kept.count, 1);
+    CU_ASSERT_STRING_EQUAL(setup.kept.files[0].name, "tokenizer.model");
+    CU_ASSERT_EQUAL(memcmp(setup.kept.files[0].bytes, "abc", 3), 0);
+    const char *bytes = setup.kept.files[0].bytes;
+    gwtf_setup_keep_tokenizer(&setup, path);
+    CU_ASSERT_PTR_EQUAL(setup.kept.files[0].bytes, bytes);
+    gwtf_kept_deinit(&setup.kept);
+    setup.kept = (struct gwtf_kept){0};
+    snprintf(setup.tokenizer, sizeof setup.tokenizer, "another");
+    gwtf_setup_keep_tokenizer(&setup, path);
+    CU_ASSERT_EQUAL(setup.kept.count, 0);
+    CU_ASSERT_STRING_EQUAL(setup.tokenizer, "another");
+    gwtf_setup_close(&setup);
+    gwtf_tiny_run_deinit(&run);
+}
+
 static void validation_is_shared_out_once(void) {
     const char *overrides[] = {"nodes.0.count=3"};
     struct gwtf_tiny_run run;
@@ -351,6 +380,7 @@ int main(int argc, char **argv) {
         GWTF_TEST(the_global_batch_does_not_depend_on_the_number_of_data_nodes),
         GWTF_TEST(an_epoch_has_each_sequence_once_for_any_number_of_data_nodes),
         GWTF_TEST(a_resumed_run_goes_on_with_the_sequences_that_are_left),
+        GWTF_TEST(the_tokenizer_of_a_snapshot_is_kept_where_the_data_has_none),
         GWTF_TEST(validation_is_shared_out_once),
         GWTF_TEST(the_presets_have_the_parameters_of_their_names),
     };

@@ -77,8 +77,7 @@ static gwtf_status check_data(const struct joiner *joiner, const struct gwtf_con
     struct gwtf_error reason = {""};
     gwtf_status status = gwtf_setup_open_joined(config, own, &setup, &reason);
     if (status != GWTF_OK)
-        return gwtf_error_set(error, status, own[0] != '\0' ? "--data: %.900s" : "%.900s%s",
-                              reason.text,
+        return gwtf_error_set(error, status, "%.900s%s", reason.text,
                               own[0] != '\0' ? "" : "; or give this node data of its own (--data)");
     if (own[0] != '\0' && setup.tokenizer[0] != '\0' &&
         gwtf_setup_open_joined(config, "", &runs, NULL) == GWTF_OK) {

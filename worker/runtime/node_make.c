@@ -63,6 +63,8 @@ static gwtf_status open_setup(struct node *node, struct gwtf_error *error) {
             status = gwtf_setup_open(config, &node->setup, error);
     }
     node->setup_open = status == GWTF_OK;
+    if (status == GWTF_OK && node->charter->snapshot[0] != '\0')
+        gwtf_setup_keep_tokenizer(&node->setup, node->charter->snapshot);
     free(config);
     return status;
 }

@@ -122,54 +122,61 @@ static gwtf_status check_shapes(const struct gwtf_setup *setup, struct gwtf_erro
     return status;
 }
 
-static gwtf_status open_train(struct gwtf_setup *setup, const char *data,
+/* What a node trains on, and where that was said. */
+struct source {
+    const char *key, *paths;
+    bool validates; /* it takes part in validation, too */
+};
+
+static gwtf_status open_train(struct gwtf_setup *setup, const struct source *source,
                               struct gwtf_error *error) {
     struct gwtf_config *config = &setup->config;
     struct gwtf_error reason = {""};
-    if (gwtf_corpus_open(data, config->model.context, &setup->train, &reason) != GWTF_OK)
-        return gwtf_error_set(error, GWTF_ERROR_USAGE, "data.train: %.900s", reason.text);
+    if (gwtf_corpus_open(source->paths, config->model.context, &setup->train, &reason) != GWTF_OK)
+        return gwtf_error_set(error, GWTF_ERROR_USAGE, "%s: %.900s", source->key, reason.text);
     const struct gwtf_tokens_info *info = gwtf_corpus_get_info(setup->train);
     const char *path = gwtf_corpus_path_of_largest(setup->train);
     if (config->model.vocabulary == 0)
         config->model.vocabulary = info->vocabulary;
-    gwtf_status status = check_data("data.train", path, info, config, error);
+    gwtf_status status = check_data(source->key, path, info, config, error);
     if (status == GWTF_OK && gwtf_corpus_sequences(setup->train) == 0)
         status = gwtf_error_set(error, GWTF_ERROR_USAGE,
-                                "data.train: none of the files holds the %u tokens that "
+                                "%s: none of the files holds the %u tokens that "
                                 "model.context %u needs: take a smaller context or longer files",
-                                config->model.context + 1, config->model.context);
+                                source->key, config->model.context + 1, config->model.context);
     return status;
 }
 
 /* So that each snapshot has it, which may be all that is left of a run. */
-static gwtf_status read_tokenizer(struct gwtf_setup *setup, struct gwtf_error *error) {
+static gwtf_status read_tokenizer(struct gwtf_setup *setup, const struct source *source,
+                                  struct gwtf_error *error) {
     const char *path = gwtf_corpus_path_of_tokenizer(setup->train);
     struct gwtf_error reason = {""};
     snprintf(setup->tokenizer, sizeof setup->tokenizer, "%s",
              gwtf_corpus_get_info(setup->train)->tokenizer);
     if (path == NULL || gwtf_kept_read(path, &setup->kept, &reason) == GWTF_OK)
         return GWTF_OK;
-    return gwtf_error_set(error, GWTF_ERROR_USAGE, "data.train: %.900s", reason.text);
+    return gwtf_error_set(error, GWTF_ERROR_USAGE, "%s: %.900s", source->key, reason.text);
 }
 
-static gwtf_status open_data(struct gwtf_setup *setup, const char *data, bool validates,
+static gwtf_status open_data(struct gwtf_setup *setup, const struct source *source,
                              struct gwtf_error *error) {
-    gwtf_status status = open_train(setup, data, error);
+    gwtf_status status = open_train(setup, source, error);
     if (status == GWTF_OK)
-        status = read_tokenizer(setup, error);
-    if (status == GWTF_OK && validates)
+        status = read_tokenizer(setup, source, error);
+    if (status == GWTF_OK && source->validates)
         status = open_validation(setup, error);
     return status;
 }
 
-/* DATA: NULL for none. */
-static gwtf_status open_setup(const struct gwtf_config *config, const char *data, bool validates,
+/* SOURCE: NULL for none. */
+static gwtf_status open_setup(const struct gwtf_config *config, const struct source *source,
                               struct gwtf_setup *setup, struct gwtf_error *error) {
     struct gwtf_setup *made = calloc(1, sizeof *made);
     if (made == NULL)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     made->config = *config;
-    gwtf_status status = data != NULL ? open_data(made, data, validates, error) : GWTF_OK;
+    gwtf_status status = source != NULL ? open_data(made, source, error) : GWTF_OK;
     if (status == GWTF_OK) {
         resolve(made);
         status = check_shapes(made, error);
@@ -184,18 +191,22 @@ static gwtf_status open_setup(const struct gwtf_config *config, const char *data
 
 gwtf_status gwtf_setup_open(const struct gwtf_config *config, struct gwtf_setup *setup,
                             struct gwtf_error *error) {
-    return open_setup(config, config->data.train, true, setup, error);
+    const struct source source = {
+        .key = "data.train", .paths = config->data.train, .validates = true};
+    return open_setup(config, &source, setup, error);
 }
 
 gwtf_status gwtf_setup_open_relay(const struct gwtf_config *config, struct gwtf_setup *setup,
                                   struct gwtf_error *error) {
-    return open_setup(config, NULL, false, setup, error);
+    return open_setup(config, NULL, setup, error);
 }
 
 gwtf_status gwtf_setup_open_joined(const struct gwtf_config *config, const char *own_data,
                                    struct gwtf_setup *setup, struct gwtf_error *error) {
-    return open_setup(config, own_data[0] != '\0' ? own_data : config->data.train, false, setup,
-                      error);
+    bool is_own = own_data[0] != '\0';
+    const struct source source = {.key = is_own ? "--data" : "data.train",
+                                  .paths = is_own ? own_data : config->data.train};
+    return open_setup(config, &source, setup, error);
 }
 
 void gwtf_setup_close(struct gwtf_setup *setup) {
@@ -285,6 +296,21 @@ static bool is_same_order(const struct gwtf_config *a, const struct gwtf_config 
            a->run.seed == b->run.seed && a->model.context == b->model.context;
 }
 
+void gwtf_setup_keep_tokenizer(struct gwtf_setup *setup, const char *path) {
+    char name[sizeof setup->tokenizer];
+    struct gwtf_kept kept = {0};
+    if (setup->train == NULL || setup->kept.count > 0 ||
+        gwtf_snapshot_tokenizer(path, name, &kept, NULL) != GWTF_OK)
+        return;
+    bool may_be_same = setup->tokenizer[0] == '\0' || strcmp(setup->tokenizer, name) == 0;
+    if (kept.count == 0 || !may_be_same) {
+        gwtf_kept_deinit(&kept);
+        return;
+    }
+    setup->kept = kept;
+    memcpy(setup->tokenizer, name, sizeof name);
+}
+
 gwtf_status gwtf_setup_continue(struct gwtf_setup *setup, const char *path, uint64_t step,
                                 struct gwtf_error *error) {
     struct gwtf_config *config = &setup->config, *before = malloc(sizeof *before);
@@ -305,6 +331,7 @@ gwtf_status gwtf_setup_continue(struct gwtf_setup *setup, const char *path, uint
         config->data.start_iteration = (uint32_t)step;
         config->data.start_sequence = 0;
     }
+    gwtf_setup_keep_tokenizer(setup, path);
     free(text);
     free(before);
     return status;

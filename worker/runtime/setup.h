@@ -88,6 +88,10 @@ gwtf_status gwtf_setup_validation_batch(const struct gwtf_setup *setup, uint32_t
 gwtf_status gwtf_setup_continue(struct gwtf_setup *setup, const char *path, uint64_t step,
                                 struct gwtf_error *error);
 
+/* Where SETUP's data keeps no files of its tokenizer, those of the snapshot at PATH are kept on, if
+ * they may be of the same. */
+void gwtf_setup_keep_tokenizer(struct gwtf_setup *setup, const char *path);
+
 /* One over the tokens of the global batch: what a microbatch's summed loss is multiplied by. */
 float gwtf_setup_loss_scale(const struct gwtf_setup *setup);
 
