@@ -12,18 +12,6 @@ if mpirun --version | grep -q 'Open MPI) 5'; then
     exit 77
 fi
 
-place_of() {
-    sed -n 's/^gwtf: node \([0-9]*\), in stage.*/\1/p' "$scratch/$1.log"
-}
-has_place() {
-    [ -n "$(place_of "$1")" ]
-}
-joins() {
-    [ "$(tells joined joined "$1")" -ge 1 ]
-}
-nodes_now() {
-    [ "$(values joined nodes | tail -n 1 | cut -d ' ' -f 2)" -eq "$1" ]
-}
 # ask_from HOST LOG [OPTION...]: behind, $asking; join_from, until it has joined as $node.
 ask_from() {
     from=$1
@@ -36,7 +24,7 @@ join_from() {
     ask_from "$@"
     wait_until 60 has_place "$2" || fail "$2 gets no place"
     node=$(place_of "$2")
-    wait_until 60 joins "$node" || fail "node $node does not join"
+    wait_until 60 joins joined "$node" || fail "node $node does not join"
 }
 kill_all_on() {
     for process in mpirun gwtf-worker gwtf; do
@@ -70,27 +58,27 @@ wait_until 60 has_reached joined 5 || fail 'the run does not get under way'
 join_from host-b leaver --stage 1
 join_from host-c lost --stage 2
 join_from host-c lost_too --stage 3
-wait_until 30 nodes_now 10 || fail 'not all that have joined are there'
+wait_until 30 nodes_now joined 10 || fail 'not all that have joined are there'
 kill -TERM "$(processes_on host-b gwtf)" || fail 'who is to leave is not there'
-wait_until 30 nodes_now 9 || fail 'who is told to leave stays'
+wait_until 30 nodes_now joined 9 || fail 'who is told to leave stays'
 wait_until 10 grep -q 'it has left' "$scratch/leaver.log" || fail 'no word that it has left'
 kill_all_on host-c
-wait_until 60 nodes_now 7 || fail 'nobody misses those of host-c'
+wait_until 60 nodes_now joined 7 || fail 'nobody misses those of host-c'
 [ "$(tells joined lost)" -eq 2 ] || fail "others than those of host-c are missed: $(tells joined lost)"
 join_from host-c again --stage 2
 join_from host-b anew
-wait_until 30 nodes_now 9 || fail 'those that come in their place are not there'
+wait_until 30 nodes_now joined 9 || fail 'those that come in their place are not there'
 
 # From host-b there is no way to host-c, where a node of the run is now.
 kill_all_on host-b
-wait_until 60 nodes_now 8 || fail 'nobody misses the one of host-b'
+wait_until 60 nodes_now joined 8 || fail 'nobody misses the one of host-b'
 on host-b ip route add blackhole 10.99.0.3/32
 ask_from host-b cut_off --stage 1
 if wait "$asking"; then
     fail 'who cannot reach a node of the run joins it'
 fi
 grep -q "node $(place_of again).*ports" "$scratch/cut_off.log" || fail 'no word of which node cannot be reached'
-nodes_now 8 || fail 'who cannot join costs the run a node'
+nodes_now joined 8 || fail 'who cannot join costs the run a node'
 
 pid=$(processes_named ompi-server)
 kill -9 "$pid"

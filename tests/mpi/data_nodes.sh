@@ -7,18 +7,6 @@
 
 make_data_and_config
 
-joins() {
-    [ "$(tells "$1" joined "$2")" -ge 1 ]
-}
-misses() {
-    [ "$(tells "$1" lost "$2")" -ge 1 ]
-}
-leaves() {
-    [ "$(tells "$1" left "$2")" -ge 1 ]
-}
-pid_of() {
-    sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' "$scratch/$1/nodes/node-$(printf %04d "$2").json"
-}
 # join_data RUN LOG [OPTION...]: its node in $node, its command's pid in $joiner
 join_data() {
     run=$1
@@ -29,12 +17,6 @@ join_data() {
     wait_until 60 has_place "$log" || fail "no place as a data node"
     node=$(place_of "$log")
     wait_until 60 joins "$run" "$node" || fail "node $node does not join"
-}
-place_of() {
-    sed -n 's/^gwtf: node \([0-9]*\), a data node.*/\1/p' "$scratch/$1.log"
-}
-has_place() {
-    [ -n "$(place_of "$1")" ]
 }
 last_of() {
     values "$1" "$2" | tail -n 1 | cut -d ' ' -f 2

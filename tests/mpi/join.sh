@@ -6,33 +6,12 @@
 
 make_data_and_config
 
-joins() {
-    [ "$(tells "$1" joined "$2")" -ge 1 ]
-}
-misses() {
-    [ "$(tells "$1" lost "$2")" -ge 1 ]
-}
-leaves() {
-    [ "$(tells "$1" left "$2")" -ge 1 ]
-}
-pid_of() {
-    sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' "$scratch/$1/nodes/node-$(printf %04d "$2").json"
-}
-nodes_now() {
-    [ "$(values "$1" nodes | tail -n 1 | cut -d ' ' -f 2)" -eq "$2" ]
-}
 # join_behind LOG [OPTION...]: pid in $joiner
 join_behind() {
     log=$1
     shift
     "$gwtf" join "$scratch/joined" --threads 1 "$@" >"$scratch/$log.log" 2>&1 &
     joiner=$!
-}
-place_of() {
-    sed -n 's/^gwtf: node \([0-9]*\), in stage.*/\1/p' "$scratch/$1.log"
-}
-has_place() {
-    [ -n "$(place_of "$1")" ]
 }
 
 "$gwtf" join "$scratch/nothing" >/dev/null 2>&1 && fail 'nothing can be joined'

@@ -5,21 +5,6 @@
 
 make_data_and_config
 
-nodes_now() {
-    [ "$(values "$1" nodes | tail -n 1 | cut -d ' ' -f 2)" -eq "$2" ]
-}
-pid_of() {
-    sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' "$scratch/$1/nodes/node-$(printf %04d "$2").json"
-}
-joins() {
-    [ "$(tells "$1" joined "$2")" -ge 1 ]
-}
-place_of() {
-    sed -n 's/^gwtf: node \([0-9]*\), in stage.*/\1/p' "$scratch/$1.log"
-}
-has_place() {
-    [ -n "$(place_of "$1")" ]
-}
 join_behind() {
     log=$1
     to=$2

@@ -6,9 +6,6 @@
 make_data_and_config
 
 # pid_of NAME NODE
-pid_of() {
-    sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' "$scratch/$1/nodes/node-000$2.json"
-}
 phase_of() {
     sed -n 's/.*"phase": *"\([a-z]*\)".*/\1/p' "$scratch/$1/nodes/node-000$2.json"
 }

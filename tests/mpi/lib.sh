@@ -114,6 +114,33 @@ tells() {
     grep "\"event\":\"$2\"" "$scratch/$1/events.jsonl" | grep -c "${3:+\"node\":$3,}" || true
 }
 
+# joins NAME NODE, misses, leaves: whether the run's events say so.
+joins() {
+    [ "$(tells "$1" joined "$2")" -ge 1 ]
+}
+misses() {
+    [ "$(tells "$1" lost "$2")" -ge 1 ]
+}
+leaves() {
+    [ "$(tells "$1" left "$2")" -ge 1 ]
+}
+
+# pid_of NAME NODE; nodes_now NAME N: as many took part in the last iteration.
+pid_of() {
+    sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' "$scratch/$1/nodes/node-$(printf %04d "$2").json"
+}
+nodes_now() {
+    [ "$(values "$1" nodes | tail -n 1 | cut -d ' ' -f 2)" -eq "$2" ]
+}
+
+# The node that `gwtf join`, with its output in LOG.log, has got the place of, the last one. has_place LOG
+place_of() {
+    sed -n 's/^gwtf: node \([0-9]*\), \(in stage\|a data node\).*/\1/p' "$scratch/$1.log" | tail -n 1
+}
+has_place() {
+    [ -n "$(place_of "$1")" ]
+}
+
 # Nothing is left of the runs so far: no process, shared memory, session directory, temporary file.
 expect_nothing_left() {
     wait_until 10 no_process || fail "still running after $1: $(

@@ -5,23 +5,8 @@
 
 make_data_and_config
 
-joins() {
-    [ "$(tells "$1" joined "$2")" -ge 1 ]
-}
-place_of() {
-    sed -n 's/^gwtf: node \([0-9]*\), in stage.*/\1/p' "$scratch/$1.log" | tail -n 1
-}
 stage_of() {
     sed -n 's/^gwtf: node [0-9]*, in stage \([0-9]*\).*/\1/p' "$scratch/$1.log" | tail -n 1
-}
-has_place() {
-    [ -n "$(place_of "$1")" ]
-}
-pid_of() {
-    sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' "$scratch/$1/nodes/node-$(printf %04d "$2").json"
-}
-nodes_now() {
-    [ "$(values "$1" nodes | tail -n 1 | cut -d ' ' -f 2)" -eq "$2" ]
 }
 has_moved() {
     [ "$(tells moved moves)" -ge 1 ]
