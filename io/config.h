@@ -41,14 +41,23 @@ enum gwtf_config_decay {
     GWTF_CONFIG_DECAY_LINEAR,
     GWTF_CONFIG_DECAY_COSINE
 };
-enum gwtf_config_device { GWTF_CONFIG_DEVICE_AUTO, GWTF_CONFIG_DEVICE_CPU };
+/* AUTO: a GPU where a worker sees one. */
+enum gwtf_config_device {
+    GWTF_CONFIG_DEVICE_AUTO,
+    GWTF_CONFIG_DEVICE_CPU,
+    GWTF_CONFIG_DEVICE_CUDA
+};
 /* Of boundary tensors on their way. */
 enum gwtf_config_compress {
     GWTF_CONFIG_COMPRESS_NONE,
     GWTF_CONFIG_COMPRESS_BFLOAT16,
     GWTF_CONFIG_COMPRESS_INT8
 };
-enum gwtf_config_precision { GWTF_CONFIG_PRECISION_FLOAT32, GWTF_CONFIG_PRECISION_BFLOAT16 };
+enum gwtf_config_precision {
+    GWTF_CONFIG_PRECISION_FLOAT32,
+    GWTF_CONFIG_PRECISION_BFLOAT16,
+    GWTF_CONFIG_PRECISION_TFLOAT32
+};
 /* What the backward pass computes again, in place of keeping it. */
 enum gwtf_config_recompute { GWTF_CONFIG_RECOMPUTE_NONE, GWTF_CONFIG_RECOMPUTE_BLOCKS };
 enum gwtf_config_kernels { GWTF_CONFIG_KERNELS_ONEDNN, GWTF_CONFIG_KERNELS_REFERENCE };
@@ -81,6 +90,14 @@ enum gwtf_config_phase {
     GWTF_CONFIG_PHASE_REPAIR
 };
 
+/* RUN: as backend.device says. */
+enum gwtf_config_node_device {
+    GWTF_CONFIG_NODE_DEVICE_RUN,
+    GWTF_CONFIG_NODE_DEVICE_AUTO,
+    GWTF_CONFIG_NODE_DEVICE_CPU,
+    GWTF_CONFIG_NODE_DEVICE_CUDA
+};
+
 struct gwtf_config_node {
     enum gwtf_config_role role;
     uint32_t count;                  /* default 1 */
@@ -90,6 +107,7 @@ struct gwtf_config_node {
     char partition[GWTF_CONFIG_PATH_MAX]; /* of a Slurm job; "": data nodes in the first, relays in
                                            * all */
     char region[GWTF_CONFIG_PATH_MAX]; /* of network.emulate's topology; "": one after the other */
+    enum gwtf_config_node_device device; /* default "run" */
 };
 
 /*
@@ -208,7 +226,7 @@ struct gwtf_config {
         enum gwtf_config_device device;       /* default "auto" */
         enum gwtf_config_kernels kernels;     /* "onednn" (default) or "reference" */
         enum gwtf_config_recompute recompute; /* "none" (default) or "blocks" */
-        enum gwtf_config_precision precision; /* "float32" (default) or "bfloat16" */
+        enum gwtf_config_precision precision; /* "float32" (default), "bfloat16" or "tfloat32" */
         uint32_t threads; /* per worker; 0: cores of the host / its workers. Default 0 */
     } backend;
     struct {
@@ -220,6 +238,16 @@ struct gwtf_config {
     struct gwtf_config_crash crashes[GWTF_CONFIG_CRASHES_MAX];
     size_t crashes_count;
 };
+
+/* What a node computes on by a word that a person wrote: "run", "auto", "cpu" or "cuda". False, and
+ * DEVICE untouched, for others. */
+bool gwtf_config_read_device(const char *word, enum gwtf_config_node_device *device);
+
+/* "auto", "cpu", "cuda". */
+const char *gwtf_config_device_word(enum gwtf_config_device device);
+
+/* Makes it what CONFIG says of the whole run. */
+void gwtf_config_set_device(struct gwtf_config *config, enum gwtf_config_node_device device);
 
 /*
  * Reads PATH, applies OVERRIDES one after the other, fills in defaults, and checks keys, types,

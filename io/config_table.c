@@ -14,7 +14,8 @@ static const char *const global_words[] = {"constant", "per-data-node", NULL};
 static const char *const repair_words[] = {"exact", "drop", "restart", NULL};
 static const char *const stage_loss_words[] = {"snapshot", "neighbours", "halt", NULL};
 static const char *const order_words[] = {"shuffled", "sequential", "random", NULL};
-static const char *const device_words[] = {"auto", "cpu", NULL};
+static const char *const device_words[] = {"auto", "cpu", "cuda", NULL};
+static const char *const node_device_words[] = {"run", "auto", "cpu", "cuda", NULL};
 static const char *const kernels_words[] = {"onednn", "reference", NULL};
 static const char *const link_fault_words[] = {"slow", "cut", "lossy", NULL};
 static const char *const crash_words[] = {"kill", "stop", NULL};
@@ -22,7 +23,7 @@ static const char *const phase_words[] = {"any",      "forward", "backward", "ag
                                           "snapshot", "repair",  NULL};
 static const char *const recompute_words[] = {"none", "blocks", NULL};
 static const char *const compress_words[] = {"none", "bfloat16", "int8", NULL};
-static const char *const precision_words[] = {"float32", "bfloat16", NULL};
+static const char *const precision_words[] = {"float32", "bfloat16", "tfloat32", NULL};
 
 const char *const gwtf_config_sections[] = {
     "run",       "model",    "data",    "batch",   "pipeline",    "nodes",   "flow", "faults",
@@ -115,6 +116,8 @@ const struct gwtf_config_key gwtf_config_keys[] = {
      .help = "of a Slurm job; empty: data nodes in its first, relays in all"},
     {"nodes", "region", GWTF_CONFIG_TEXT, IN_NODE(region), .least = 0, .fallback = "",
      .help = "of the emulated network; empty: its regions one after the other"},
+    {"nodes", "device", GWTF_CONFIG_WORD, IN_NODE(device), .words = node_device_words,
+     .fallback = "run", .help = "what they compute on; run: as backend.device"},
 
     {"flow", "policy", GWTF_CONFIG_WORD, IN(flow.policy), .words = gwtf_flow_policy_words,
      .fallback = "gwtf", .help = "how microbatches find their way"},
@@ -157,11 +160,11 @@ const struct gwtf_config_key gwtf_config_keys[] = {
      .fallback = "3", .help = "newest ones that stay; 0: all"},
 
     {"backend", "device", GWTF_CONFIG_WORD, IN(backend.device), .words = device_words,
-     .fallback = "auto", .help = "what computes"},
+     .fallback = "auto", .help = "what computes; auto: a GPU where a worker sees one"},
     {"backend", "kernels", GWTF_CONFIG_WORD, IN(backend.kernels), .words = kernels_words,
      .fallback = "onednn", .help = "the fast ones, or the readable ones"},
     {"backend", "precision", GWTF_CONFIG_WORD, IN(backend.precision), .words = precision_words,
-     .fallback = "float32", .help = "of the operands of matrix products"},
+     .fallback = "float32", .help = "of the operands of matrix products; tfloat32 is for GPUs"},
     {"backend", "recompute", GWTF_CONFIG_WORD, IN(backend.recompute), .words = recompute_words,
      .fallback = "none", .help = "what the backward pass computes again, to save memory"},
     {"backend", "threads", GWTF_CONFIG_COUNT, IN(backend.threads), .least = 0, .most = 4096,
@@ -284,4 +287,27 @@ void gwtf_config_range_text(const struct gwtf_config_key *key, char *text, size_
         snprintf(text, size, "from 0 to 9223372036854775807");
     else
         snprintf(text, size, "from %.0f to %.0f", key->least, key->most);
+}
+
+bool gwtf_config_read_device(const char *word, enum gwtf_config_node_device *device) {
+    for (size_t i = 0; node_device_words[i] != NULL; i++)
+        if (strcmp(word, node_device_words[i]) == 0) {
+            *device = (enum gwtf_config_node_device)i;
+            return true;
+        }
+    return false;
+}
+
+const char *gwtf_config_device_word(enum gwtf_config_device device) {
+    return device_words[device];
+}
+
+void gwtf_config_set_device(struct gwtf_config *config, enum gwtf_config_node_device device) {
+    static const enum gwtf_config_device devices[] = {
+        [GWTF_CONFIG_NODE_DEVICE_AUTO] = GWTF_CONFIG_DEVICE_AUTO,
+        [GWTF_CONFIG_NODE_DEVICE_CPU] = GWTF_CONFIG_DEVICE_CPU,
+        [GWTF_CONFIG_NODE_DEVICE_CUDA] = GWTF_CONFIG_DEVICE_CUDA,
+    };
+    if (device != GWTF_CONFIG_NODE_DEVICE_RUN)
+        config->backend.device = devices[device];
 }

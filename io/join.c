@@ -144,6 +144,7 @@ gwtf_status gwtf_join_write_spawn(const char *directory, const struct gwtf_join_
     set_count(object, "stage", spawn->stage);
     set_count(object, "capacity", spawn->capacity);
     set_count(object, "threads", spawn->threads);
+    json_object_set_new(object, "device", json_string(spawn->device));
     json_object_set_new(object, "data", json_string(spawn->data));
     json_object_set_new(object, "stays", json_boolean(spawn->stays));
     return write_object(path, object, error);
@@ -165,6 +166,7 @@ bool gwtf_join_take_spawn(const char *directory, const char *token, struct gwtf_
         spawn->stage = stage_of(object);
         spawn->capacity = (uint32_t)count_of(object, "capacity");
         spawn->threads = (uint32_t)count_of(object, "threads");
+        text_of(object, "device", spawn->device, sizeof spawn->device);
         text_of(object, "data", spawn->data, sizeof spawn->data);
         spawn->stays = json_is_true(json_object_get(object, "stays"));
     }

@@ -56,8 +56,11 @@ gwtf_status gwtf_join_write_interfaces(const char *directory, const char *interf
                                        struct gwtf_error *error);
 void gwtf_join_read_interfaces(const char *directory, char *interfaces, size_t interfaces_bytes);
 
+#define GWTF_JOIN_DEVICE_MAX 8
+
 struct gwtf_join_spawn {
     char token[GWTF_JOIN_TOKEN_MAX];
+    char device[GWTF_JOIN_DEVICE_MAX]; /* as nodes.N.device */
     char host[256];                    /* on which; "": anywhere */
     uint32_t stage, capacity, threads; /* as of `gwtf join`; 0: as it fits */
     bool stays;                        /* in that stage and no other */

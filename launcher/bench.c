@@ -39,8 +39,10 @@ static const char *const part_names[GWTF_BENCHMARK_PARTS] = {
 };
 
 static const char *precision_word(const struct gwtf_setup *setup) {
-    return setup->config.backend.precision == GWTF_CONFIG_PRECISION_BFLOAT16 ? "bfloat16"
-                                                                             : "float32";
+    static const char *const words[] = {[GWTF_CONFIG_PRECISION_FLOAT32] = "float32",
+                                        [GWTF_CONFIG_PRECISION_BFLOAT16] = "bfloat16",
+                                        [GWTF_CONFIG_PRECISION_TFLOAT32] = "tfloat32"};
+    return words[setup->config.backend.precision];
 }
 
 static double gflops(const struct gwtf_benchmark *found, size_t part) {
@@ -59,6 +61,10 @@ static void print_json(const struct gwtf_setup *setup, const struct gwtf_benchma
     gwtf_json_open(&json, NULL, '{');
     gwtf_json_text(&json, "precision", precision_word(setup));
     gwtf_json_count(&json, "threads", found->threads);
+    if (found->on_gpu)
+        gwtf_json_text(&json, "gpu", found->gpu.name);
+    else
+        gwtf_json_null(&json, "gpu");
     gwtf_json_count(&json, "parameters", found->parameters);
     gwtf_json_count(&json, "tokens", found->tokens);
     gwtf_json_real(&json, "tokens_per_second",
@@ -84,10 +90,14 @@ static void print_json(const struct gwtf_setup *setup, const struct gwtf_benchma
 
 static void print_plain(const struct gwtf_setup *setup, const struct gwtf_benchmark *found) {
     static const char *const headers[] = {"", "ms", "tokens/s", "GFLOP/s", "share of peak"};
-    printf("%s, %.2f million parameters, %s, %" PRIu32 " thread(s), a microbatch of %" PRIu64
-           " tokens\n",
+    char where[160];
+    if (found->on_gpu)
+        snprintf(where, sizeof where, "%s", found->gpu.name);
+    else
+        snprintf(where, sizeof where, "%" PRIu32 " thread(s)", found->threads);
+    printf("%s, %.2f million parameters, %s, %s, a microbatch of %" PRIu64 " tokens\n",
            gwtf_family_word(setup->model.family), 1e-6 * (double)found->parameters,
-           precision_word(setup), found->threads, found->tokens);
+           precision_word(setup), where, found->tokens);
     struct gwtf_table table;
     gwtf_table_init(&table, "lrrrr", headers);
     for (size_t part = 0; part < GWTF_BENCHMARK_PARTS; part++) {

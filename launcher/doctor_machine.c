@@ -90,11 +90,26 @@ static void check_gpus(struct gwtf_doctor *doctor) {
                  entry->d_name[6] <= '9';
     if (devices != NULL)
         closedir(devices);
+    bool wanted =
+        doctor->has_setup && doctor->setup.config.backend.device == GWTF_CONFIG_DEVICE_CUDA;
+    struct gwtf_gpu gpu;
+    struct gwtf_error error = {0};
+    if (gwtf_gpu_look(0, &gpu, &error) == GWTF_OK) {
+        gwtf_doctor_find(doctor, "gpus", GWTF_DOCTOR_OK,
+                         "%u that can be used; the first: %s, "
+                         "%.1f GB, compute capability %u.%u",
+                         gpu.count, gpu.name, (double)gpu.all_bytes * 1e-9, gpu.capability / 10,
+                         gpu.capability % 10);
+        return;
+    }
     struct gwtf_doctor_finding *finding =
-        gwtf_doctor_find(doctor, "gpus", count > 0 ? GWTF_DOCTOR_WARNING : GWTF_DOCTOR_OK,
-                         count > 0 ? "%u of NVIDIA" : "none", count);
-    if (count > 0)
-        gwtf_doctor_advise(finding, "this version computes on processors: leave GPUs to others");
+        gwtf_doctor_find(doctor, "gpus",
+                         wanted      ? GWTF_DOCTOR_ERROR
+                         : count > 0 ? GWTF_DOCTOR_WARNING
+                                     : GWTF_DOCTOR_OK,
+                         count > 0 ? "%u of NVIDIA, but none can be used" : "none", count);
+    if (count > 0 || wanted)
+        gwtf_doctor_advise(finding, "%s", error.text);
 }
 
 /* The most that one worker of each stage takes with one slot, all of this machine's together. */

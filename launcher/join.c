@@ -1,5 +1,6 @@
 /* gwtf join: a node of this machine joins a run that trains. */
 #include "io/join.h"
+#include "io/config.h"
 #include "io/run.h"
 #include "launcher/commands.h"
 #include "launcher/options.h"
@@ -39,6 +40,7 @@ struct join {
     const char *host; /* NULL: this one */
     double stage;
     double capacity;
+    const char *device; /* as nodes.N.device */
     double threads;
     double notice_s;
     bool stays;                    /* the stage is the user's */
@@ -174,7 +176,7 @@ static void become_mpirun(const struct join *join, int output) {
                                    stage,        capacity,
                                    threads,      join->stays ? "stays" : "moves",
                                    join->token,  join->data[0] != '\0' ? join->data : "-",
-                                   NULL};
+                                   join->device, NULL};
     struct gwtf_mpirun_job job = {
         .snapshot = "",
         .interfaces = join->interfaces[0] != '\0' ? join->interfaces : NULL,
@@ -392,6 +394,7 @@ static int follow_spawn(const struct join *join) {
     uint64_t offset = end_of_events(join->directory);
     snprintf(spawn.token, sizeof spawn.token, "%s", join->token);
     snprintf(spawn.data, sizeof spawn.data, "%s", join->data);
+    snprintf(spawn.device, sizeof spawn.device, "%s", join->device);
     if (join->host != NULL)
         snprintf(spawn.host, sizeof spawn.host, "%s", join->host);
     else
@@ -496,7 +499,7 @@ static int choose_role(struct join *join, const char *role, const char *stage, c
 
 int gwtf_command_join(int argc, char **argv) {
     const char *stage = NULL, *capacity = NULL, *threads = NULL, *role = NULL, *data = NULL;
-    const char *host = NULL, *notice = NULL;
+    const char *host = NULL, *notice = NULL, *device = NULL;
     const struct gwtf_option options[] = {
         {.name = "host",
          .argument = "HOST",
@@ -519,6 +522,10 @@ int gwtf_command_join(int argc, char **argv) {
          .argument = "N",
          .help = "microbatches at one time; left out: as memory allows",
          .value = &capacity},
+        {.name = "device",
+         .argument = "DEVICE",
+         .help = "auto, cpu or cuda; left out: as the run's configuration says",
+         .value = &device},
         {.name = "threads",
          .argument = "N",
          .help = "for compute; left out: one on each core",
@@ -561,6 +568,10 @@ int gwtf_command_join(int argc, char **argv) {
             code = gwtf_option_number("threads", threads, 1, 4096, true, &join->threads);
         if (code == 0)
             code = choose_role(join, role, stage, data);
+        enum gwtf_config_node_device ignored;
+        if (code == 0 && device != NULL && !gwtf_config_read_device(device, &ignored))
+            code = gwtf_fail(GWTF_ERROR_USAGE, "--device is '%s': use auto, cpu or cuda", device);
+        join->device = device != NULL ? device : "run";
         join->stays = join->stage != 0;
         join->notice_s = GWTF_NOTICE_S;
         if (code == 0)

@@ -363,7 +363,8 @@ static void read_states(struct supervisor *supervisor) {
         return;
     for (size_t i = 0; i < count; i++) {
         supervisor->training = supervisor->training || nodes[i].phase == GWTF_NODE_TRAINING;
-        if (nodes[i].phase == GWTF_NODE_FAILED && !supervisor->iterated) {
+        if (nodes[i].phase == GWTF_NODE_FAILED && nodes[i].status != GWTF_ERROR_DEVICE &&
+            !supervisor->iterated) {
             if (supervisor->over_us == 0)
                 supervisor->over_us = now_us;
             give_reason(supervisor, nodes[i].error);
@@ -533,7 +534,8 @@ static gwtf_status classify(const struct supervisor *supervisor) {
         count = 0;
     for (size_t i = 0; i < count; i++) {
         trained = trained || nodes[i].phase == GWTF_NODE_TRAINING;
-        if (nodes[i].phase != GWTF_NODE_FAILED || nodes[i].status == GWTF_ERROR_FENCED)
+        if (nodes[i].phase != GWTF_NODE_FAILED || nodes[i].status == GWTF_ERROR_FENCED ||
+            nodes[i].status == GWTF_ERROR_DEVICE)
             continue;
         of_stage = of_stage || nodes[i].status == GWTF_ERROR_STAGE;
         of_link = of_link || nodes[i].status == GWTF_ERROR_LINK;

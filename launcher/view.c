@@ -75,7 +75,9 @@ static void say(struct gwtf_view *view, const char *phase, const char *format, .
 /* No node works any more. */
 static void judge_end(struct gwtf_view *view, const struct gwtf_node_state *failed) {
     bool complete = view->iterations > 0 && view->last.iteration >= view->iterations;
-    if (complete && failed == NULL)
+    /* The others have gone on without one whose GPU failed. */
+    bool all_failed = failed != NULL && failed->status != GWTF_ERROR_DEVICE;
+    if (complete && !all_failed)
         say(view, "finished", "all iterations are done");
     else if (failed != NULL)
         say(view, "failed", "node %" PRIu32 " says: %s", failed->node,
@@ -94,7 +96,8 @@ static void judge(struct gwtf_view *view) {
     size_t working = 0, starting = 0, silent = 0;
     for (size_t i = 0; i < view->nodes_count; i++) {
         const struct gwtf_node_state *node = &view->nodes[i];
-        if (node->phase == GWTF_NODE_FAILED && failed == NULL)
+        bool is_worse = failed == NULL || failed->status == GWTF_ERROR_DEVICE;
+        if (node->phase == GWTF_NODE_FAILED && is_worse)
             failed = node;
         if (gwtf_node_has_ended(node))
             continue;

@@ -12,6 +12,7 @@
 #include "model/stage.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 /* A block's way through its operations, for the rows of one piece. */
 struct pass {
@@ -28,17 +29,32 @@ struct pass {
     size_t rows;
 };
 
-void gwtf_block_fill_turns(struct gwtf_stage *stage) {
+static void fill_turns(const struct gwtf_stage *stage, float *turns) {
     const struct gwtf_model_shape *model = &stage->plan.shape.model;
     size_t size = stage->sizes.head, half = size / 2;
     for (size_t t = 0; t < model->context; t++) {
         for (size_t i = 0; i < half; i++) {
             double angle =
                 (double)t * pow((double)model->rope_theta, -2.0 * (double)i / (double)size);
-            stage->turns[t * size + i] = (float)cos(angle);
-            stage->turns[t * size + half + i] = (float)sin(angle);
+            turns[t * size + i] = (float)cos(angle);
+            turns[t * size + half + i] = (float)sin(angle);
         }
     }
+}
+
+gwtf_status gwtf_block_fill_turns(struct gwtf_stage *stage, struct gwtf_error *error) {
+    if (stage->device == NULL) {
+        fill_turns(stage, stage->turns);
+        return GWTF_OK;
+    }
+    size_t bytes = (size_t)stage->plan.shape.model.context * stage->sizes.head * sizeof(float);
+    float *turns = malloc(bytes);
+    if (turns == NULL)
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "no memory for a stage: free some");
+    fill_turns(stage, turns);
+    stage->device->upload(&stage->compute, stage->turns, turns, bytes);
+    free(turns);
+    return GWTF_OK;
 }
 
 /* The activations of the rows from ROW on. */
@@ -52,10 +68,10 @@ static struct gwtf_activations from_row(const struct gwtf_stage *stage,
     part.rstd2 += row;
     /* (B, H, T) from a sequence's start: H * T floats for each sequence, H for each row. */
     part.log_sums += row * stage->plan.shape.model.heads;
-    part.qkv += row * sizes->qkv;
-    part.mixed += row * sizes->width;
+    part.qkv = gwtf_values_at(stage, part.qkv, row * sizes->qkv);
+    part.mixed = gwtf_values_at(stage, part.mixed, row * sizes->width);
     part.middle += row * sizes->width;
-    part.expanded += row * sizes->expanded;
+    part.expanded = gwtf_values_at(stage, part.expanded, row * sizes->expanded);
     return part;
 }
 
@@ -81,10 +97,10 @@ static struct pass pass_of(struct gwtf_stage *stage, uint32_t layer,
                       .heads = model->heads,
                       .key_heads = model->key_value_heads,
                       .width = sizes->width},
-        .qkv = {rows, sizes->width, sizes->qkv, across},
-        .out = {rows, sizes->width, sizes->width, across},
-        .expand = {rows, sizes->width, sizes->expanded, across},
-        .shrink = {rows, sizes->hidden, sizes->width, across},
+        .qkv = {rows, sizes->width, sizes->qkv, across, false},
+        .out = {rows, sizes->width, sizes->width, across, true},
+        .expand = {rows, sizes->width, sizes->expanded, across, false},
+        .shrink = {rows, sizes->hidden, sizes->width, across, true},
         .rows = rows,
     };
 }
@@ -117,6 +133,21 @@ static void rotate(const struct pass *pass, float *qkv, bool back) {
         pass->operations->rotate(pass->compute, &pass->attention, qkv, pass->stage->turns, back);
 }
 
+/* a.expanded from NORMED; ACTIVATES: and work->wide from that. */
+static void expand(const struct pass *pass, const float *normed, bool activates) {
+    const struct gwtf_operations *operations = pass->operations;
+    const float *w = weights_at(pass, pass->at->expand_w);
+    const float *bias = weights_at(pass, pass->at->expand_b);
+    if (activates && !pass->stage->family->gated && operations->linear_gelu != NULL) {
+        operations->linear_gelu(pass->compute, &pass->expand, pass->work->wide, pass->a.expanded,
+                                normed, w, bias);
+        return;
+    }
+    operations->linear(pass->compute, &pass->expand, pass->a.expanded, normed, w, bias, NULL);
+    if (activates)
+        activate(pass);
+}
+
 /* INPUT and OUTPUT point at the piece's first row. */
 static void forward(const struct pass *pass, const float *input, float *output) {
     const struct gwtf_operations *operations = pass->operations;
@@ -136,11 +167,9 @@ static void forward(const struct pass *pass, const float *input, float *output) 
 
     operations->norm(compute, &pass->norm, normed, a->mean2, a->rstd2, a->middle,
                      weights_at(pass, at->norm2_w), weights_at(pass, at->norm2_b));
-    operations->linear(compute, &pass->expand, a->expanded, normed, weights_at(pass, at->expand_w),
-                       weights_at(pass, at->expand_b), NULL);
+    expand(pass, normed, output != NULL);
     if (output == NULL)
         return;
-    activate(pass);
     operations->linear(compute, &pass->shrink, output, pass->work->wide,
                        weights_at(pass, at->shrink_w), weights_at(pass, at->shrink_b), a->middle);
 }
@@ -158,7 +187,7 @@ void gwtf_block_continue(struct gwtf_stage *stage, uint32_t layer,
                          float *output, size_t first, size_t count) {
     struct pass pass = pass_of(stage, layer, activations, 0, count);
     size_t layer_rows = (size_t)layer * stage->plan.shape.model.context;
-    pass.whole.qkv = stage->begun_qkv + layer_rows * stage->sizes.qkv;
+    pass.whole.qkv = gwtf_values_at(stage, stage->begun_qkv, layer_rows * stage->sizes.qkv);
     pass.a = from_row(stage, &pass.whole, first);
     pass.attention.sequences = 1;
     pass.attention.context = first + count;

@@ -14,40 +14,73 @@ static void add_row(float *sum, const float *row, size_t width) {
         sum[i] += row[i];
 }
 
-void gwtf_stage_embed(gwtf_stage *stage, const uint32_t *tokens, float *output) {
+static struct gwtf_embedding embedding_of(const gwtf_stage *stage, uint32_t first, size_t rows) {
+    const struct gwtf_model_shape *model = &stage->plan.shape.model;
+    return (struct gwtf_embedding){.width = model->width,
+                                   .rows = rows,
+                                   .context = model->context,
+                                   .first = first,
+                                   .vocabulary = model->vocabulary};
+}
+
+/* ROWS tokens, the first of which is at position FIRST of its sequence. */
+static void embed(gwtf_stage *stage, const uint32_t *tokens, uint32_t first, size_t rows,
+                  float *output) {
     const struct gwtf_model_shape *model = &stage->plan.shape.model;
     GWTF_ASSERT(stage->plan.shape.stage == 0);
-    for (size_t i = 0; i < stage->options.microbatch; i++)
-        gwtf_stage_embed_some(stage, tokens + i * model->context, 0, model->context,
-                              output + i * model->context * model->width);
+    gwtf_stage_enter(stage);
+    size_t width = model->width;
+    const float *token_rows = stage->weights + stage->data.tokens;
+    const float *position_rows = gwtf_tensor_at(stage->weights, stage->data.positions);
+    for (size_t row = 0; row < rows; row++)
+        GWTF_ASSERT(tokens[row] < model->vocabulary);
+    if (stage->device != NULL) {
+        struct gwtf_embedding embedding = embedding_of(stage, first, rows);
+        stage->device->embed(&stage->compute, &embedding, stage->boundary[0], token_rows,
+                             position_rows, tokens);
+        stage->device->download(&stage->compute, output, stage->boundary[0],
+                                rows * width * sizeof *output);
+        return;
+    }
+    for (size_t row = 0; row < rows; row++) {
+        float *sum = output + row * width;
+        memcpy(sum, token_rows + tokens[row] * width, width * sizeof *sum);
+        if (position_rows != NULL)
+            add_row(sum, position_rows + (first + row) % model->context * width, width);
+    }
+}
+
+void gwtf_stage_embed(gwtf_stage *stage, const uint32_t *tokens, float *output) {
+    embed(stage, tokens, 0, gwtf_stage_rows(stage), output);
 }
 
 void gwtf_stage_embed_some(gwtf_stage *stage, const uint32_t *tokens, uint32_t first,
                            uint32_t count, float *output) {
-    const struct gwtf_model_shape *model = &stage->plan.shape.model;
-    GWTF_ASSERT(stage->plan.shape.stage == 0);
-    GWTF_ASSERT(first <= model->context && count <= model->context - first);
-    size_t width = model->width;
-    const float *token_rows = stage->weights + stage->data.tokens;
-    const float *position_rows = gwtf_tensor_at(stage->weights, stage->data.positions);
-    for (size_t row = 0; row < count; row++) {
-        GWTF_ASSERT(tokens[row] < model->vocabulary);
-        float *sum = output + row * width;
-        memcpy(sum, token_rows + tokens[row] * width, width * sizeof *sum);
-        if (position_rows != NULL)
-            add_row(sum, position_rows + (first + row) * width, width);
-    }
+    uint32_t context = stage->plan.shape.model.context;
+    GWTF_ASSERT(first <= context && count <= context - first);
+    embed(stage, tokens, first, count, output);
 }
 
 void gwtf_stage_embed_backward(gwtf_stage *stage, const uint32_t *tokens,
                                const float *output_gradient) {
     const struct gwtf_model_shape *model = &stage->plan.shape.model;
     GWTF_ASSERT(stage->plan.shape.stage == 0);
+    gwtf_stage_enter(stage);
     size_t width = model->width, rows = gwtf_stage_rows(stage);
     float *token_rows = stage->gradients + stage->data.tokens;
     float *position_rows = gwtf_tensor_at(stage->gradients, stage->data.positions);
-    for (size_t row = 0; row < rows; row++) {
+    for (size_t row = 0; row < rows; row++)
         GWTF_ASSERT(tokens[row] < model->vocabulary);
+    if (stage->device != NULL) {
+        struct gwtf_embedding embedding = embedding_of(stage, 0, rows);
+        stage->device->upload(&stage->compute, stage->boundary[0], output_gradient,
+                              gwtf_stage_boundary_bytes(stage));
+        stage->device->embed_backward(&stage->compute, &embedding, token_rows, position_rows,
+                                      stage->boundary[0], tokens);
+        gwtf_mirror_computed(stage, GWTF_FLAT_GRADIENTS);
+        return;
+    }
+    for (size_t row = 0; row < rows; row++) {
         const float *gradient = output_gradient + row * width;
         add_row(token_rows + tokens[row] * width, gradient, width);
         if (position_rows != NULL)
@@ -71,10 +104,26 @@ static void compute_logits(struct gwtf_stage *stage, const float *input, float *
                        NULL, NULL);
 }
 
+/* COUNT values of the logits, as floats of the host. */
+static void fetch_logits(const gwtf_stage *stage, float *logits, size_t count) {
+    const float *computed = stage->workspace.logits;
+    if (stage->device != NULL)
+        stage->device->download_values(&stage->compute, logits, computed, count);
+    else
+        memcpy(logits, computed, count * sizeof *logits);
+}
+
 void gwtf_stage_logits(gwtf_stage *stage, const float *input, float *logits) {
+    const struct gwtf_model_shape *model = &stage->plan.shape.model;
     GWTF_ASSERT(stage->plan.shape.stage == 0);
     gwtf_stage_enter(stage);
-    compute_logits(stage, input, logits, 1);
+    if (stage->device == NULL) {
+        compute_logits(stage, input, logits, 1);
+        return;
+    }
+    stage->device->upload(&stage->compute, stage->boundary[0], input, model->width * sizeof *input);
+    compute_logits(stage, stage->boundary[0], stage->workspace.logits, 1);
+    fetch_logits(stage, logits, model->vocabulary);
 }
 
 /* The loss of ROWS tokens; INPUT, LABELS, INPUT_GRADIENT and LOGITS point at the first of them. */
@@ -93,7 +142,7 @@ static double piece_loss(struct gwtf_stage *stage, const float *input, const uin
 
     compute_logits(stage, input, work->logits, rows);
     if (logits != NULL)
-        memcpy(logits, work->logits, rows * model->vocabulary * sizeof *logits);
+        fetch_logits(stage, logits, rows * model->vocabulary);
     double loss = operations->cross_entropy(compute, work->logits, labels, scale,
                                             input_gradient != NULL, rows, model->vocabulary);
     if (input_gradient == NULL)
@@ -114,6 +163,13 @@ void gwtf_stage_loss(gwtf_stage *stage, const float *input, const uint32_t *labe
     gwtf_stage_enter(stage);
     size_t width = stage->plan.shape.model.width, rows = gwtf_stage_rows(stage);
     size_t vocabulary = stage->plan.shape.model.vocabulary;
+    float *gradient = input_gradient;
+    if (stage->device != NULL) {
+        stage->device->upload(&stage->compute, stage->boundary[0], input,
+                              gwtf_stage_boundary_bytes(stage));
+        input = stage->boundary[0];
+        gradient = input_gradient != NULL ? stage->boundary[1] : NULL;
+    }
     double sum = 0;
     for (size_t row = 0; row < rows; row += stage->piece_rows) {
         size_t left = rows - row;
@@ -121,8 +177,13 @@ void gwtf_stage_loss(gwtf_stage *stage, const float *input, const uint32_t *labe
         for (size_t i = 0; i < piece; i++)
             GWTF_ASSERT(labels[row + i] < vocabulary);
         sum += piece_loss(stage, input + row * width, labels + row, scale,
-                          input_gradient != NULL ? input_gradient + row * width : NULL,
+                          gradient != NULL ? gradient + row * width : NULL,
                           logits != NULL ? logits + row * vocabulary : NULL, piece);
     }
     *loss_sum = sum;
+    if (stage->device == NULL || input_gradient == NULL)
+        return;
+    stage->device->download(&stage->compute, input_gradient, gradient,
+                            gwtf_stage_boundary_bytes(stage));
+    gwtf_mirror_computed(stage, GWTF_FLAT_GRADIENTS);
 }

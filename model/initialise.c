@@ -17,10 +17,10 @@ static void fill_normal(float *values, const struct gwtf_tensor *tensor, uint64_
 }
 
 void gwtf_stage_initialise(gwtf_stage *stage, uint64_t seed) {
-    gwtf_stage_enter(stage);
+    float *weights = gwtf_stage_weights(stage);
     for (size_t i = 0; i < stage->plan.tensors_count; i++) {
         const struct gwtf_tensor *tensor = &stage->plan.tensors[i];
-        float *values = stage->weights + tensor->offset;
+        float *values = weights + tensor->offset;
         if (tensor->deviation != 0.0f) {
             fill_normal(values, tensor, seed, stage->compute.threads);
             continue;
@@ -28,4 +28,5 @@ void gwtf_stage_initialise(gwtf_stage *stage, uint64_t seed) {
         for (uint64_t j = 0; j < tensor->count; j++)
             values[j] = tensor->constant;
     }
+    gwtf_stage_written(stage);
 }

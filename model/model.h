@@ -107,10 +107,13 @@ void gwtf_stage_plan_deinit(struct gwtf_stage_plan *plan);
 const struct gwtf_tensor *gwtf_stage_plan_find(const struct gwtf_stage_plan *plan,
                                                const char *name);
 
-enum gwtf_backend_kind { GWTF_BACKEND_REFERENCE, GWTF_BACKEND_ONEDNN };
+/* CUDA is a library of its own, loaded when it is first asked for. */
+enum gwtf_backend_kind { GWTF_BACKEND_REFERENCE, GWTF_BACKEND_ONEDNN, GWTF_BACKEND_CUDA };
 
-/* Of the operands of matrix products. Their sums, and all else, are float32. */
-enum gwtf_precision { GWTF_PRECISION_FLOAT32, GWTF_PRECISION_BFLOAT16 };
+/* Of the operands of matrix products. Their sums, and all else, are float32; but a GPU keeps in
+ * bfloat16 what lies between such products, too. TFLOAT32 has float32's range and a mantissa of 10
+ * bits, on GPUs alone. */
+enum gwtf_precision { GWTF_PRECISION_FLOAT32, GWTF_PRECISION_BFLOAT16, GWTF_PRECISION_TFLOAT32 };
 
 struct gwtf_stage_options {
     struct gwtf_stage_shape shape;
@@ -128,7 +131,30 @@ struct gwtf_stage_options {
     uint32_t microbatch; /* B: sequences of one microbatch */
     uint32_t slots;      /* microbatches whose activations are kept at one time, at least 1 */
     uint32_t threads;    /* for the backend's library, at least 1 */
+    uint32_t place;      /* on a machine of several GPUs: takes the one of this number, modulo */
 };
+
+/* A GPU that stages can compute on. */
+struct gwtf_gpu {
+    char name[128];
+    uint32_t number;     /* among those that this process sees */
+    uint32_t count;      /* that it sees */
+    uint32_t capability; /* 90 for 9.0 */
+    uint64_t all_bytes;
+};
+
+/* GPUs that this process sees, and has a backend for; asked for once. */
+uint32_t gwtf_gpu_count(void);
+
+/* The one of PLACE, modulo their number. Takes nothing of it. Errors: GWTF_ERROR_UNSUPPORTED with
+ * why there is none. */
+gwtf_status gwtf_gpu_look(uint32_t place, struct gwtf_gpu *gpu, struct gwtf_error *error);
+
+/* Bytes that are free on it, for a process that will compute there: it starts to. */
+gwtf_status gwtf_gpu_free_bytes(uint32_t place, uint64_t *free_bytes, struct gwtf_error *error);
+
+/* Operations per second of the fastest of ROUNDS large square products on it; 0 where it cannot. */
+double gwtf_gpu_peak(uint32_t place, enum gwtf_precision precision, uint32_t rounds);
 
 typedef struct gwtf_stage gwtf_stage;
 
@@ -142,18 +168,46 @@ gwtf_status gwtf_stage_create(const struct gwtf_stage_options *options, gwtf_sta
                               struct gwtf_error *error);
 void gwtf_stage_destroy(gwtf_stage *stage); /* NULL is allowed */
 
-/* Bytes that gwtf_stage_create takes: for the flat arrays and the workspace, and for each slot. */
+/* Bytes that gwtf_stage_create takes: for the flat arrays and the workspace, and for each slot; of
+ * the GPU's memory where the stage computes on one. */
 void gwtf_stage_memory(const struct gwtf_stage_options *options, const struct gwtf_stage_plan *plan,
                        uint64_t *fixed_bytes, uint64_t *slot_bytes);
 
+/* Bytes that it takes of the host besides, when it computes on a GPU; else 0. */
+uint64_t gwtf_stage_host_memory(const struct gwtf_stage_options *options,
+                                const struct gwtf_stage_plan *plan);
+
 const struct gwtf_stage_plan *gwtf_stage_get_plan(const gwtf_stage *stage);
 
-/* The flat arrays, plan->floats each, 64-byte aligned; they live as long as the stage. Of a stage
- * that is forward_only all but the weights are NULL. */
+/*
+ * The flat arrays, plan->floats each, 64-byte aligned; they live as long as the stage. Of a stage
+ * that is forward_only all but the weights are NULL.
+ *
+ * Of a stage on a GPU these are copies on the host, and each call makes its copy a current one: ask
+ * again after each change. Any thread may ask.
+ */
 float *gwtf_stage_weights(gwtf_stage *stage);
 float *gwtf_stage_gradients(gwtf_stage *stage);
 float *gwtf_stage_first_moments(gwtf_stage *stage);
 float *gwtf_stage_second_moments(gwtf_stage *stage);
+
+/*
+ * Copies between the GPU and MEMORY, BYTES of the host, are fast from now on; without a GPU, or
+ * where the system does not allow it, nothing happens. True: gwtf_stage_unpin must come before
+ * MEMORY is freed, and before the stage is destroyed.
+ */
+bool gwtf_stage_pin(gwtf_stage *stage, void *memory, uint64_t bytes);
+void gwtf_stage_unpin(gwtf_stage *stage, void *memory);
+
+/* Who writes to weights or moments says so afterwards. */
+void gwtf_stage_written(gwtf_stage *stage);
+
+/* Sum of squares of the gradients in double precision; on a GPU in the GPU's own order. */
+double gwtf_stage_gradient_squares(gwtf_stage *stage);
+
+/* Waits for the device. Errors: GWTF_ERROR_DEVICE, with what it says, once something went wrong
+ * there: what was computed since the last check is worth nothing. GWTF_OK without a device. */
+gwtf_status gwtf_stage_check(gwtf_stage *stage, struct gwtf_error *error);
 
 /*
  * Initial weights as GPT-2 has them, in every family: normal with deviation 0.02, position
@@ -234,7 +288,8 @@ struct gwtf_optimizer_step {
 
 /*
  * One step for all tensors, with the gradients in GRADIENTS (plan->floats, laid out like the
- * weights: the stage's own array or a reduced copy). Gradients are not changed.
+ * weights), or, with NULL, the stage's own. They are not changed; but on a GPU those of a copy take
+ * the place of the stage's own.
  */
 void gwtf_stage_step(gwtf_stage *stage, const float *gradients,
                      const struct gwtf_optimizer_step *step);

@@ -4,6 +4,12 @@
  *
  * All arrays are row-major floats; a row belongs to one token. Outputs may not overlap inputs
  * unless a line says so. Nothing here allocates; nothing but prepare fails.
+ *
+ * Values. What a block computes between two points of the residual stream (normed rows, queries,
+ * keys and values, what an activation takes and gives, logits) and the gradients of these are
+ * values: a backend may keep them in fewer bytes than a float (value_bytes), and who composes
+ * operations only hands them on. The residual stream and its gradients, norms' statistics, sums of
+ * logarithms, weights and weight gradients are floats for every backend.
  */
 #ifndef GWTF_MODEL_OPERATIONS_H
 #define GWTF_MODEL_OPERATIONS_H
@@ -16,6 +22,8 @@
 #include <stdint.h>
 
 struct gwtf_operations;
+struct gwtf_device_operations;
+struct gwtf_device;
 struct gwtf_kernels;
 struct gwtf_tiling;
 
@@ -26,15 +34,21 @@ struct gwtf_compute {
     const struct gwtf_tiling *tiling;   /* of its own matrix products; NULL: the library's */
     enum gwtf_precision precision;
     int threads;
+    uint32_t place; /* among the node's workers: which of several devices is this one's */
     float *scratch; /* operations->scratch_floats(...) floats, free between operations */
+    struct gwtf_device *device; /* NULL: operations work on the host's memory */
+    const float *weights;       /* with a device: the stage's, */
+    void *rounded;              /* and the same as values, where a value is no float; else NULL */
 };
 
-/* A matrix product with weights W (in, out), or (out, in) when TRANSPOSED. */
+/* A matrix product with weights W (in, out), or (out, in) when TRANSPOSED. X are values, and Y,
+ * too, unless it is TO_STREAM. */
 struct gwtf_linear_shape {
     size_t rows;
     size_t in;
     size_t out;
     bool transposed;
+    bool to_stream; /* Y is the residual stream */
 };
 
 /* LayerNorm when centred, else RMSNorm. */
@@ -166,7 +180,103 @@ struct gwtf_operations {
     double (*cross_entropy)(const struct gwtf_compute *compute, float *logits,
                             const uint32_t *labels, float scale, bool backward, size_t rows,
                             size_t vocabulary);
+
+    /* The rest may be NULL. */
+
+    /* Bytes of a value; NULL: those of a float. */
+    size_t (*value_bytes)(enum gwtf_precision precision);
+
+    /* linear without RESIDUAL, and then Y = gelu(X), X (rows, out) being what linear gives. */
+    void (*linear_gelu)(const struct gwtf_compute *compute, const struct gwtf_linear_shape *shape,
+                        float *y, float *x_out, const float *x, const float *w, const float *bias);
+
+    /* Of a backend with memory of its own: all arrays but LABELS lie there. */
+    const struct gwtf_device_operations *device;
 };
+
+/* What one step does to every float of a tensor. */
+struct gwtf_adamw {
+    float gradient_scale;
+    float beta1, beta2;
+    float keep; /* 1 - learning rate * decay */
+    float size; /* learning rate / (1 - beta1^step) */
+    float root; /* 1 / sqrt(1 - beta2^step) */
+    float epsilon;
+};
+
+/* Rows of an embedding: SUM of the token's and, unless NULL, the position's. */
+struct gwtf_embedding {
+    size_t width;
+    size_t rows;
+    size_t context; /* row r is at position (first + r) % context */
+    size_t first;
+    size_t vocabulary;
+};
+
+/*
+ * A device's memory, and what else stages need there. Calls are made by one thread at a time for
+ * one compute, but not always by the same; enter comes first. Work is queued in the order of the
+ * calls.
+ *
+ * What goes wrong on the device is kept, and everything after it does nothing: check tells.
+ */
+struct gwtf_device_operations {
+    uint64_t own_bytes; /* of the device's memory, that a stage takes besides what it asks for */
+
+    /* Errors: GWTF_ERROR_MEMORY. The memory is zero. */
+    gwtf_status (*allocate)(const struct gwtf_compute *compute, uint64_t bytes, void **memory);
+    void (*release)(const struct gwtf_compute *compute, void *memory);
+
+    /* Of the host, from where and to where copies are fast; pin makes other memory such, where that
+     * is allowed, until it is unpinned. */
+    gwtf_status (*allocate_host)(const struct gwtf_compute *compute, uint64_t bytes, void **memory);
+    void (*release_host)(const struct gwtf_compute *compute, void *memory);
+    bool (*pin)(const struct gwtf_compute *compute, void *memory, uint64_t bytes);
+    void (*unpin)(const struct gwtf_compute *compute, void *memory);
+
+    /* See gwtf_gpu_look and gwtf_gpu_free_bytes. */
+    gwtf_status (*look)(uint32_t place, struct gwtf_gpu *gpu, struct gwtf_error *error);
+    gwtf_status (*free_bytes)(uint32_t place, uint64_t *bytes, struct gwtf_error *error);
+    double (*peak)(uint32_t place, enum gwtf_precision precision, uint32_t rounds);
+
+    void (*enter)(const struct gwtf_compute *compute);
+    /* FROM stays as it is until the next download or check. */
+    void (*upload)(const struct gwtf_compute *compute, void *to, const void *from, uint64_t bytes);
+    /* Waits until it is there. */
+    void (*download)(const struct gwtf_compute *compute, void *to, const void *from,
+                     uint64_t bytes);
+    /* COUNT values, as floats. */
+    void (*download_values)(const struct gwtf_compute *compute, float *to, const float *from,
+                            uint64_t count);
+    void (*zero)(const struct gwtf_compute *compute, void *at, uint64_t bytes);
+
+    /* COUNT floats of the weights from AT on are new: those that are rounded follow. */
+    void (*weights_changed)(const struct gwtf_compute *compute, const float *at, uint64_t count);
+
+    /* TOKENS (rows) lie on the host, each below the vocabulary. */
+    void (*embed)(const struct gwtf_compute *compute, const struct gwtf_embedding *embedding,
+                  float *output, const float *token_rows, const float *position_rows,
+                  const uint32_t *tokens);
+    void (*embed_backward)(const struct gwtf_compute *compute,
+                           const struct gwtf_embedding *embedding, float *token_rows,
+                           float *position_rows, const float *output_gradient,
+                           const uint32_t *tokens);
+
+    /* To the same bits as the host's. */
+    void (*step)(const struct gwtf_compute *compute, const struct gwtf_adamw *adamw, float *w,
+                 float *m, float *v, const float *gradients, uint64_t count);
+
+    double (*sum_of_squares)(const struct gwtf_compute *compute, const float *values,
+                             uint64_t count);
+
+    /* Waits for all that is queued. Errors: GWTF_ERROR_DEVICE with what the device says. */
+    gwtf_status (*check)(const struct gwtf_compute *compute, struct gwtf_error *error);
+    void (*close)(struct gwtf_compute *compute);
+};
+
+/* The backend in the library libgwtf_cuda.so, which is looked for beside the program and where
+ * libraries are. Errors: GWTF_ERROR_UNSUPPORTED with why there is none. */
+gwtf_status gwtf_cuda_load(const struct gwtf_operations **operations, struct gwtf_error *error);
 
 extern const struct gwtf_operations gwtf_reference_operations;
 extern const struct gwtf_operations gwtf_onednn_operations;

@@ -47,16 +47,6 @@ void gwtf_sum_parts(float *sum, const float *const *parts, size_t parts_count, u
     }
 }
 
-/* What one step does to every float of a tensor. */
-struct adamw {
-    float gradient_scale;
-    float beta1, beta2;
-    float keep; /* 1 - learning rate * decay */
-    float size; /* learning rate / (1 - beta1^step) */
-    float root; /* 1 / sqrt(1 - beta2^step) */
-    float epsilon;
-};
-
 /* BASE^EXPONENT by squaring: the same bits everywhere, which pow of the C library does not promise.
  */
 static double power(double base, uint64_t exponent) {
@@ -69,7 +59,7 @@ static double power(double base, uint64_t exponent) {
     return result;
 }
 
-static void adamw_range(const struct adamw *a, float *restrict w, float *restrict m,
+static void adamw_range(const struct gwtf_adamw *a, float *restrict w, float *restrict m,
                         float *restrict v, const float *restrict gradients, uint64_t count) {
     float fresh1 = 1.0f - a->beta1, fresh2 = 1.0f - a->beta2;
     for (uint64_t i = 0; i < count; i++) {
@@ -85,11 +75,53 @@ static void adamw_range(const struct adamw *a, float *restrict w, float *restric
 /* Small enough to share a tensor out evenly, large enough to pay for it. */
 #define STEP_TILE 65536u
 
+static void step_tensor(gwtf_stage *stage, const struct gwtf_tensor *tensor, const float *gradients,
+                        const struct gwtf_adamw *a) {
+    int threads = stage->compute.threads;
+    uint64_t tiles = (tensor->count + STEP_TILE - 1) / STEP_TILE;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && tiles > 1)
+    for (uint64_t tile = 0; tile < tiles; tile++) {
+        uint64_t from = tile * STEP_TILE, at = tensor->offset + from;
+        uint64_t left = tensor->count - from;
+        adamw_range(a, stage->weights + at, stage->first_moments + at, stage->second_moments + at,
+                    gradients + at, left < STEP_TILE ? left : STEP_TILE);
+    }
+}
+
+/* The device's gradients: the stage's own, or what GRADIENTS of the host holds. */
+static const float *bring_gradients(gwtf_stage *stage, const float *gradients) {
+    if (gradients == NULL || gradients == stage->mirror.host[GWTF_FLAT_GRADIENTS])
+        return stage->gradients;
+    stage->device->upload(&stage->compute, stage->gradients, gradients,
+                          stage->plan.floats * sizeof *gradients);
+    gwtf_mirror_computed(stage, GWTF_FLAT_GRADIENTS);
+    return stage->gradients;
+}
+
+static void step_tensor_on_device(gwtf_stage *stage, const struct gwtf_tensor *tensor,
+                                  const float *gradients, const struct gwtf_adamw *a) {
+    uint64_t at = tensor->offset;
+    stage->device->step(&stage->compute, a, stage->weights + at, stage->first_moments + at,
+                        stage->second_moments + at, gradients + at, tensor->count);
+}
+
+double gwtf_stage_gradient_squares(gwtf_stage *stage) {
+    if (stage->device == NULL)
+        return gwtf_sum_of_squares(stage->gradients, stage->plan.floats);
+    gwtf_stage_enter(stage);
+    return stage->device->sum_of_squares(&stage->compute, stage->gradients, stage->plan.floats);
+}
+
 void gwtf_stage_step(gwtf_stage *stage, const float *gradients,
                      const struct gwtf_optimizer_step *step) {
     GWTF_ASSERT(step->step >= 1);
+    gwtf_stage_enter(stage);
+    if (stage->device != NULL)
+        gradients = bring_gradients(stage, gradients);
+    else if (gradients == NULL)
+        gradients = stage->gradients;
     double rate = (double)step->learning_rate;
-    struct adamw a = {
+    struct gwtf_adamw a = {
         .gradient_scale = step->gradient_scale,
         .beta1 = step->beta1,
         .beta2 = step->beta2,
@@ -97,21 +129,14 @@ void gwtf_stage_step(gwtf_stage *stage, const float *gradients,
         .root = (float)(1 / sqrt(1 - power((double)step->beta2, step->step))),
         .epsilon = step->epsilon,
     };
-    int threads = stage->compute.threads;
     for (size_t i = 0; i < stage->plan.tensors_count; i++) {
         const struct gwtf_tensor *tensor = &stage->plan.tensors[i];
-        struct adamw one = a;
-        one.keep = (float)(1 - (tensor->decays ? rate * (double)step->weight_decay : 0.0));
-        uint64_t tiles = (tensor->count + STEP_TILE - 1) / STEP_TILE;
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && tiles > 1)
-        for (uint64_t tile = 0; tile < tiles; tile++) {
-            uint64_t from = tile * STEP_TILE, at = tensor->offset + from;
-            uint64_t left = tensor->count - from;
-            adamw_range(&one, stage->weights + at, stage->first_moments + at,
-                        stage->second_moments + at, gradients + at,
-                        left < STEP_TILE ? left : STEP_TILE);
-        }
+        a.keep = (float)(1 - (tensor->decays ? rate * (double)step->weight_decay : 0.0));
+        (stage->device != NULL ? step_tensor_on_device : step_tensor)(stage, tensor, gradients, &a);
     }
+    gwtf_mirror_computed(stage, GWTF_FLAT_WEIGHTS);
+    gwtf_mirror_computed(stage, GWTF_FLAT_FIRST);
+    gwtf_mirror_computed(stage, GWTF_FLAT_SECOND);
 }
 
 float gwtf_clip_scale(double norm, double clip) {

@@ -16,6 +16,8 @@
 /* Bounds the head's workspace where the vocabulary is large. */
 #define LOGITS_FLOATS_MAX ((size_t)16 << 20)
 #define HEAD_ROWS_MIN 64u
+/* A device is at its best with much at a time. */
+#define DEVICE_LOGITS_MAX ((size_t)128 << 20)
 
 /*
  * Hands out pieces of one block of memory, or, without memory, counts what it would take: so that
@@ -38,24 +40,38 @@ static void *carve(struct carver *carver, uint64_t count, uint64_t size_bytes) {
     return carver->memory != NULL ? carver->memory + start : NULL;
 }
 
-static float *carve_floats(struct carver *carver, uint64_t rows, uint64_t width) {
+static float *carve_of(struct carver *carver, uint64_t rows, uint64_t width, uint64_t size_bytes) {
     uint64_t count;
     if (__builtin_mul_overflow(rows, width, &count))
         count = UINT64_MAX;
-    return carve(carver, count, sizeof(float));
+    return carve(carver, count, size_bytes);
+}
+
+static float *carve_floats(struct carver *carver, uint64_t rows, uint64_t width) {
+    return carve_of(carver, rows, width, sizeof(float));
+}
+
+static float *carve_values(const struct gwtf_stage *stage, struct carver *carver, uint64_t rows,
+                           uint64_t width) {
+    return carve_of(carver, rows, width, stage->value_bytes);
 }
 
 static size_t relay_piece_rows(const struct gwtf_stage *stage) {
     size_t context = stage->plan.shape.model.context, batch = stage->options.microbatch;
+    if (stage->device != NULL)
+        return batch * context;
     size_t wanted = (size_t)PIECE_ROWS_PER_THREAD * stage->options.threads;
     size_t sequences = (wanted + context - 1) / context;
     return (sequences < batch ? sequences : batch) * context;
 }
 
 static size_t head_piece_rows(const struct gwtf_stage *stage) {
-    size_t most = LOGITS_FLOATS_MAX / stage->plan.shape.model.vocabulary;
-    size_t wanted = (size_t)PIECE_ROWS_PER_THREAD * stage->options.threads;
-    size_t rows = gwtf_stage_rows(stage), piece = wanted < most ? wanted : most;
+    size_t floats = stage->device != NULL ? DEVICE_LOGITS_MAX : LOGITS_FLOATS_MAX;
+    size_t most = floats / stage->plan.shape.model.vocabulary;
+    size_t rows = gwtf_stage_rows(stage);
+    size_t wanted =
+        stage->device != NULL ? rows : (size_t)PIECE_ROWS_PER_THREAD * stage->options.threads;
+    size_t piece = wanted < most ? wanted : most;
     if (piece < HEAD_ROWS_MIN)
         piece = HEAD_ROWS_MIN;
     return piece < rows ? piece : rows;
@@ -72,20 +88,24 @@ static void carve_workspace(struct gwtf_stage *stage, struct carver *carver) {
     bool head = stage->plan.shape.stage == 0;
     uint64_t width = model->width, rows = stage->piece_rows;
     bool backward = !stage->options.forward_only;
-    work->normed = carve_floats(carver, rows, width);
-    work->normed_d = carve_floats(carver, backward ? rows : 0, width);
+    work->normed = carve_values(stage, carver, rows, width);
+    work->normed_d = carve_values(stage, carver, backward ? rows : 0, width);
     if (head) {
-        work->logits = carve_floats(carver, rows, model->vocabulary);
+        work->logits = carve_values(stage, carver, rows, model->vocabulary);
         work->mean = carve_floats(carver, rows, 1);
         work->rstd = carve_floats(carver, rows, 1);
     } else {
-        work->wide = carve_floats(carver, rows, larger(sizes->hidden, sizes->qkv));
-        work->wide_d = carve_floats(carver, backward ? rows : 0, sizes->expanded);
+        work->wide = carve_values(stage, carver, rows, larger(sizes->hidden, sizes->qkv));
+        work->wide_d = carve_values(stage, carver, backward ? rows : 0, sizes->expanded);
         work->middle_d = carve_floats(carver, backward ? rows : 0, width);
-        work->mixed_d = carve_floats(carver, backward ? rows : 0, width);
+        work->mixed_d = carve_values(stage, carver, backward ? rows : 0, width);
+    }
+    if (stage->device != NULL) {
+        stage->boundary[0] = carve_floats(carver, gwtf_stage_rows(stage), width);
+        stage->boundary[1] = carve_floats(carver, gwtf_stage_rows(stage), width);
     }
     struct gwtf_compute_limits limits = {
-        .rows = rows,
+        .rows = stage->device != NULL ? gwtf_stage_rows(stage) : rows,
         .width = width,
         .widest = head ? width : larger(sizes->expanded, sizes->qkv),
         .context = head ? 0 : model->context,
@@ -106,19 +126,28 @@ static void carve_kept(const struct gwtf_stage *stage, struct gwtf_activations *
     a->mean2 = carve_floats(carver, rows, 1);
     a->rstd2 = carve_floats(carver, rows, 1);
     a->log_sums = carve_floats(carver, rows, model->heads);
-    a->qkv = carve_floats(carver, rows, stage->sizes.qkv);
-    a->mixed = carve_floats(carver, rows, model->width);
+    a->qkv = carve_values(stage, carver, rows, stage->sizes.qkv);
+    a->mixed = carve_values(stage, carver, rows, model->width);
     a->middle = carve_floats(carver, rows, model->width);
-    a->expanded = carve_floats(carver, rows, stage->sizes.expanded);
+    a->expanded = carve_values(stage, carver, rows, stage->sizes.expanded);
 }
 
-/* Everything but the slots. Needs plan, options and compute.operations. */
-static void carve_fixed(struct gwtf_stage *stage, struct carver *carver) {
+/* What does not need memory. */
+static void fill_in(struct gwtf_stage *stage) {
+    const struct gwtf_operations *operations = stage->compute.operations;
+    stage->device = operations->device;
+    stage->value_bytes = operations->value_bytes != NULL
+                             ? operations->value_bytes(stage->options.precision)
+                             : sizeof(float);
     stage->family = gwtf_family_traits_of(stage->plan.shape.model.family);
     stage->sizes = gwtf_block_sizes_of(&stage->plan.shape.model);
-    uint64_t layers = stage->plan.shape.layers, floats = stage->plan.floats;
     stage->piece_rows =
         stage->plan.shape.stage == 0 ? head_piece_rows(stage) : relay_piece_rows(stage);
+}
+
+/* Everything but the slots and tables. Needs what fill_in fills. */
+static void carve_fixed(struct gwtf_stage *stage, struct carver *carver) {
+    uint64_t layers = stage->plan.shape.layers, floats = stage->plan.floats;
     stage->weights = carve_floats(carver, floats, 1);
     if (!stage->options.forward_only) {
         stage->gradients = carve_floats(carver, floats, 1);
@@ -130,13 +159,21 @@ static void carve_fixed(struct gwtf_stage *stage, struct carver *carver) {
         carve_kept(stage, &stage->again, stage->piece_rows, carver);
     if (stage->options.continues)
         stage->begun_qkv =
-            carve_floats(carver, layers * stage->plan.shape.model.context, stage->sizes.qkv);
+            carve_values(stage, carver, layers * stage->plan.shape.model.context, stage->sizes.qkv);
+    if (stage->value_bytes != sizeof(float))
+        stage->compute.rounded = carve_values(stage, carver, floats, 1);
+    stage->compute.weights = stage->weights;
     bool turns = stage->family->rotary && layers != 0;
     stage->turns =
         turns ? carve_floats(carver, stage->plan.shape.model.context, stage->sizes.head) : NULL;
+}
+
+static void carve_tables(struct gwtf_stage *stage, struct carver *carver) {
+    uint64_t layers = stage->plan.shape.layers, slots = stage->options.slots;
     stage->blocks = carve(carver, layers, sizeof *stage->blocks);
-    stage->activations = carve(carver, layers * stage->options.slots, sizeof *stage->activations);
-    stage->kept = carve(carver, stage->options.slots, sizeof *stage->kept);
+    stage->activations = carve(carver, layers * slots, sizeof *stage->activations);
+    stage->kept = carve(carver, slots, sizeof *stage->kept);
+    stage->inputs = carve(carver, slots, sizeof *stage->inputs);
 }
 
 static void carve_activations(const struct gwtf_stage *stage, struct gwtf_activations *a, bool last,
@@ -149,11 +186,19 @@ static void carve_activations(const struct gwtf_stage *stage, struct gwtf_activa
     a->output = last ? NULL : carve_floats(carver, rows, stage->sizes.width);
 }
 
+/* Where a relay keeps a slot's input on a device. */
+static float *carve_input(const struct gwtf_stage *stage, struct carver *carver) {
+    return stage->device != NULL ? carve_floats(carver, gwtf_stage_rows(stage), stage->sizes.width)
+                                 : NULL;
+}
+
 /* All activations of one slot, of LAYERS blocks each. A forward pass alone needs a block's output
  * until the next block has its own. */
-static void carve_slot(const struct gwtf_stage *stage, struct gwtf_activations *layers,
-                       struct carver *carver) {
+static void carve_slot(const struct gwtf_stage *stage, uint32_t slot, struct carver *carver) {
     uint32_t count = stage->plan.shape.layers;
+    struct gwtf_activations *layers = &stage->activations[(size_t)slot * count];
+    if (count != 0)
+        stage->inputs[slot] = carve_input(stage, carver);
     for (uint32_t i = 0; i < count && carver->used_bytes != UINT64_MAX; i++) {
         if (stage->options.forward_only && i >= 2) {
             layers[i] = stage->again;
@@ -169,36 +214,66 @@ static uint64_t slot_bytes_of(const struct gwtf_stage *stage) {
     struct gwtf_activations ignored;
     uint32_t layers = stage->plan.shape.layers;
     uint32_t own = stage->options.forward_only && layers > 2 ? 2 : layers;
+    if (layers != 0)
+        carve_input(stage, &carver);
     /* All blocks but the last are alike. */
     for (uint32_t i = 0; i < own && carver.used_bytes != UINT64_MAX; i++)
         carve_activations(stage, &ignored, i + 1 == layers, &carver);
     return carver.used_bytes;
 }
 
-static const struct gwtf_operations *operations_of(enum gwtf_backend_kind kind) {
+/* Errors: GWTF_ERROR_UNSUPPORTED. */
+static gwtf_status find_operations(enum gwtf_backend_kind kind,
+                                   const struct gwtf_operations **operations,
+                                   struct gwtf_error *error) {
     switch (kind) {
     case GWTF_BACKEND_REFERENCE:
-        return &gwtf_reference_operations;
+        *operations = &gwtf_reference_operations;
+        return GWTF_OK;
     case GWTF_BACKEND_ONEDNN:
 #ifdef GWTF_HAVE_ONEDNN
-        return &gwtf_onednn_operations;
+        *operations = &gwtf_onednn_operations;
+        return GWTF_OK;
 #else
-        return NULL;
+        return gwtf_error_set(error, GWTF_ERROR_UNSUPPORTED,
+                              "this build has no oneDNN: use the reference backend, or build "
+                              "with oneDNN");
 #endif
+    case GWTF_BACKEND_CUDA:
+        return gwtf_cuda_load(operations, error);
     }
-    return NULL;
+    GWTF_ASSERT(false);
+    return GWTF_ERROR_USAGE;
+}
+
+/* Bytes that the stage asks for. */
+static void count_memory(const struct gwtf_stage_options *options,
+                         const struct gwtf_stage_plan *plan, uint64_t *fixed_bytes,
+                         uint64_t *slot_bytes) {
+    struct gwtf_stage stage = {.plan = *plan, .options = *options};
+    if (find_operations(options->backend, &stage.compute.operations, NULL) != GWTF_OK)
+        stage.compute.operations = &gwtf_reference_operations;
+    struct carver carver = {0};
+    fill_in(&stage);
+    carve_fixed(&stage, &carver);
+    *fixed_bytes = carver.used_bytes;
+    *slot_bytes = slot_bytes_of(&stage);
 }
 
 void gwtf_stage_memory(const struct gwtf_stage_options *options, const struct gwtf_stage_plan *plan,
                        uint64_t *fixed_bytes, uint64_t *slot_bytes) {
-    struct gwtf_stage stage = {.plan = *plan, .options = *options};
-    stage.compute.operations = operations_of(options->backend);
-    if (stage.compute.operations == NULL)
-        stage.compute.operations = &gwtf_reference_operations;
-    struct carver carver = {0};
-    carve_fixed(&stage, &carver);
-    *fixed_bytes = carver.used_bytes;
-    *slot_bytes = slot_bytes_of(&stage);
+    const struct gwtf_operations *operations = NULL;
+    count_memory(options, plan, fixed_bytes, slot_bytes);
+    if (options->backend == GWTF_BACKEND_CUDA && gwtf_cuda_load(&operations, NULL) == GWTF_OK &&
+        __builtin_add_overflow(*fixed_bytes, operations->device->own_bytes, fixed_bytes))
+        *fixed_bytes = UINT64_MAX;
+}
+
+uint64_t gwtf_stage_host_memory(const struct gwtf_stage_options *options,
+                                const struct gwtf_stage_plan *plan) {
+    if (options->backend != GWTF_BACKEND_CUDA)
+        return 0;
+    return plan->floats * sizeof(float) * (options->forward_only ? 1 : (uint64_t)GWTF_FLATS);
 }
 
 /* Notes where the tensors from *TENSOR on lie, which are those of KINDS, in the members of OFFSETS
@@ -242,6 +317,8 @@ static gwtf_status check_options(const struct gwtf_stage_options *options,
     return GWTF_OK;
 }
 
+/* NULL when there is not so much. Touching every page here finds a lack of memory now, and not in
+ * the first microbatch. */
 static void *allocate(uint64_t bytes) {
     bool large = bytes >= HUGE_PAGE_BYTES;
     void *memory = NULL;
@@ -251,19 +328,38 @@ static void *allocate(uint64_t bytes) {
      * processor's page tables. Where the kernel refuses, nothing is lost but speed. */
     if (large)
         madvise(memory, bytes, MADV_HUGEPAGE);
+    memset(memory, 0, bytes);
     return memory;
 }
 
-/* Needs plan, options and compute.operations. What is allocated on failure, the caller frees. */
+static void *allocate_where_it_computes(const struct gwtf_stage *stage, uint64_t bytes) {
+    void *memory = NULL;
+    if (stage->device == NULL)
+        return allocate(bytes);
+    return stage->device->allocate(&stage->compute, bytes, &memory) == GWTF_OK ? memory : NULL;
+}
+
+static bool allocate_tables(struct gwtf_stage *stage) {
+    struct carver count = {0};
+    carve_tables(stage, &count);
+    stage->tables_memory = allocate(count.used_bytes);
+    struct carver carver = {.memory = stage->tables_memory};
+    if (carver.memory != NULL)
+        carve_tables(stage, &carver);
+    return carver.memory != NULL;
+}
+
+/* Needs plan, options, and compute as prepared. What is allocated on failure, the caller frees. */
 static gwtf_status allocate_stage(struct gwtf_stage *stage, struct gwtf_error *error) {
     uint64_t fixed_bytes, slot_bytes, slots_bytes;
-    gwtf_stage_memory(&stage->options, &stage->plan, &fixed_bytes, &slot_bytes);
+    count_memory(&stage->options, &stage->plan, &fixed_bytes, &slot_bytes);
     if (__builtin_mul_overflow(slot_bytes, (uint64_t)stage->options.slots, &slots_bytes))
         slots_bytes = UINT64_MAX;
     bool possible = fixed_bytes <= (uint64_t)PTRDIFF_MAX && slots_bytes <= (uint64_t)PTRDIFF_MAX;
     if (possible) {
-        stage->memory = allocate(fixed_bytes);
-        stage->slots_memory = slots_bytes != 0 ? allocate(slots_bytes) : NULL;
+        stage->memory = allocate_where_it_computes(stage, fixed_bytes);
+        stage->slots_memory =
+            slots_bytes != 0 ? allocate_where_it_computes(stage, slots_bytes) : NULL;
     }
     if (stage->memory == NULL || (slots_bytes != 0 && stage->slots_memory == NULL))
         return gwtf_error_set(error, GWTF_ERROR_MEMORY,
@@ -271,19 +367,16 @@ static gwtf_status allocate_stage(struct gwtf_stage *stage, struct gwtf_error *e
                               "for each of %u microbatches: use more stages or a smaller capacity",
                               stage->plan.shape.stage, (unsigned long long)(fixed_bytes >> 20),
                               (unsigned long long)(slot_bytes >> 20), stage->options.slots);
-    /* Touching every page here finds a lack of memory now, and not in the first microbatch. */
-    memset(stage->memory, 0, fixed_bytes);
-    if (stage->slots_memory != NULL)
-        memset(stage->slots_memory, 0, slots_bytes);
     struct carver carver = {.memory = stage->memory};
     carve_fixed(stage, &carver);
+    if (!allocate_tables(stage) || (stage->device != NULL && gwtf_mirror_create(stage) != GWTF_OK))
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY, "no memory for a stage: free some");
     struct carver slots = {.memory = stage->slots_memory};
-    uint32_t layers = stage->plan.shape.layers;
     for (uint32_t slot = 0; slot < stage->options.slots; slot++)
-        carve_slot(stage, &stage->activations[(size_t)slot * layers], &slots);
+        carve_slot(stage, slot, &slots);
     find_blocks(stage);
     if (stage->turns != NULL)
-        gwtf_block_fill_turns(stage);
+        return gwtf_block_fill_turns(stage, error);
     return GWTF_OK;
 }
 
@@ -298,16 +391,19 @@ gwtf_status gwtf_stage_create(const struct gwtf_stage_options *options, gwtf_sta
     made->options = *options;
     made->compute.threads = (int)options->threads;
     made->compute.precision = options->precision;
-    made->compute.operations = operations_of(options->backend);
+    made->compute.place = options->place;
+    pthread_mutex_init(&made->mirror.lock, NULL);
     status = gwtf_stage_plan_init(&made->plan, &options->shape, error);
-    if (status == GWTF_OK && made->compute.operations == NULL)
-        status = gwtf_error_set(error, GWTF_ERROR_UNSUPPORTED,
-                                "this build has no oneDNN: use the reference backend, or build "
-                                "with oneDNN");
+    if (status == GWTF_OK)
+        status = find_operations(options->backend, &made->compute.operations, error);
     if (status == GWTF_OK)
         status = made->compute.operations->prepare(&made->compute, error);
-    if (status == GWTF_OK)
+    if (status == GWTF_OK) {
+        fill_in(made);
         status = allocate_stage(made, error);
+    }
+    if (status == GWTF_OK)
+        status = gwtf_stage_check(made, error);
     if (status != GWTF_OK) {
         gwtf_stage_destroy(made);
         return status;
@@ -316,11 +412,27 @@ gwtf_status gwtf_stage_create(const struct gwtf_stage_options *options, gwtf_sta
     return GWTF_OK;
 }
 
+static void release_device(struct gwtf_stage *stage) {
+    stage->device->enter(&stage->compute);
+    gwtf_mirror_destroy(stage);
+    if (stage->slots_memory != NULL)
+        stage->device->release(&stage->compute, stage->slots_memory);
+    if (stage->memory != NULL)
+        stage->device->release(&stage->compute, stage->memory);
+    stage->device->close(&stage->compute);
+}
+
 void gwtf_stage_destroy(gwtf_stage *stage) {
     if (stage == NULL)
         return;
-    free(stage->slots_memory);
-    free(stage->memory);
+    if (stage->device != NULL) {
+        release_device(stage);
+    } else {
+        free(stage->slots_memory);
+        free(stage->memory);
+    }
+    free(stage->tables_memory);
+    pthread_mutex_destroy(&stage->mirror.lock);
     gwtf_stage_plan_deinit(&stage->plan);
     free(stage);
 }
@@ -329,24 +441,15 @@ const struct gwtf_stage_plan *gwtf_stage_get_plan(const gwtf_stage *stage) {
     return &stage->plan;
 }
 
-float *gwtf_stage_weights(gwtf_stage *stage) {
-    return stage->weights;
-}
-
-float *gwtf_stage_gradients(gwtf_stage *stage) {
-    return stage->gradients;
-}
-
-float *gwtf_stage_first_moments(gwtf_stage *stage) {
-    return stage->first_moments;
-}
-
-float *gwtf_stage_second_moments(gwtf_stage *stage) {
-    return stage->second_moments;
-}
-
 void gwtf_stage_zero_gradients(gwtf_stage *stage) {
     GWTF_ASSERT(stage->gradients != NULL);
+    if (stage->device != NULL) {
+        gwtf_stage_enter(stage);
+        stage->device->zero(&stage->compute, stage->gradients,
+                            stage->plan.floats * sizeof *stage->gradients);
+        gwtf_mirror_computed(stage, GWTF_FLAT_GRADIENTS);
+        return;
+    }
     /* As many parts as threads: the memory is faster than one core. */
     int threads = stage->compute.threads;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
@@ -357,8 +460,36 @@ void gwtf_stage_zero_gradients(gwtf_stage *stage) {
     }
 }
 
-void gwtf_stage_enter(const struct gwtf_stage *stage) {
-    omp_set_num_threads(stage->compute.threads);
+gwtf_status gwtf_stage_check(gwtf_stage *stage, struct gwtf_error *error) {
+    if (stage->device == NULL)
+        return GWTF_OK;
+    stage->device->enter(&stage->compute);
+    return stage->device->check(&stage->compute, error);
+}
+
+void gwtf_stage_enter(struct gwtf_stage *stage) {
+    if (stage->device == NULL) {
+        omp_set_num_threads(stage->compute.threads);
+        return;
+    }
+    stage->device->enter(&stage->compute);
+    gwtf_mirror_flush(stage);
+}
+
+/* The first BYTES of a boundary tensor where the stage computes: at TENSOR itself, or brought to
+ * PLACE of its device. */
+static const float *bring(const struct gwtf_stage *stage, const float *tensor, float *place,
+                          size_t bytes) {
+    if (stage->device == NULL)
+        return tensor;
+    stage->device->upload(&stage->compute, place, tensor, bytes);
+    return place;
+}
+
+/* Takes what was computed at PLACE of the device to TENSOR. */
+static void fetch(const struct gwtf_stage *stage, float *tensor, const float *place, size_t bytes) {
+    if (stage->device != NULL)
+        stage->device->download(&stage->compute, tensor, place, bytes);
 }
 
 void gwtf_stage_forward(gwtf_stage *stage, uint32_t slot, const float *input, float *output,
@@ -368,9 +499,11 @@ void gwtf_stage_forward(gwtf_stage *stage, uint32_t slot, const float *input, fl
     gwtf_stage_enter(stage);
     uint32_t layers = stage->plan.shape.layers;
     const struct gwtf_activations *activations = &stage->activations[(size_t)slot * layers];
-    size_t rows = gwtf_stage_rows(stage);
+    size_t rows = gwtf_stage_rows(stage), bytes = gwtf_stage_boundary_bytes(stage);
+    float *last = stage->device != NULL ? stage->boundary[0] : output;
+    input = bring(stage, input, stage->inputs[slot], bytes);
     for (uint32_t layer = 0; layer < layers; layer++) {
-        float *layer_output = layer + 1 < layers ? activations[layer].output : output;
+        float *layer_output = layer + 1 < layers ? activations[layer].output : last;
         for (size_t row = 0; row < rows; row += stage->piece_rows) {
             size_t left = rows - row;
             size_t piece = left < stage->piece_rows ? left : stage->piece_rows;
@@ -378,6 +511,7 @@ void gwtf_stage_forward(gwtf_stage *stage, uint32_t slot, const float *input, fl
         }
         input = layer_output;
     }
+    fetch(stage, output, last, bytes);
     stage->kept[slot] = keep;
 }
 
@@ -387,12 +521,16 @@ void gwtf_stage_continue(gwtf_stage *stage, const float *input, float *output, u
     GWTF_ASSERT(stage->options.continues && count >= 1);
     GWTF_ASSERT(first <= context && count <= context - first);
     gwtf_stage_enter(stage);
+    size_t bytes = count * stage->sizes.width * sizeof *output;
+    float *last = stage->device != NULL ? stage->boundary[0] : output;
+    input = bring(stage, input, stage->inputs[0], bytes);
     for (uint32_t layer = 0; layer < layers; layer++) {
         const struct gwtf_activations *activations = &stage->activations[layer];
-        float *layer_output = layer + 1 < layers ? activations->output : output;
+        float *layer_output = layer + 1 < layers ? activations->output : last;
         gwtf_block_continue(stage, layer, activations, input, layer_output, first, count);
         input = layer_output;
     }
+    fetch(stage, output, last, bytes);
 }
 
 void gwtf_stage_backward(gwtf_stage *stage, uint32_t slot, const float *input,
@@ -402,7 +540,11 @@ void gwtf_stage_backward(gwtf_stage *stage, uint32_t slot, const float *input,
     gwtf_stage_enter(stage);
     uint32_t layers = stage->plan.shape.layers;
     const struct gwtf_activations *activations = &stage->activations[(size_t)slot * layers];
-    size_t rows = gwtf_stage_rows(stage);
+    size_t rows = gwtf_stage_rows(stage), bytes = gwtf_stage_boundary_bytes(stage);
+    float *first = stage->device != NULL ? stage->boundary[1] : input_gradient;
+    output_gradient = bring(stage, output_gradient, stage->boundary[0], bytes);
+    if (stage->device != NULL)
+        input = stage->inputs[slot];
     for (uint32_t layer = layers; layer-- > 0;) {
         const float *layer_input = layer > 0 ? activations[layer - 1].output : input;
         for (size_t row = 0; row < rows; row += stage->piece_rows) {
@@ -412,9 +554,11 @@ void gwtf_stage_backward(gwtf_stage *stage, uint32_t slot, const float *input,
                 gwtf_block_forward(stage, layer, &activations[layer], layer_input, NULL, row,
                                    piece);
             gwtf_block_backward(stage, layer, &activations[layer], layer_input, output_gradient,
-                                input_gradient, row, piece);
+                                first, row, piece);
         }
-        output_gradient = input_gradient;
+        output_gradient = first;
     }
+    fetch(stage, input_gradient, first, bytes);
+    gwtf_mirror_computed(stage, GWTF_FLAT_GRADIENTS);
     stage->kept[slot] = false;
 }

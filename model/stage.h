@@ -6,6 +6,8 @@
 #include "model/model.h"
 #include "model/operations.h"
 
+#include <pthread.h>
+
 /* What the backward pass of one block needs, of one microbatch of N = B * T tokens. */
 struct gwtf_activations {
     float *mean1, *rstd1; /* N */
@@ -30,6 +32,26 @@ struct gwtf_workspace {
     float *mean, *rstd; /* P, head only */
 };
 
+/* The four flat arrays of a stage. */
+enum gwtf_flat {
+    GWTF_FLAT_WEIGHTS,
+    GWTF_FLAT_GRADIENTS,
+    GWTF_FLAT_FIRST,
+    GWTF_FLAT_SECOND,
+    GWTF_FLATS
+};
+
+/*
+ * Of a stage on a device: its flat arrays on the host, for those who send, store and hash them.
+ * They are brought up to date when somebody asks for them, by whatever thread.
+ */
+struct gwtf_mirror {
+    pthread_mutex_t lock;
+    float *host[GWTF_FLATS];
+    bool stale[GWTF_FLATS];   /* the device has newer ones */
+    bool written[GWTF_FLATS]; /* the host has newer ones */
+};
+
 struct gwtf_stage {
     struct gwtf_stage_plan plan;
     struct gwtf_stage_options options;
@@ -46,8 +68,16 @@ struct gwtf_stage {
     float *weights, *gradients, *first_moments, *second_moments;
     struct gwtf_workspace workspace;
     size_t piece_rows; /* tokens that go through a block, or the head, at one time */
-    void *memory;      /* one allocation that holds all of the above but slots_memory */
+    size_t value_bytes;
+    void *memory; /* one allocation that holds all arrays of floats and values but the slots' */
     void *slots_memory;
+    void *tables_memory; /* blocks, activations, kept and inputs */
+
+    /* With a device, where all of the above but tables_memory lies. */
+    const struct gwtf_device_operations *device; /* NULL: there is none */
+    struct gwtf_mirror mirror;
+    float **inputs;     /* of each slot: of a relay, kept until the backward pass */
+    float *boundary[2]; /* a boundary tensor, or its gradient, that comes or goes */
 };
 
 /* The tensor at OFFSET of a flat array, NULL for one that the family does not have. */
@@ -67,8 +97,8 @@ static inline size_t gwtf_stage_rows(const struct gwtf_stage *stage) {
     return (size_t)stage->options.microbatch * stage->plan.shape.model.context;
 }
 
-/* Fills stage->turns. */
-void gwtf_block_fill_turns(struct gwtf_stage *stage);
+/* Fills stage->turns. Errors: GWTF_ERROR_MEMORY. */
+gwtf_status gwtf_block_fill_turns(struct gwtf_stage *stage, struct gwtf_error *error);
 
 /* Whether blocks share what they compute on the way, in stage->again. */
 static inline bool gwtf_stage_shares(const struct gwtf_stage *stage) {
@@ -96,7 +126,27 @@ void gwtf_block_backward(struct gwtf_stage *stage, uint32_t layer,
                          const float *output_gradient, float *input_gradient, size_t first_row,
                          size_t rows);
 
-/* Gives the calling thread the stage's number of threads. */
-void gwtf_stage_enter(const struct gwtf_stage *stage);
+/* COUNT values on from VALUES. */
+static inline float *gwtf_values_at(const struct gwtf_stage *stage, float *values, size_t count) {
+    return (float *)(void *)((unsigned char *)values + count * stage->value_bytes);
+}
+
+static inline size_t gwtf_stage_boundary_bytes(const struct gwtf_stage *stage) {
+    return gwtf_stage_rows(stage) * stage->sizes.width * sizeof(float);
+}
+
+/* Gives the calling thread the stage's number of threads and its device, which gets what the host
+ * wrote to the flat arrays. */
+void gwtf_stage_enter(gwtf_stage *stage);
+
+/* Of a stage with a device. Errors of _create: GWTF_ERROR_MEMORY. */
+gwtf_status gwtf_mirror_create(struct gwtf_stage *stage);
+void gwtf_mirror_destroy(struct gwtf_stage *stage);
+
+/* The device has newer ones. */
+void gwtf_mirror_computed(struct gwtf_stage *stage, enum gwtf_flat flat);
+
+/* Gives the device what the host wrote. */
+void gwtf_mirror_flush(struct gwtf_stage *stage);
 
 #endif

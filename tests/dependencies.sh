@@ -11,7 +11,7 @@ source=${1:-$(cd "$(dirname "$0")/.." && pwd)}
 # Prints one line for each violation in the tree TREE. Depends on: find, sort, awk.
 violations() (
     cd "$1"
-    find share flow model io worker launcher \( -name '*.[ch]' -o -name '*.cc' \) 2>/dev/null | sort |
+    find share flow model io worker launcher \( -name '*.[ch]' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh' \) 2>/dev/null | sort |
         while IFS= read -r file; do
             awk -v file="$file" '
 function complain(what) { printf "%s:%d: %s\n", file, FNR, what }

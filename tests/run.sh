@@ -8,7 +8,7 @@ usage: sh tests/run.sh [--quick] [--label LABEL] [--part PART]... [--no-install]
 
   --quick        the release build on this machine, without tests labelled slow
   --label LABEL  only tests with this label: unit, simulation, threads, mpi, slurm, oracle,
-                 slow
+                 gpu, slow
   --part PART    only this part; may be repeated:
                    release   all tests
                    sanitize  unit and simulation tests under AddressSanitizer and UBSan

@@ -18,6 +18,10 @@ static gwtf_status prepare(struct gwtf_compute *compute, struct gwtf_error *erro
         return gwtf_error_set(error, GWTF_ERROR_UNSUPPORTED,
                               "oneDNN computes no matrix products here: reinstall it, or use the "
                               "reference backend");
+    if (compute->precision == GWTF_PRECISION_TFLOAT32)
+        return gwtf_error_set(error, GWTF_ERROR_UNSUPPORTED,
+                              "backend.precision \"tfloat32\" is for GPUs: make it \"float32\" or "
+                              "\"bfloat16\"");
     compute->kernels = gwtf_kernels_best();
     compute->tiling = gwtf_tiling_at(compute->precision, 0);
     if (compute->tiling == NULL && compute->precision != GWTF_PRECISION_FLOAT32)

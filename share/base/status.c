@@ -25,6 +25,8 @@ const char *gwtf_status_name(gwtf_status status) {
         return "link";
     case GWTF_ERROR_FENCED:
         return "fenced";
+    case GWTF_ERROR_DEVICE:
+        return "device";
     case GWTF_ERROR_PEER:
         return "peer";
     case GWTF_ERROR_STAGE:

@@ -21,6 +21,7 @@ typedef enum gwtf_status {
     GWTF_ERROR_LINK = 20,
     GWTF_ERROR_PEER = 30,
     GWTF_ERROR_FENCED, /* this node was declared down by the others, who go on without it */
+    GWTF_ERROR_DEVICE, /* this node's GPU failed: it can compute no more, the others go on */
 
     /* A stage is lost: its last replica is gone. */
     GWTF_ERROR_STAGE = 40,

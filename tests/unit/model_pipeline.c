@@ -42,6 +42,7 @@ static void shake_weights(gwtf_stage *stage) {
             values[i] =
                 (float)((double)tensor->constant + deviation * gwtf_random_normal_at(key, i));
     }
+    gwtf_stage_written(stage);
 }
 
 void pipeline_create(struct pipeline *pipeline, const struct pipeline_options *options) {

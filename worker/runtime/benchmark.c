@@ -17,6 +17,7 @@ struct bench {
     gwtf_stage *ends;   /* stage 0 */
     gwtf_stage *blocks; /* all of them */
     clockid_t clock;
+    enum gwtf_precision precision;
     size_t tokens_count;
     uint32_t *tokens, *labels;
     float *boundaries[BOUNDARIES];
@@ -33,11 +34,12 @@ static void bench_deinit(struct bench *bench) {
     *bench = (struct bench){0};
 }
 
-static gwtf_status make_stage(const struct bench *bench, uint32_t index, uint32_t threads,
+static gwtf_status make_stage(struct bench *bench, uint32_t index, uint32_t threads,
                               gwtf_stage **stage, struct gwtf_error *error) {
     struct gwtf_stage_options options =
         gwtf_setup_stage_options(bench->setup, gwtf_stage_shape_of(&bench->setup->model, index, 1));
     options.threads = threads;
+    bench->precision = options.precision;
     gwtf_status status = gwtf_stage_create(&options, stage, error);
     if (status == GWTF_OK)
         gwtf_stage_initialise(*stage, bench->setup->config.run.seed);
@@ -77,8 +79,9 @@ static void optimize(struct bench *bench, uint32_t iteration) {
     struct gwtf_optimizer_step step = gwtf_setup_step(bench->setup, iteration, 1.0);
     gwtf_stage *const stages[] = {bench->ends, bench->blocks};
     for (size_t i = 0; i < 2; i++) {
-        gwtf_stage_step(stages[i], gwtf_stage_gradients(stages[i]), &step);
+        gwtf_stage_step(stages[i], NULL, &step);
         gwtf_stage_zero_gradients(stages[i]);
+        gwtf_stage_check(stages[i], NULL);
     }
 }
 
@@ -141,13 +144,18 @@ static void count_operations(const struct bench *bench, struct gwtf_benchmark *f
     found->operations[GWTF_BENCHMARK_ALL] = 3 * (blocks + head);
 }
 
-static void measure(struct bench *bench, const struct gwtf_benchmark_options *options,
-                    struct gwtf_benchmark *found) {
-    bool rounds_bfloat16 = bench->setup->config.backend.precision == GWTF_CONFIG_PRECISION_BFLOAT16;
-    enum gwtf_precision precision =
-        rounds_bfloat16 ? GWTF_PRECISION_BFLOAT16 : GWTF_PRECISION_FLOAT32;
-    double before =
-        gwtf_peak_of_library(precision, found->threads, PEAK_ROUNDS, options->processor_time);
+static double find_peak(const struct bench *bench, const struct gwtf_benchmark_options *options,
+                        const struct gwtf_benchmark *found) {
+    enum gwtf_precision precision = bench->precision;
+    return found->on_gpu ? gwtf_gpu_peak(0, precision, PEAK_ROUNDS)
+                         : gwtf_peak_of_library(precision, found->threads, PEAK_ROUNDS,
+                                                options->processor_time);
+}
+
+/* Errors: GWTF_ERROR_DEVICE. */
+static gwtf_status measure(struct bench *bench, const struct gwtf_benchmark_options *options,
+                           struct gwtf_benchmark *found, struct gwtf_error *error) {
+    double before = find_peak(bench, options, found);
     run_round(bench, 1, 0); /* warms up; the first that counts overwrites it */
     for (uint32_t i = 0; i < options->rounds; i++) {
         run_round(bench, i + 2, i);
@@ -159,11 +167,28 @@ static void measure(struct bench *bench, const struct gwtf_benchmark_options *op
         found->seconds[part] = bench->seconds[part][options->rounds / 2];
     }
     count_operations(bench, found);
+    gwtf_status status = gwtf_stage_check(bench->blocks, error);
+    if (status == GWTF_OK)
+        status = gwtf_stage_check(bench->ends, error);
     /* The library's matrices take the place of the model, so that the peak of memory is its. */
     bench_deinit(bench);
-    double after =
-        gwtf_peak_of_library(precision, found->threads, PEAK_ROUNDS, options->processor_time);
+    double after = find_peak(bench, options, found);
     found->peak = after > before ? after : before;
+    return status;
+}
+
+/* Where it computes. Errors: GWTF_ERROR_USAGE, GWTF_ERROR_UNSUPPORTED. */
+static gwtf_status find_gpu(const struct gwtf_setup *setup,
+                            const struct gwtf_benchmark_options *options,
+                            struct gwtf_benchmark *found, struct gwtf_error *error) {
+    found->on_gpu = gwtf_setup_backend(setup) == GWTF_BACKEND_CUDA;
+    if (!found->on_gpu)
+        return GWTF_OK;
+    if (options->processor_time)
+        return gwtf_error_set(error, GWTF_ERROR_USAGE,
+                              "a GPU has no processor time: leave --processor-time out, or add "
+                              "--set backend.device=cpu");
+    return gwtf_gpu_look(0, &found->gpu, error);
 }
 
 gwtf_status gwtf_benchmark_run(const struct gwtf_setup *setup,
@@ -178,13 +203,16 @@ gwtf_status gwtf_benchmark_run(const struct gwtf_setup *setup,
         found.threads = setup->config.backend.threads;
     if (found.threads == 0)
         found.threads = gwtf_machine_cores();
-    gwtf_status status = bench_init(bench, setup, found.threads, error);
+    gwtf_status status = find_gpu(setup, options, &found, error);
+    if (status == GWTF_OK)
+        status = bench_init(bench, setup, found.threads, error);
     if (status == GWTF_OK) {
         found.parameters = gwtf_stage_get_plan(bench->ends)->parameters +
                            gwtf_stage_get_plan(bench->blocks)->parameters;
         found.tokens = bench->tokens_count;
-        measure(bench, options, &found);
-        *benchmark = found;
+        status = measure(bench, options, &found, error);
+        if (status == GWTF_OK)
+            *benchmark = found;
     }
     bench_deinit(bench);
     free(bench);

@@ -29,6 +29,8 @@ struct gwtf_benchmark_options {
 
 struct gwtf_benchmark {
     uint32_t threads;
+    bool on_gpu;
+    struct gwtf_gpu gpu; /* where it is */
     uint64_t parameters;
     uint64_t tokens;                      /* of a step: those of one microbatch */
     double seconds[GWTF_BENCHMARK_PARTS]; /* medians of the rounds */
@@ -40,8 +42,8 @@ struct gwtf_benchmark {
 
 /*
  * Trains SETUP's model on one microbatch for some rounds, each a forward and a backward pass and an
- * optimizer step. SETUP may be one without data. Errors: as of gwtf_stage_create; BENCHMARK
- * untouched.
+ * optimizer step. SETUP may be one without data. Errors: as of gwtf_stage_create and
+ * gwtf_stage_check; GWTF_ERROR_USAGE for the processors' time of a GPU; BENCHMARK untouched.
  */
 gwtf_status gwtf_benchmark_run(const struct gwtf_setup *setup,
                                const struct gwtf_benchmark_options *options,

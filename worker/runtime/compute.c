@@ -25,7 +25,8 @@ static void *run(void *argument) {
     while (gwtf_queue_pop(compute->works, &done.work)) {
         if (atomic_load(&compute->ends))
             continue;
-        done.status = gwtf_memory_execute(compute->memory, &done.work, &done.result);
+        done.error.text[0] = '\0';
+        done.status = gwtf_memory_execute(compute->memory, &done.work, &done.result, &done.error);
         gwtf_queue_push(compute->done, &done);
     }
     return NULL;

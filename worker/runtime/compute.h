@@ -9,7 +9,8 @@
 #include "worker/runtime/queue.h"
 
 struct gwtf_compute_done {
-    gwtf_status status; /* of gwtf_memory_execute */
+    gwtf_status status;      /* of gwtf_memory_execute, */
+    struct gwtf_error error; /* and its line */
     struct gwtf_work work;
     struct gwtf_work_result result;
 };

@@ -47,15 +47,17 @@ static void *spawn_joiner(void *argument) {
     struct spawning *spawning = argument;
     const struct gwtf_join_spawn *spawn = &spawning->spawn;
     char worker[4096], stage[16], capacity[16], threads[16], token[GWTF_JOIN_TOKEN_MAX], stays[8],
-        data[GWTF_JOIN_DATA_MAX];
+        data[GWTF_JOIN_DATA_MAX], device[GWTF_JOIN_DEVICE_MAX];
     snprintf(stage, sizeof stage, "%u", spawn->stage);
     snprintf(capacity, sizeof capacity, "%u", spawn->capacity);
     snprintf(threads, sizeof threads, "%u", spawn->threads);
     snprintf(stays, sizeof stays, "%s", spawn->stays ? "stays" : "moves");
     snprintf(token, sizeof token, "%s", spawn->token);
     snprintf(data, sizeof data, "%s", spawn->data[0] != '\0' ? spawn->data : GWTF_JOINER_NO_DATA);
+    snprintf(device, sizeof device, "%s", spawn->device[0] != '\0' ? spawn->device : "run");
     find_worker(worker, sizeof worker);
-    char *words[] = {spawning->directory, stage, capacity, threads, stays, token, data, NULL};
+    char *words[] = {
+        spawning->directory, stage, capacity, threads, stays, token, data, device, NULL};
     MPI_Info info = spawn_info(spawn->host);
     MPI_Comm child;
     int code;

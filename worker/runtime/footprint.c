@@ -31,7 +31,7 @@ static gwtf_status execute(gwtf_memory *memory, enum gwtf_work_kind kind, uint32
     if (kind == GWTF_WORK_REDUCE)
         work.count = work.count < 16 ? work.count : 16;
     struct gwtf_work_result result;
-    return gwtf_memory_execute(memory, &work, &result);
+    return gwtf_memory_execute(memory, &work, &result, NULL);
 }
 
 /* One microbatch in SLOT, forward and backward. */
@@ -169,6 +169,10 @@ gwtf_status gwtf_footprint_measure(const struct gwtf_setup *setup, uint32_t stag
                                    struct gwtf_footprint *footprint, struct gwtf_error *error) {
     struct gwtf_placement worker = {0};
     struct gwtf_footprint found = {.stage = stage};
+    if (gwtf_setup_backend(setup) == GWTF_BACKEND_CUDA)
+        return gwtf_error_set(error, GWTF_ERROR_USAGE,
+                              "gwtf bench memory measures workers that compute on processors: add "
+                              "--set backend.device=cpu");
     gwtf_status status = find_worker(setup, stage, &worker, &found.workers, error);
     if (status != GWTF_OK)
         return status;

@@ -60,6 +60,7 @@ static void measure_self(struct joiner *joiner, const struct gwtf_config *config
     threads = threads != 0 ? threads : gwtf_machine_cores();
     if (gwtf_setup_open_relay(config, &setup, NULL) != GWTF_OK)
         return;
+    gwtf_config_set_device(&setup.config, joiner->options->device);
     if (gwtf_pace_measure(&setup, threads, &joiner->request.block_seconds, NULL) == GWTF_OK)
         gwtf_log(GWTF_LOG_INFO,
                  "measured: %.3g ms for a block's forward and backward pass of a microbatch, "

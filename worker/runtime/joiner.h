@@ -3,6 +3,7 @@
 #ifndef GWTF_WORKER_RUNTIME_JOINER_H
 #define GWTF_WORKER_RUNTIME_JOINER_H
 
+#include "io/config.h"
 #include "share/base/status.h"
 #include "worker/runtime/charter.h"
 
@@ -18,6 +19,7 @@ struct gwtf_joiner_options {
     uint32_t threads;  /* 0: all cores */
     const char *token; /* under which it asks */
     const char *data;  /* of a data node's own; GWTF_JOINER_NO_DATA: none */
+    enum gwtf_config_node_device device;
 };
 
 /* A file or files as in data.train; "": none. */

@@ -62,6 +62,10 @@ static gwtf_status check_room(const struct gwtf_setup *setup, uint64_t boundary_
         if (status != GWTF_OK)
             return status;
         gwtf_stage_memory(&options, &plan, &fixed, &slot);
+        if (options.backend == GWTF_BACKEND_CUDA) {
+            fixed = gwtf_stage_host_memory(&options, &plan);
+            slot = 0;
+        }
         gwtf_stage_plan_deinit(&plan);
         if (__builtin_add_overflow(needed, fixed, &needed) ||
             __builtin_add_overflow(needed, slot, &needed))
@@ -178,12 +182,11 @@ static double train_microbatch(struct local *local) {
 static double step(struct local *local, uint32_t iteration) {
     double squares = 0;
     for (uint32_t i = 0; i <= local->stages; i++)
-        squares += gwtf_sum_of_squares(gwtf_stage_gradients(local->stage[i]),
-                                       gwtf_stage_get_plan(local->stage[i])->floats);
+        squares += gwtf_stage_gradient_squares(local->stage[i]);
     double norm = sqrt(squares);
     struct gwtf_optimizer_step settings = gwtf_setup_step(local->setup, iteration, norm);
     for (uint32_t i = 0; i <= local->stages; i++) {
-        gwtf_stage_step(local->stage[i], gwtf_stage_gradients(local->stage[i]), &settings);
+        gwtf_stage_step(local->stage[i], NULL, &settings);
         gwtf_stage_zero_gradients(local->stage[i]);
     }
     return norm;
@@ -232,6 +235,11 @@ static gwtf_status train_iteration(struct local *local, uint32_t iteration,
     if (status != GWTF_OK)
         return status;
     double norm = step(local, iteration);
+    for (uint32_t i = 0; i <= local->stages; i++) {
+        status = gwtf_stage_check(local->stage[i], error);
+        if (status != GWTF_OK)
+            return status;
+    }
     double seconds = (double)(gwtf_clock_now_us() - start_us) * 1e-6;
     uint32_t microbatches = setup->data_nodes * setup->config.batch.microbatches;
     uint64_t tokens =

@@ -116,8 +116,11 @@ static void live_as_spawned(MPI_Comm parent) {
         await_request(&request, FAREWELL_WAIT_US);
 }
 
+/* Words that a process gets that is to join. */
+#define JOINED_WORDS 8
+
 /* One that joins a run: the words after the program's name are DIRECTORY STAGE CAPACITY THREADS
- * stays|moves TOKEN DATA, as `gwtf join` or the node that spawns it writes them. */
+ * stays|moves TOKEN DATA DEVICE, as `gwtf join` or the node that spawns it writes them. */
 static gwtf_status live_as_joined(char **words, bool spawned, struct gwtf_error *error) {
     struct gwtf_joiner_options options = {.directory = words[0],
                                           .stage = (uint32_t)strtoul(words[1], NULL, 10),
@@ -126,6 +129,9 @@ static gwtf_status live_as_joined(char **words, bool spawned, struct gwtf_error 
                                           .stays = strcmp(words[4], "stays") == 0,
                                           .token = words[5],
                                           .data = words[6]};
+    if (!gwtf_config_read_device(words[7], &options.device))
+        return gwtf_error_set(error, GWTF_ERROR_USAGE, "'%s' is no device: auto, cpu or cuda",
+                              words[7]);
     struct gwtf_charter charter;
     MPI_Comm *worlds = NULL;
     if (spawned) /* whoever asked for it reads files; what is printed goes to the run's log */
@@ -141,7 +147,8 @@ static gwtf_status live_as_joined(char **words, bool spawned, struct gwtf_error 
                                      .host = arrived.host,
                                      .worlds = worlds,
                                      .token = options.token,
-                                     .own_data = gwtf_joiner_own_data(&options)};
+                                     .own_data = gwtf_joiner_own_data(&options),
+                                     .device = options.device};
     status = live(&life, error);
     gwtf_join_remove_member(options.directory, options.token);
     return status == GWTF_ERROR_INTERRUPTED ? GWTF_OK : status;
@@ -163,7 +170,7 @@ int main(int argc, char **argv) {
     MPI_Comm_get_parent(&parent);
     if (parent != MPI_COMM_NULL)
         MPI_Comm_set_errhandler(parent, MPI_ERRORS_RETURN);
-    if (argc == 8) {
+    if (argc == 1 + JOINED_WORDS) {
         struct gwtf_error error = {""};
         gwtf_status status = live_as_joined(argv + 1, parent != MPI_COMM_NULL, &error);
         gwtf_join_write_end(argv[1], argv[6], gwtf_status_exit_code(status),

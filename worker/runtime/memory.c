@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,10 +23,15 @@ struct copy {
 /* Of a work's boundary tensors: what comes in, what goes out or comes back, what goes back. */
 #define PLAIN 3
 
+/* Blocks of memory that a GPU copies from and to. */
+#define PINNED (2 + PLAIN)
+
 struct gwtf_memory {
     const struct gwtf_setup *setup;
     gwtf_stage *stage;
     uint64_t floats; /* of a flat array */
+    atomic_bool state_comes;
+    void *pinned[PINNED]; /* see pin_all; NULL: it is not */
     enum gwtf_packing packing;
     uint64_t boundary_floats; /* of one boundary tensor */
     uint64_t boundary_bytes;  /* of one as it is sent, and kept here */
@@ -67,6 +73,7 @@ static struct gwtf_stage_options stage_options(const struct gwtf_memory_options 
         options->setup, gwtf_setup_stage_shape(options->setup, options->stage));
     made.slots = options->slots;
     made.threads = options->threads;
+    made.place = options->place;
     return made;
 }
 
@@ -90,6 +97,10 @@ gwtf_status gwtf_memory_predict(const struct gwtf_memory_options *options, uint6
         return status;
     uint64_t stage_fixed, stage_slot;
     gwtf_stage_memory(&of_stage, &plan, &stage_fixed, &stage_slot);
+    if (of_stage.backend == GWTF_BACKEND_CUDA) {
+        stage_fixed = gwtf_stage_host_memory(&of_stage, &plan);
+        stage_slot = 0;
+    }
     uint64_t parts = options->replicas > 1 ? parts_floats(plan.floats, options->replicas) : 0;
     uint64_t aggregation = (plan.floats + parts) * sizeof(float);
     uint64_t snapshot = 3 * plan.floats * sizeof(float);
@@ -121,6 +132,34 @@ uint64_t gwtf_memory_useful_to_retain(const struct gwtf_setup *setup, uint32_t s
     return all < GWTF_RETAINED_MAX ? all : GWTF_RETAINED_MAX;
 }
 
+/* Lowers the slots to those that fit on the GPU; at least LEAST do, or it is an error. */
+static gwtf_status fit_gpu(struct gwtf_memory_options *options, uint64_t gpu_bytes, uint32_t least,
+                           struct gwtf_error *error) {
+    struct gwtf_stage_options of_stage = stage_options(options);
+    struct gwtf_stage_plan plan;
+    uint64_t fixed, slot;
+    if (of_stage.backend != GWTF_BACKEND_CUDA)
+        return GWTF_OK;
+    gwtf_status status = gwtf_stage_plan_init(&plan, &of_stage.shape, error);
+    if (status != GWTF_OK)
+        return status;
+    gwtf_stage_memory(&of_stage, &plan, &fixed, &slot);
+    gwtf_stage_plan_deinit(&plan);
+    uint64_t room = gpu_bytes > fixed ? gpu_bytes - fixed : 0;
+    uint64_t fitting = slot != 0 ? room / slot : options->slots;
+    if (fixed > gpu_bytes || fitting < least)
+        return gwtf_error_set(
+            error, GWTF_ERROR_MEMORY,
+            "this worker needs %llu MiB of its GPU for %u microbatch(es), %llu MiB are free for "
+            "it: set a smaller capacity, batch.microbatch or model, backend.recompute to "
+            "\"blocks\", or fewer workers for each GPU",
+            (unsigned long long)((fixed + slot * least) >> 20), least,
+            (unsigned long long)(gpu_bytes >> 20));
+    if (fitting < options->slots)
+        options->slots = (uint32_t)fitting;
+    return GWTF_OK;
+}
+
 gwtf_status gwtf_memory_choose(struct gwtf_memory_options *options,
                                const struct gwtf_memory_room *given, struct gwtf_error *error) {
     uint64_t fixed, slot, kept = 2 * gwtf_memory_boundary_bytes(options->setup);
@@ -146,7 +185,7 @@ gwtf_status gwtf_memory_choose(struct gwtf_memory_options *options,
         (uint32_t)(retained < given->retained_useful ? retained : given->retained_useful);
     uint64_t fitting = (room - options->retained * kept) / slot;
     options->slots = fitting < wanted ? (uint32_t)fitting : wanted;
-    return GWTF_OK;
+    return fit_gpu(options, given->gpu_bytes, is_given ? wanted : 1, error);
 }
 
 static void place_tensors(struct gwtf_memory *memory) {
@@ -158,6 +197,24 @@ static void place_tensors(struct gwtf_memory *memory) {
         kept[GWTF_BOUNDARY_OUTPUT] = (float *)(void *)at;
         kept[GWTF_BOUNDARY_INPUT_GRADIENT] = (float *)(void *)(at + memory->boundary_bytes);
     }
+}
+
+/* What boundary tensors and sums of gradients come from and go to, when a GPU computes. What is
+ * retained is left out: the system gives of it what is used. */
+static void pin_all(struct gwtf_memory *memory) {
+    const struct {
+        void *memory;
+        uint64_t bytes;
+    } all[PINNED] = {
+        {memory->boundaries, (uint64_t)memory->slots * GWTF_BOUNDARIES * memory->boundary_bytes},
+        {memory->reduced, memory->floats * sizeof(float)},
+        {memory->plain[0], plain_bytes(memory->setup)},
+        {memory->plain[1], plain_bytes(memory->setup)},
+        {memory->plain[2], plain_bytes(memory->setup)},
+    };
+    for (int i = 0; i < PINNED; i++)
+        if (gwtf_stage_pin(memory->stage, all[i].memory, all[i].bytes))
+            memory->pinned[i] = all[i].memory;
 }
 
 static bool allocate_all(struct gwtf_memory *memory) {
@@ -211,6 +268,8 @@ gwtf_status gwtf_memory_create(const struct gwtf_memory_options *options, gwtf_m
                 error, GWTF_ERROR_MEMORY,
                 "out of memory with %u microbatches: set a smaller capacity for this node",
                 options->slots);
+        else
+            pin_all(made);
     }
     if (status == GWTF_OK && options->snapshot != NULL)
         status = gwtf_setup_restore(options->setup, options->snapshot, made->stage, error);
@@ -226,6 +285,9 @@ void gwtf_memory_destroy(gwtf_memory *memory) {
         return;
     pthread_cond_destroy(&memory->copy.freed);
     pthread_mutex_destroy(&memory->copy.lock);
+    for (int i = 0; i < PINNED; i++)
+        if (memory->pinned[i] != NULL)
+            gwtf_stage_unpin(memory->stage, memory->pinned[i]);
     free(memory->copy.values);
     free(memory->tensors);
     free(memory->kept);
@@ -483,8 +545,17 @@ static bool needs_tokens(enum gwtf_work_kind kind) {
     return kind == GWTF_WORK_EMBED || kind == GWTF_WORK_LOSS || kind == GWTF_WORK_EMBED_BACKWARD;
 }
 
+void gwtf_memory_state_comes(gwtf_memory *memory) {
+    atomic_store(&memory->state_comes, true);
+}
+
+/* What uses weights comes after all of them. */
+static bool uses_weights(enum gwtf_work_kind kind) {
+    return kind != GWTF_WORK_CLEAR && kind != GWTF_WORK_REDUCE;
+}
+
 gwtf_status gwtf_memory_execute(gwtf_memory *memory, const struct gwtf_work *work,
-                                struct gwtf_work_result *result) {
+                                struct gwtf_work_result *result, struct gwtf_error *error) {
     static void (*const table[])(struct gwtf_memory *, const struct gwtf_work *,
                                  struct gwtf_work_result *) = {
         [GWTF_WORK_EMBED] = do_embed,
@@ -500,9 +571,15 @@ gwtf_status gwtf_memory_execute(gwtf_memory *memory, const struct gwtf_work *wor
     GWTF_ASSERT((size_t)work->kind < sizeof table / sizeof table[0]);
     gwtf_time_us start_us = gwtf_clock_now_us();
     memset(result, 0, sizeof *result);
+    if (uses_weights(work->kind) && atomic_exchange(&memory->state_comes, false))
+        gwtf_stage_written(memory->stage);
     gwtf_status status = needs_tokens(work->kind) ? read_batch(memory, work) : GWTF_OK;
-    if (status == GWTF_OK)
-        table[work->kind](memory, work, result);
+    if (status != GWTF_OK)
+        return gwtf_error_set(
+            error, status,
+            "the token file has changed or is damaged: make it again with gwtf tokenize");
+    table[work->kind](memory, work, result);
+    status = gwtf_stage_check(memory->stage, error);
     result->compute_us = gwtf_clock_now_us() - start_us;
     return status;
 }
@@ -516,8 +593,8 @@ static void probe_once(struct gwtf_memory *memory) {
          i < (is_data ? sizeof data / sizeof data[0] : sizeof relay / sizeof relay[0]); i++) {
         struct gwtf_work work = {.kind = kinds[i], .phase = GWTF_PHASE_TRAIN, .iteration = 1};
         struct gwtf_work_result result;
-        gwtf_memory_execute(memory, &work,
-                            &result); /* tokens that cannot be read are met again in training */
+        /* What fails here is met again in training. */
+        gwtf_memory_execute(memory, &work, &result, NULL);
     }
 }
 

@@ -18,6 +18,7 @@ struct gwtf_memory_options {
     uint32_t slots;
     uint32_t retained; /* further slots, of OUTPUT and INPUT_GRADIENT alone */
     uint32_t threads;
+    uint32_t place;       /* among the workers of the machine: which GPU is this one's */
     uint32_t replicas;    /* of the stage */
     const char *snapshot; /* directory to start from, "" for fresh weights; NULL: they come from a
                              replica */
@@ -31,8 +32,8 @@ gwtf_status gwtf_memory_create(const struct gwtf_memory_options *options, gwtf_m
                                struct gwtf_error *error);
 void gwtf_memory_destroy(gwtf_memory *memory); /* NULL is allowed */
 
-/* Bytes that a worker of this stage takes without slots, and for each slot; one that is retained
- * takes 2 * gwtf_memory_boundary_bytes. */
+/* Bytes of the machine's memory that a worker of this stage takes without slots, and for each slot;
+ * one that is retained takes 2 * gwtf_memory_boundary_bytes. */
 gwtf_status gwtf_memory_predict(const struct gwtf_memory_options *options, uint64_t *fixed_bytes,
                                 uint64_t *slot_bytes, struct gwtf_error *error);
 
@@ -42,14 +43,15 @@ struct gwtf_memory_room {
     uint32_t capacity;        /* slots that it must have; 0: as many as are useful and fit */
     uint32_t capacity_useful; /* slots */
     uint64_t retained_useful; /* retained ones */
+    uint64_t gpu_bytes;       /* of its GPU's memory, where it computes there */
 };
 
 /*
  * Sets OPTIONS' slots and retained ones: as many slots as the configuration says, or as are useful
  * and fit into four fifths of the free memory; and what a loss is repaired from, as far as it fits:
  * it gets what slots leave, and a quarter where they would leave less, unless the configuration
- * says how many slots there are. Errors: GWTF_ERROR_MEMORY with the line when not even one slot, or
- * not all that are configured, fit.
+ * says how many slots there are. What computes on a GPU must fit there, too. Errors:
+ * GWTF_ERROR_MEMORY with the line when not even one slot, or not all that are configured, fit.
  */
 gwtf_status gwtf_memory_choose(struct gwtf_memory_options *options,
                                const struct gwtf_memory_room *room, struct gwtf_error *error);
@@ -78,9 +80,13 @@ void gwtf_memory_keep(gwtf_memory *memory, uint32_t slot, uint32_t kept);
 /*
  * Does one piece of work in the calling thread; result->compute_us is how long it took. Errors:
  * GWTF_ERROR_CORRUPT when the token file has been damaged; the work is then not done.
+ * GWTF_ERROR_DEVICE when the GPU has failed: nothing of it can be believed. ERROR gets the line.
  */
 gwtf_status gwtf_memory_execute(gwtf_memory *memory, const struct gwtf_work *work,
-                                struct gwtf_work_result *result);
+                                struct gwtf_work_result *result, struct gwtf_error *error);
+
+/* A part of the weights or moments is being received: work done later is done with it. */
+void gwtf_memory_state_comes(gwtf_memory *memory);
 
 /*
  * Forward and backward of one microbatch of zeros, twice: warms the libraries up and returns the

@@ -125,6 +125,8 @@ static void do_receive(struct node *node, const struct gwtf_event *event,
                        ? gwtf_memory_payload(node->memory, &action->payload, &size_bytes)
                        : NULL;
     gwtf_status status;
+    if (memory != NULL && action->payload.kind == GWTF_PAYLOAD_STATE)
+        gwtf_memory_state_comes(node->memory);
     if (memory != NULL && size_bytes == event->message.payload_bytes)
         status = gwtf_transport_receive(node->transport, event->peer, memory, action->ticket);
     else
@@ -382,8 +384,10 @@ static bool handle_compute(struct node *node) {
         any = true;
         node->works--;
         if (done.status != GWTF_OK) {
-            fail(node, done.status,
-                 "the token file has changed or is damaged: make it again with gwtf tokenize");
+            if (done.status == GWTF_ERROR_DEVICE)
+                node_write_event(node, "gpu_failed", (uint32_t)node->state.iteration + 1,
+                                 node->charter->self, done.error.text);
+            fail(node, done.status, done.error.text);
             break;
         }
         /* The copy is ready before the protocol hears of it, so the stage file is written from it
@@ -645,6 +649,7 @@ gwtf_status gwtf_node_live(const struct gwtf_node_options *options, struct gwtf_
     node->worlds = options->worlds;
     node->token = options->token;
     node->own_data = options->own_data ? options->own_data : "";
+    node->device = options->device;
     node->error = error;
     node->state = (struct gwtf_node_state){.node = charter->self,
                                            .phase = GWTF_NODE_STARTING,

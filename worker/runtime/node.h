@@ -5,6 +5,7 @@
 #ifndef GWTF_WORKER_RUNTIME_NODE_H
 #define GWTF_WORKER_RUNTIME_NODE_H
 
+#include "io/config.h"
 #include "share/base/status.h"
 #include "worker/runtime/charter.h"
 
@@ -17,6 +18,7 @@ struct gwtf_node_options {
                                (worker/runtime/joiner.h); NULL: all are of MPI_COMM_WORLD */
     const char *token;      /* under which it has joined; NULL: it was spawned with the run */
     const char *own_data;   /* of a data node that joins: what it trains on; NULL: the run's */
+    enum gwtf_config_node_device device; /* of a node that joins */
 };
 
 /*

@@ -81,6 +81,8 @@ void node_ask_for_other_stage(const struct node *node) {
     snprintf(spawn.token, sizeof spawn.token, "node-%04u-%ld-%lld", node->charter->self,
              (long)getpid(), (long long)time(NULL));
     snprintf(spawn.host, sizeof spawn.host, "%s", node->state.host);
+    snprintf(spawn.device, sizeof spawn.device, "%s",
+             gwtf_config_device_word(node->setup.config.backend.device));
     if (gwtf_join_write_spawn(node->directory, &spawn, NULL) != GWTF_OK)
         gwtf_log(GWTF_LOG_WARNING, "cannot ask for a place in stage %u: gwtf join brings one",
                  node->moves_to);

@@ -44,6 +44,16 @@ static void open_log(const struct node *node) {
     gwtf_log_set_file(open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666));
 }
 
+/* What the configuration says of this node alone. */
+static gwtf_status take_device(struct node *node, struct gwtf_error *error) {
+    struct gwtf_placement *placements = NULL;
+    gwtf_status status = gwtf_setup_place(&node->setup, &placements, error);
+    if (status == GWTF_OK)
+        gwtf_config_set_device(&node->setup.config, placements[node->charter->self].device);
+    free(placements);
+    return status;
+}
+
 static gwtf_status open_setup(struct node *node, struct gwtf_error *error) {
     struct gwtf_config *config = calloc(1, sizeof *config);
     if (config == NULL)
@@ -55,6 +65,8 @@ static gwtf_status open_setup(struct node *node, struct gwtf_error *error) {
         snprintf(node->directory, sizeof node->directory, "%s", config->run.directory);
         gwtf_run_write_node(node->directory, &node->state, NULL);
         open_log(node);
+        if (node->token != NULL)
+            gwtf_config_set_device(config, node->device);
         if (node->stage > 0)
             status = gwtf_setup_open_relay(config, &node->setup, error);
         else if (node->token)
@@ -63,6 +75,8 @@ static gwtf_status open_setup(struct node *node, struct gwtf_error *error) {
             status = gwtf_setup_open(config, &node->setup, error);
     }
     node->setup_open = status == GWTF_OK;
+    if (status == GWTF_OK && node->token == NULL)
+        status = take_device(node, error);
     if (status == GWTF_OK && node->charter->snapshot[0] != '\0')
         gwtf_setup_keep_tokenizer(&node->setup, node->charter->snapshot);
     free(config);
@@ -73,6 +87,7 @@ static gwtf_status open_setup(struct node *node, struct gwtf_error *error) {
  * send meanwhile. */
 struct loading {
     struct gwtf_memory_options options;
+    bool may_shrink; /* fewer slots will do */
     gwtf_memory *memory;
     gwtf_bell *bell;
     struct gwtf_error error;
@@ -83,6 +98,12 @@ struct loading {
 static void *load(void *argument) {
     struct loading *loading = argument;
     loading->status = gwtf_memory_create(&loading->options, &loading->memory, &loading->error);
+    /* A GPU has others who take of it, too. */
+    while (loading->status == GWTF_ERROR_MEMORY && loading->may_shrink &&
+           loading->options.slots > 1) {
+        loading->options.slots /= 2;
+        loading->status = gwtf_memory_create(&loading->options, &loading->memory, &loading->error);
+    }
     atomic_store(&loading->done, true);
     gwtf_bell_ring(loading->bell);
     return NULL;
@@ -97,7 +118,10 @@ static void keep_beating(struct node *node) {
 
 static gwtf_status make_memory(struct node *node, const struct gwtf_memory_options *options,
                                struct gwtf_error *error) {
-    struct loading loading = {.options = *options, .bell = node->bell};
+    bool on_gpu = gwtf_setup_backend(&node->setup) == GWTF_BACKEND_CUDA;
+    struct loading loading = {.options = *options,
+                              .may_shrink = on_gpu && node->charter->capacity == 0,
+                              .bell = node->bell};
     pthread_t thread;
     if (pthread_create(&thread, NULL, load, &loading) != 0)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "cannot start a thread");
@@ -105,6 +129,8 @@ static gwtf_status make_memory(struct node *node, const struct gwtf_memory_optio
         keep_beating(node);
     pthread_join(thread, NULL);
     node->memory = loading.memory;
+    node->capacity = loading.options.slots;
+    node->state.capacity = node->capacity;
     if (loading.status != GWTF_OK)
         *error = loading.error;
     return loading.status;
@@ -295,6 +321,50 @@ static gwtf_status find_useful(const struct node *node, struct gwtf_memory_room 
     return status;
 }
 
+/* This worker's share of its GPU: those of one machine take GPUs in turn. Errors:
+ * GWTF_ERROR_UNSUPPORTED. */
+static gwtf_status find_gpu(const struct node *node, struct gwtf_memory_options *options,
+                            struct gwtf_memory_room *room, struct gwtf_error *error) {
+    const struct gwtf_charter *charter = node->charter;
+    struct gwtf_gpu gpu;
+    uint64_t free_bytes;
+    uint32_t here = 0;
+    options->place = 0;
+    for (uint32_t i = 0; i < charter->members_count; i++) {
+        bool beside = charter->members[i].pid != 0 || charter->members[i].node == charter->self;
+        if (beside && charter->members[i].node < charter->self)
+            options->place++;
+        here += beside;
+    }
+    if (gwtf_setup_backend(&node->setup) != GWTF_BACKEND_CUDA)
+        return GWTF_OK;
+    gwtf_status status = gwtf_gpu_look(options->place, &gpu, error);
+    if (status == GWTF_OK)
+        status = gwtf_gpu_free_bytes(options->place, &free_bytes, error);
+    if (status != GWTF_OK)
+        return status;
+    uint64_t share = gpu.all_bytes / ((here + gpu.count - 1) / gpu.count);
+    room->gpu_bytes = (share < free_bytes ? share : free_bytes) / 10 * 9;
+    gwtf_log(GWTF_LOG_DEBUG, "computes on GPU %u of %u, %s", gpu.number, gpu.count, gpu.name);
+    return GWTF_OK;
+}
+
+/* Sets OPTIONS' slots and what else depends on memory. A GPU that nobody has asked for by name, and
+ * that cannot be used or is too full, is left to others. */
+static gwtf_status choose_memory(struct node *node, struct gwtf_memory_options *options,
+                                 struct gwtf_memory_room *room, struct gwtf_error *error) {
+    enum gwtf_config_device *device = &node->setup.config.backend.device;
+    gwtf_status status = find_gpu(node, options, room, error);
+    if (status == GWTF_OK)
+        status = gwtf_memory_choose(options, room, error);
+    if (status == GWTF_OK || *device != GWTF_CONFIG_DEVICE_AUTO ||
+        gwtf_setup_backend(&node->setup) != GWTF_BACKEND_CUDA)
+        return status;
+    gwtf_log(GWTF_LOG_WARNING, "%s; it computes on processors instead", error->text);
+    *device = GWTF_CONFIG_DEVICE_CPU;
+    return gwtf_memory_choose(options, room, error);
+}
+
 gwtf_status node_make(struct node *node, struct gwtf_error *error) {
     find_replicas(node);
     node->state.stage = node->stage;
@@ -310,10 +380,8 @@ gwtf_status node_make(struct node *node, struct gwtf_error *error) {
     if (status == GWTF_OK)
         room.retained_useful = gwtf_memory_useful_to_retain(&node->setup, node->stage);
     if (status == GWTF_OK)
-        status = gwtf_memory_choose(&options, &room, error);
-    node->capacity = options.slots;
+        status = choose_memory(node, &options, &room, error);
     node->retained = options.retained;
-    node->state.capacity = node->capacity;
     if (status == GWTF_OK)
         status = make_transport(node, error);
     if (status == GWTF_OK)

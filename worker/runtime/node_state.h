@@ -24,8 +24,9 @@ struct node {
     const struct gwtf_charter *charter;
     const MPI_Comm *worlds; /* by node, of one that joins; NULL: all are in MPI_COMM_WORLD */
     const char *token;      /* under which it has joined, or NULL */
-    const char *own_data;   /* data node: of its own; "": it has the run's */
-    uint64_t own_place;     /* so many sequences of it it has been through */
+    enum gwtf_config_node_device device; /* of a node that has joined */
+    const char *own_data;                /* data node: of its own; "": it has the run's */
+    uint64_t own_place;                  /* so many sequences of it it has been through */
     struct gwtf_setup setup;
     bool setup_open;
     char directory[GWTF_CONFIG_PATH_MAX]; /* of the run; "": not known yet */

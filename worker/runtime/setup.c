@@ -349,17 +349,29 @@ struct gwtf_stage_shape gwtf_setup_stage_shape(const struct gwtf_setup *setup, u
 }
 
 enum gwtf_backend_kind gwtf_setup_backend(const struct gwtf_setup *setup) {
-    return setup->config.backend.kernels == GWTF_CONFIG_KERNELS_REFERENCE ? GWTF_BACKEND_REFERENCE
-                                                                          : GWTF_BACKEND_ONEDNN;
+    enum gwtf_config_device device = setup->config.backend.device;
+    bool readable = setup->config.backend.kernels == GWTF_CONFIG_KERNELS_REFERENCE;
+    if (device == GWTF_CONFIG_DEVICE_CUDA ||
+        (device == GWTF_CONFIG_DEVICE_AUTO && !readable && gwtf_gpu_count() > 0))
+        return GWTF_BACKEND_CUDA;
+    return readable ? GWTF_BACKEND_REFERENCE : GWTF_BACKEND_ONEDNN;
+}
+
+static enum gwtf_precision precision_of(const struct gwtf_setup *setup) {
+    static const enum gwtf_precision precisions[] = {
+        [GWTF_CONFIG_PRECISION_FLOAT32] = GWTF_PRECISION_FLOAT32,
+        [GWTF_CONFIG_PRECISION_BFLOAT16] = GWTF_PRECISION_BFLOAT16,
+        [GWTF_CONFIG_PRECISION_TFLOAT32] = GWTF_PRECISION_TFLOAT32,
+    };
+    return precisions[setup->config.backend.precision];
 }
 
 struct gwtf_stage_options gwtf_setup_stage_options(const struct gwtf_setup *setup,
                                                    struct gwtf_stage_shape shape) {
-    bool rounds = setup->config.backend.precision == GWTF_CONFIG_PRECISION_BFLOAT16;
     return (struct gwtf_stage_options){
         .shape = shape,
         .backend = gwtf_setup_backend(setup),
-        .precision = rounds ? GWTF_PRECISION_BFLOAT16 : GWTF_PRECISION_FLOAT32,
+        .precision = precision_of(setup),
         .recompute = setup->config.backend.recompute == GWTF_CONFIG_RECOMPUTE_BLOCKS,
         .microbatch = setup->config.batch.microbatch,
         .slots = 1,
@@ -417,6 +429,7 @@ static void fill_placements(const struct gwtf_setup *setup, struct gwtf_placemen
                 .host = node->host,
                 .partition = node->partition,
                 .region = node->region,
+                .device = node->device,
             };
         }
     }
@@ -561,6 +574,7 @@ gwtf_status gwtf_setup_restore(const struct gwtf_setup *setup, const char *path,
                      gwtf_stage_second_moments(stage), &tensors) != GWTF_OK)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY, "out of memory");
     gwtf_status status = gwtf_snapshot_load(path, tensors, plan->tensors_count, error);
+    gwtf_stage_written(stage);
     free(tensors);
     return status;
 }

@@ -116,6 +116,7 @@ struct gwtf_placement {
     const char *host;      /* "" for anywhere; lives as long as the setup */
     const char *partition; /* of a Slurm job, "" for any; lives as long as the setup */
     const char *region;    /* of the emulated network, "" for any; lives as long as the setup */
+    enum gwtf_config_node_device device;
 };
 
 /* data_nodes + relays + places entries, growing ids; *PLACEMENTS is the caller's to free. Errors:

@@ -38,6 +38,7 @@ static gwtf_status load_weights(const char *path, gwtf_stage *stage, struct gwtf
                                           .weights = gwtf_stage_weights(stage) + tensor->offset};
     }
     gwtf_status status = gwtf_snapshot_load(path, tensors, plan->tensors_count, error);
+    gwtf_stage_written(stage);
     free(tensors);
     return status;
 }
