@@ -23,34 +23,46 @@ static struct gwtf_embedding embedding_of(const gwtf_stage *stage, uint32_t firs
                                    .vocabulary = model->vocabulary};
 }
 
-/* ROWS tokens, the first of which is at position FIRST of its sequence. */
-static void embed(gwtf_stage *stage, const uint32_t *tokens, uint32_t first, size_t rows,
-                  float *output) {
-    const struct gwtf_model_shape *model = &stage->plan.shape.model;
+static void check_tokens(const gwtf_stage *stage, const uint32_t *tokens, size_t rows) {
     GWTF_ASSERT(stage->plan.shape.stage == 0);
-    gwtf_stage_enter(stage);
-    size_t width = model->width;
+    for (size_t row = 0; row < rows; row++)
+        GWTF_ASSERT(tokens[row] < stage->plan.shape.model.vocabulary);
+}
+
+static void embed_here(const gwtf_stage *stage, const struct gwtf_embedding *embedding,
+                       const uint32_t *tokens, float *output) {
     const float *token_rows = stage->weights + stage->data.tokens;
     const float *position_rows = gwtf_tensor_at(stage->weights, stage->data.positions);
-    for (size_t row = 0; row < rows; row++)
-        GWTF_ASSERT(tokens[row] < model->vocabulary);
-    if (stage->device != NULL) {
-        struct gwtf_embedding embedding = embedding_of(stage, first, rows);
-        stage->device->embed(&stage->compute, &embedding, stage->boundary[0], token_rows,
-                             position_rows, tokens);
-        stage->device->download(&stage->compute, output, stage->boundary[0],
-                                rows * width * sizeof *output);
-        return;
-    }
-    for (size_t row = 0; row < rows; row++) {
+    size_t width = embedding->width;
+    for (size_t row = 0; row < embedding->rows; row++) {
         float *sum = output + row * width;
         memcpy(sum, token_rows + tokens[row] * width, width * sizeof *sum);
         if (position_rows != NULL)
-            add_row(sum, position_rows + (first + row) % model->context * width, width);
+            add_row(sum, position_rows + (embedding->first + row) % embedding->context * width,
+                    width);
     }
 }
 
-void gwtf_stage_embed(gwtf_stage *stage, const uint32_t *tokens, float *output) {
+static void embed_there(const gwtf_stage *stage, const struct gwtf_embedding *embedding,
+                        const uint32_t *tokens, float *output) {
+    const uint32_t *there = stage->device->words(&stage->compute, tokens, embedding->rows);
+    stage->device->embed(&stage->compute, embedding, output, stage->weights + stage->data.tokens,
+                         gwtf_tensor_at(stage->weights, stage->data.positions), there);
+}
+
+/* ROWS tokens, the first of which is at position FIRST of its sequence. */
+static void embed(gwtf_stage *stage, const uint32_t *tokens, uint32_t first, size_t rows,
+                  void *output) {
+    struct gwtf_embedding embedding = embedding_of(stage, first, rows);
+    check_tokens(stage, tokens, rows);
+    gwtf_boundary_begin(stage);
+    float *rows_of = gwtf_boundary_place(stage, output, stage->boundary[GWTF_STAGE_OUTPUT]);
+    (stage->device != NULL ? embed_there : embed_here)(stage, &embedding, tokens, rows_of);
+    gwtf_boundary_give(stage, output, rows_of, (uint64_t)rows * embedding.width);
+    gwtf_boundary_end(stage, NULL);
+}
+
+void gwtf_stage_embed(gwtf_stage *stage, const uint32_t *tokens, void *output) {
     embed(stage, tokens, 0, gwtf_stage_rows(stage), output);
 }
 
@@ -58,34 +70,39 @@ void gwtf_stage_embed_some(gwtf_stage *stage, const uint32_t *tokens, uint32_t f
                            uint32_t count, float *output) {
     uint32_t context = stage->plan.shape.model.context;
     GWTF_ASSERT(first <= context && count <= context - first);
+    GWTF_ASSERT(stage->options.packing == GWTF_PACKING_NONE && !stage->options.ahead);
     embed(stage, tokens, first, count, output);
 }
 
-void gwtf_stage_embed_backward(gwtf_stage *stage, const uint32_t *tokens,
-                               const float *output_gradient) {
-    const struct gwtf_model_shape *model = &stage->plan.shape.model;
-    GWTF_ASSERT(stage->plan.shape.stage == 0);
-    gwtf_stage_enter(stage);
-    size_t width = model->width, rows = gwtf_stage_rows(stage);
+static void embed_backward_here(const gwtf_stage *stage, const struct gwtf_embedding *embedding,
+                                const uint32_t *tokens, const float *output_gradient) {
     float *token_rows = stage->gradients + stage->data.tokens;
     float *position_rows = gwtf_tensor_at(stage->gradients, stage->data.positions);
-    for (size_t row = 0; row < rows; row++)
-        GWTF_ASSERT(tokens[row] < model->vocabulary);
-    if (stage->device != NULL) {
-        struct gwtf_embedding embedding = embedding_of(stage, 0, rows);
-        stage->device->upload(&stage->compute, stage->boundary[0], output_gradient,
-                              gwtf_stage_boundary_bytes(stage));
-        stage->device->embed_backward(&stage->compute, &embedding, token_rows, position_rows,
-                                      stage->boundary[0], tokens);
-        gwtf_mirror_computed(stage, GWTF_FLAT_GRADIENTS);
-        return;
-    }
-    for (size_t row = 0; row < rows; row++) {
+    size_t width = embedding->width;
+    for (size_t row = 0; row < embedding->rows; row++) {
         const float *gradient = output_gradient + row * width;
         add_row(token_rows + tokens[row] * width, gradient, width);
         if (position_rows != NULL)
-            add_row(position_rows + row % model->context * width, gradient, width);
+            add_row(position_rows + row % embedding->context * width, gradient, width);
     }
+}
+
+void gwtf_stage_embed_backward(gwtf_stage *stage, const uint32_t *tokens,
+                               const void *output_gradient) {
+    struct gwtf_embedding embedding = embedding_of(stage, 0, gwtf_stage_rows(stage));
+    check_tokens(stage, tokens, embedding.rows);
+    gwtf_boundary_begin(stage);
+    const float *gradient =
+        gwtf_boundary_take(stage, output_gradient, stage->boundary[GWTF_STAGE_OUTPUT],
+                           gwtf_stage_boundary_floats(stage));
+    if (stage->device != NULL)
+        stage->device->embed_backward(
+            &stage->compute, &embedding, stage->gradients + stage->data.tokens,
+            gwtf_tensor_at(stage->gradients, stage->data.positions), gradient, tokens);
+    else
+        embed_backward_here(stage, &embedding, tokens, gradient);
+    gwtf_boundary_end(stage, NULL);
+    gwtf_mirror_computed(stage, GWTF_FLAT_GRADIENTS);
 }
 
 /* (rows, V) from INPUT (rows, C). */
@@ -116,14 +133,13 @@ static void fetch_logits(const gwtf_stage *stage, float *logits, size_t count) {
 void gwtf_stage_logits(gwtf_stage *stage, const float *input, float *logits) {
     const struct gwtf_model_shape *model = &stage->plan.shape.model;
     GWTF_ASSERT(stage->plan.shape.stage == 0);
-    gwtf_stage_enter(stage);
-    if (stage->device == NULL) {
-        compute_logits(stage, input, logits, 1);
-        return;
-    }
-    stage->device->upload(&stage->compute, stage->boundary[0], input, model->width * sizeof *input);
-    compute_logits(stage, stage->boundary[0], stage->workspace.logits, 1);
-    fetch_logits(stage, logits, model->vocabulary);
+    GWTF_ASSERT(stage->options.packing == GWTF_PACKING_NONE && !stage->options.ahead);
+    gwtf_boundary_begin(stage);
+    input = gwtf_boundary_take(stage, input, stage->boundary[GWTF_STAGE_INPUT], model->width);
+    compute_logits(stage, input, stage->device != NULL ? stage->workspace.logits : logits, 1);
+    gwtf_boundary_end(stage, NULL);
+    if (stage->device != NULL)
+        fetch_logits(stage, logits, model->vocabulary);
 }
 
 /* The loss of ROWS tokens; INPUT, LABELS, INPUT_GRADIENT and LOGITS point at the first of them. */
@@ -156,34 +172,57 @@ static double piece_loss(struct gwtf_stage *stage, const float *input, const uin
     return loss;
 }
 
-void gwtf_stage_loss(gwtf_stage *stage, const float *input, const uint32_t *labels, float scale,
-                     double *loss_sum, float *input_gradient, float *logits) {
-    GWTF_ASSERT(stage->plan.shape.stage == 0);
-    GWTF_ASSERT(input_gradient == NULL || !stage->options.forward_only);
-    gwtf_stage_enter(stage);
+/* The tokens piece by piece; GRADIENT and LOGITS may be NULL. */
+static double all_losses(gwtf_stage *stage, const float *input, const uint32_t *labels, float scale,
+                         float *gradient, float *logits) {
     size_t width = stage->plan.shape.model.width, rows = gwtf_stage_rows(stage);
     size_t vocabulary = stage->plan.shape.model.vocabulary;
-    float *gradient = input_gradient;
-    if (stage->device != NULL) {
-        stage->device->upload(&stage->compute, stage->boundary[0], input,
-                              gwtf_stage_boundary_bytes(stage));
-        input = stage->boundary[0];
-        gradient = input_gradient != NULL ? stage->boundary[1] : NULL;
-    }
     double sum = 0;
     for (size_t row = 0; row < rows; row += stage->piece_rows) {
         size_t left = rows - row;
         size_t piece = left < stage->piece_rows ? left : stage->piece_rows;
-        for (size_t i = 0; i < piece; i++)
-            GWTF_ASSERT(labels[row + i] < vocabulary);
         sum += piece_loss(stage, input + row * width, labels + row, scale,
                           gradient != NULL ? gradient + row * width : NULL,
                           logits != NULL ? logits + row * vocabulary : NULL, piece);
     }
-    *loss_sum = sum;
-    if (stage->device == NULL || input_gradient == NULL)
+    return sum;
+}
+
+/* Logits come to the host in between: nothing can be recorded of that. */
+static void loss_on_device(gwtf_stage *stage, const float *input, const uint32_t *labels,
+                           float scale, float *gradient, float *logits) {
+    const struct gwtf_recording what = {
+        .kind = GWTF_RECORD_LOSS, .backward = gradient != NULL, .scale = scale};
+    labels = stage->device->words(&stage->compute, labels, gwtf_stage_rows(stage));
+    if (logits != NULL) {
+        all_losses(stage, input, labels, scale, gradient, logits);
         return;
-    stage->device->download(&stage->compute, input_gradient, gradient,
-                            gwtf_stage_boundary_bytes(stage));
-    gwtf_mirror_computed(stage, GWTF_FLAT_GRADIENTS);
+    }
+    while (gwtf_boundary_record(stage, &what)) {
+        all_losses(stage, input, labels, scale, gradient, NULL);
+        if (gwtf_boundary_recorded(stage))
+            break;
+    }
+}
+
+void gwtf_stage_loss(gwtf_stage *stage, const void *input, const uint32_t *labels, float scale,
+                     double *loss_sum, void *input_gradient, float *logits) {
+    GWTF_ASSERT(input_gradient == NULL || !stage->options.forward_only);
+    check_tokens(stage, labels, gwtf_stage_rows(stage));
+    uint64_t count = gwtf_stage_boundary_floats(stage);
+    float *gradient = NULL;
+    gwtf_boundary_begin(stage);
+    const float *taken = gwtf_boundary_take(stage, input, stage->boundary[GWTF_STAGE_INPUT], count);
+    if (input_gradient != NULL)
+        gradient =
+            gwtf_boundary_place(stage, input_gradient, stage->boundary[GWTF_STAGE_INPUT_GRADIENT]);
+    if (stage->device != NULL)
+        loss_on_device(stage, taken, labels, scale, gradient, logits);
+    else
+        *loss_sum = all_losses(stage, taken, labels, scale, gradient, logits);
+    if (input_gradient != NULL)
+        gwtf_boundary_give(stage, input_gradient, gradient, count);
+    gwtf_boundary_end(stage, loss_sum);
+    if (input_gradient != NULL)
+        gwtf_mirror_computed(stage, GWTF_FLAT_GRADIENTS);
 }

@@ -83,10 +83,10 @@ gwtf_status gwtf_gpu_free_bytes(uint32_t place, uint64_t *free_bytes, struct gwt
     return status == GWTF_OK ? operations->device->free_bytes(place, free_bytes, error) : status;
 }
 
-double gwtf_gpu_peak(uint32_t place, enum gwtf_precision precision, uint32_t rounds) {
+struct gwtf_gpu_peak gwtf_gpu_peak(uint32_t place, enum gwtf_precision precision, uint32_t rounds) {
     const struct gwtf_operations *operations = NULL;
     if (gwtf_cuda_load(&operations, NULL) != GWTF_OK)
-        return 0;
+        return (struct gwtf_gpu_peak){0};
     return operations->device->peak(place, precision, rounds);
 }
 

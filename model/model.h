@@ -16,6 +16,7 @@
 #ifndef GWTF_MODEL_MODEL_H
 #define GWTF_MODEL_MODEL_H
 
+#include "model/pack.h"
 #include "share/base/status.h"
 
 #include <stdbool.h>
@@ -132,6 +133,11 @@ struct gwtf_stage_options {
     uint32_t slots;      /* microbatches whose activations are kept at one time, at least 1 */
     uint32_t threads;    /* for the backend's library, at least 1 */
     uint32_t place;      /* on a machine of several GPUs: takes the one of this number, modulo */
+    /* Of the boundary tensors that forward, backward, embed, embed_backward and loss take and give:
+     * each is gwtf_packed_bytes(packing, B * T * C). */
+    enum gwtf_packing packing;
+    /* These calls return when their work is queued; see gwtf_stage_finish. */
+    bool ahead;
 };
 
 /* A GPU that stages can compute on. */
@@ -153,8 +159,14 @@ gwtf_status gwtf_gpu_look(uint32_t place, struct gwtf_gpu *gpu, struct gwtf_erro
 /* Bytes that are free on it, for a process that will compute there: it starts to. */
 gwtf_status gwtf_gpu_free_bytes(uint32_t place, uint64_t *free_bytes, struct gwtf_error *error);
 
-/* Operations per second of the fastest of ROUNDS large square products on it; 0 where it cannot. */
-double gwtf_gpu_peak(uint32_t place, enum gwtf_precision precision, uint32_t rounds);
+/* What a GPU can do at best; 0 where it cannot. */
+struct gwtf_gpu_peak {
+    double operations; /* per second, of large square products */
+    double bytes;      /* per second, of a large copy inside its memory: read and written */
+};
+
+/* The best of ROUNDS. */
+struct gwtf_gpu_peak gwtf_gpu_peak(uint32_t place, enum gwtf_precision precision, uint32_t rounds);
 
 typedef struct gwtf_stage gwtf_stage;
 
@@ -199,6 +211,40 @@ float *gwtf_stage_second_moments(gwtf_stage *stage);
 bool gwtf_stage_pin(gwtf_stage *stage, void *memory, uint64_t bytes);
 void gwtf_stage_unpin(gwtf_stage *stage, void *memory);
 
+/*
+ * Memory for boundary tensors that stages of one process hand to each other, and nobody else looks
+ * at: the GPU's, where the stage computes on one. Errors: GWTF_ERROR_MEMORY. Freed before the stage
+ * is destroyed; NULL is allowed.
+ */
+gwtf_status gwtf_stage_boundary_create(gwtf_stage *stage, uint64_t bytes, void **memory);
+void gwtf_stage_boundary_destroy(gwtf_stage *stage, void *memory);
+
+/*
+ * Of a stage that works AHEAD: waits for the oldest of the calls that take or give boundary tensors
+ * and have not been waited for, of which there may be two; only then is what it gave there, and
+ * LOSS_SUM set, and may what it took be changed. Errors: GWTF_ERROR_DEVICE, as gwtf_stage_check.
+ * Other stages have nothing to wait for: GWTF_OK.
+ */
+gwtf_status gwtf_stage_finish(gwtf_stage *stage, struct gwtf_error *error);
+
+/* What a kernel, or several that do the same, took of a GPU's time. */
+struct gwtf_kernel_time {
+    const char *name;
+    uint64_t calls;
+    double seconds;
+    double operations; /* of products: multiplications and additions */
+    double bytes;      /* of the GPU's memory that must be read and written at least */
+    bool copies;       /* between host and GPU, beside the others; bytes are those copied */
+};
+#define GWTF_KERNEL_TIMES_MAX 32u
+
+/* Where a stage's time on a GPU goes, from ON to the next call; it costs some of that time. Without
+ * a GPU nothing is measured. The stage may have no calls that are not finished. */
+void gwtf_stage_profile(gwtf_stage *stage, bool on);
+
+/* Fills TIMES, at most GWTF_KERNEL_TIMES_MAX of them; returns how many. Turns the profile off. */
+size_t gwtf_stage_profiled(gwtf_stage *stage, struct gwtf_kernel_time *times);
+
 /* Who writes to weights or moments says so afterwards. */
 void gwtf_stage_written(gwtf_stage *stage);
 
@@ -221,10 +267,13 @@ void gwtf_stage_initialise(gwtf_stage *stage, uint64_t seed);
 void gwtf_stage_zero_gradients(gwtf_stage *stage);
 
 /*
+ * Boundary tensors and their gradients below are packed as the options say: floats, unless they say
+ * otherwise. On a GPU they may lie anywhere: in the host's memory or in that of any GPU.
+ *
  * Relay: OUTPUT = blocks(INPUT), both (B, T, C). With KEEP, what the backward pass needs stays in
  * SLOT until gwtf_stage_backward; without, SLOT is scratch. INPUT and OUTPUT may not overlap.
  */
-void gwtf_stage_forward(gwtf_stage *stage, uint32_t slot, const float *input, float *output,
+void gwtf_stage_forward(gwtf_stage *stage, uint32_t slot, const void *input, void *output,
                         bool keep);
 
 /*
@@ -240,14 +289,15 @@ void gwtf_stage_continue(gwtf_stage *stage, const float *input, float *output, u
  * microbatch to the flat gradients. INPUT is what gwtf_stage_forward got for SLOT, unchanged. The
  * buffers may not overlap.
  */
-void gwtf_stage_backward(gwtf_stage *stage, uint32_t slot, const float *input,
-                         const float *output_gradient, float *input_gradient);
+void gwtf_stage_backward(gwtf_stage *stage, uint32_t slot, const void *input,
+                         const void *output_gradient, void *input_gradient);
 
 /* Data node: OUTPUT (B, T, C) = token embedding + position embedding (where the family has one) of
  * TOKENS (B, T), each below V. */
-void gwtf_stage_embed(gwtf_stage *stage, const uint32_t *tokens, float *output);
+void gwtf_stage_embed(gwtf_stage *stage, const uint32_t *tokens, void *output);
 
-/* The same of COUNT TOKENS at the places from FIRST on of one sequence: OUTPUT (COUNT, C). */
+/* The same, as floats, of COUNT TOKENS at the places from FIRST on of one sequence: OUTPUT (COUNT,
+ * C). */
 void gwtf_stage_embed_some(gwtf_stage *stage, const uint32_t *tokens, uint32_t first,
                            uint32_t count, float *output);
 
@@ -256,7 +306,7 @@ void gwtf_stage_logits(gwtf_stage *stage, const float *input, float *logits);
 
 /* Data node: adds the embeddings' gradients from the gradient of gwtf_stage_embed's output. */
 void gwtf_stage_embed_backward(gwtf_stage *stage, const uint32_t *tokens,
-                               const float *output_gradient);
+                               const void *output_gradient);
 
 /*
  * Data node: LOSS_SUM = sum over the B * T tokens of -log p(label), in nats, of head(norm(INPUT)).
@@ -265,8 +315,8 @@ void gwtf_stage_embed_backward(gwtf_stage *stage, const uint32_t *tokens,
  * INPUT. SCALE is 1 / (tokens in the global batch). With LOGITS not NULL, the logits (B, T, V) are
  * written there: for tests.
  */
-void gwtf_stage_loss(gwtf_stage *stage, const float *input, const uint32_t *labels, float scale,
-                     double *loss_sum, float *input_gradient, float *logits);
+void gwtf_stage_loss(gwtf_stage *stage, const void *input, const uint32_t *labels, float scale,
+                     double *loss_sum, void *input_gradient, float *logits);
 
 /* Sum of squares of COUNT floats in double precision, in a fixed order: the same on every machine
  * with this build. */

@@ -39,6 +39,11 @@ struct gwtf_compute {
     struct gwtf_device *device; /* NULL: operations work on the host's memory */
     const float *weights;       /* with a device: the stage's, */
     void *rounded;              /* and the same as values, where a value is no float; else NULL */
+    /* With a device, and of it: for boundary tensors that come, two of them, and then for those
+     * that go; and for what a call needs of tokens, 3 numbers for each and one more. */
+    void *buffers;
+    uint64_t buffer_bytes; /* of each */
+    uint32_t *words;
 };
 
 /* A matrix product with weights W (in, out), or (out, in) when TRANSPOSED. X are values, and Y,
@@ -176,7 +181,8 @@ struct gwtf_operations {
                                const float *log_sums);
 
     /* Returns the sum of -log p(label) over the rows of LOGITS (rows, vocabulary); with BACKWARD
-     * the logits become SCALE * (p - one at the label). */
+     * the logits become SCALE * (p - one at the label). With a device LABELS lie there, too; the
+     * sum is added to what finish returns, and nothing is returned. */
     double (*cross_entropy)(const struct gwtf_compute *compute, float *logits,
                             const uint32_t *labels, float scale, bool backward, size_t rows,
                             size_t vocabulary);
@@ -190,7 +196,7 @@ struct gwtf_operations {
     void (*linear_gelu)(const struct gwtf_compute *compute, const struct gwtf_linear_shape *shape,
                         float *y, float *x_out, const float *x, const float *w, const float *bias);
 
-    /* Of a backend with memory of its own: all arrays but LABELS lie there. */
+    /* Of a backend with memory of its own: all arrays lie there. */
     const struct gwtf_device_operations *device;
 };
 
@@ -211,6 +217,14 @@ struct gwtf_embedding {
     size_t context; /* row r is at position (first + r) % context */
     size_t first;
     size_t vocabulary;
+};
+
+/* A part of a stage's call that queues the same work each time. */
+struct gwtf_recording {
+    enum { GWTF_RECORD_FORWARD, GWTF_RECORD_BACKWARD, GWTF_RECORD_LOSS } kind;
+    uint32_t slot;
+    bool backward; /* of a loss: with gradients, */
+    float scale;   /* by this */
 };
 
 /*
@@ -237,9 +251,39 @@ struct gwtf_device_operations {
     /* See gwtf_gpu_look and gwtf_gpu_free_bytes. */
     gwtf_status (*look)(uint32_t place, struct gwtf_gpu *gpu, struct gwtf_error *error);
     gwtf_status (*free_bytes)(uint32_t place, uint64_t *bytes, struct gwtf_error *error);
-    double (*peak)(uint32_t place, enum gwtf_precision precision, uint32_t rounds);
+    struct gwtf_gpu_peak (*peak)(uint32_t place, enum gwtf_precision precision, uint32_t rounds);
 
     void (*enter)(const struct gwtf_compute *compute);
+
+    /*
+     * A call of a stage: begin, then words and take, give and end. Of what is queued in between,
+     * copies of one call go on beside the work of another. finish waits for the oldest call that
+     * has not been waited for, of which there are at most two, and returns its sum of losses.
+     */
+    void (*begin)(const struct gwtf_compute *compute);
+    /* The first COUNT numbers of compute->words become those of the host at WORDS. Returns them. */
+    const uint32_t *(*words)(const struct gwtf_compute *compute, const uint32_t *words,
+                             size_t count);
+    /* TO gets COUNT floats that are packed at FROM, on the host or a device. */
+    void (*take)(const struct gwtf_compute *compute, float *to, const void *from,
+                 enum gwtf_packing packing, uint64_t count);
+    void (*give)(const struct gwtf_compute *compute, void *to, const float *from,
+                 enum gwtf_packing packing, uint64_t count);
+    void (*end)(const struct gwtf_compute *compute);
+    double (*finish)(const struct gwtf_compute *compute);
+
+    /*
+     * Around work that is the same for each WHAT of this value, inside a call: while record says
+     * true, the caller queues it; it is done once recorded says true, too. Else it is queued
+     * already.
+     */
+    bool (*record)(const struct gwtf_compute *compute, const struct gwtf_recording *what);
+    bool (*recorded)(const struct gwtf_compute *compute);
+
+    /* See gwtf_stage_profile and gwtf_stage_profiled. */
+    void (*profile)(const struct gwtf_compute *compute, bool on);
+    size_t (*profiled)(const struct gwtf_compute *compute, struct gwtf_kernel_time *times);
+
     /* FROM stays as it is until the next download or check. */
     void (*upload)(const struct gwtf_compute *compute, void *to, const void *from, uint64_t bytes);
     /* Waits until it is there. */
@@ -253,7 +297,8 @@ struct gwtf_device_operations {
     /* COUNT floats of the weights from AT on are new: those that are rounded follow. */
     void (*weights_changed)(const struct gwtf_compute *compute, const float *at, uint64_t count);
 
-    /* TOKENS (rows) lie on the host, each below the vocabulary. */
+    /* TOKENS (rows) lie on the device for embed, for embed_backward on the host: each is below the
+     * vocabulary. */
     void (*embed)(const struct gwtf_compute *compute, const struct gwtf_embedding *embedding,
                   float *output, const float *token_rows, const float *position_rows,
                   const uint32_t *tokens);
@@ -269,7 +314,9 @@ struct gwtf_device_operations {
     double (*sum_of_squares)(const struct gwtf_compute *compute, const float *values,
                              uint64_t count);
 
-    /* Waits for all that is queued. Errors: GWTF_ERROR_DEVICE with what the device says. */
+    /* What went wrong that is known of. Errors: GWTF_ERROR_DEVICE with what the device says. */
+    gwtf_status (*state)(const struct gwtf_compute *compute, struct gwtf_error *error);
+    /* The same, after waiting for all that is queued. */
     gwtf_status (*check)(const struct gwtf_compute *compute, struct gwtf_error *error);
     void (*close)(struct gwtf_compute *compute);
 };

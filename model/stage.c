@@ -81,6 +81,24 @@ static size_t larger(size_t a, size_t b) {
     return a > b ? a : b;
 }
 
+/* On a device a relay keeps its inputs with their slots. */
+static void carve_boundaries(struct gwtf_stage *stage, struct carver *carver) {
+    uint64_t rows = gwtf_stage_rows(stage), width = stage->sizes.width;
+    bool relay = stage->plan.shape.stage != 0, on_device = stage->device != NULL;
+    if (!on_device && stage->options.packing == GWTF_PACKING_NONE)
+        return;
+    stage->boundary[GWTF_STAGE_INPUT] = carve_floats(carver, on_device && relay ? 0 : rows, width);
+    stage->boundary[GWTF_STAGE_OUTPUT] = carve_floats(carver, rows, width);
+    stage->boundary[GWTF_STAGE_INPUT_GRADIENT] =
+        carve_floats(carver, stage->options.forward_only ? 0 : rows, width);
+    if (!on_device)
+        return;
+    uint64_t bytes = gwtf_packed_bytes(stage->options.packing, rows * width);
+    stage->compute.buffer_bytes = (bytes + ALIGNMENT_BYTES - 1) / ALIGNMENT_BYTES * ALIGNMENT_BYTES;
+    stage->compute.buffers = carve(carver, 4, stage->compute.buffer_bytes);
+    stage->compute.words = carve(carver, relay ? 0 : 3 * rows + 1, sizeof *stage->compute.words);
+}
+
 static void carve_workspace(struct gwtf_stage *stage, struct carver *carver) {
     const struct gwtf_model_shape *model = &stage->plan.shape.model;
     const struct gwtf_block_sizes *sizes = &stage->sizes;
@@ -100,10 +118,7 @@ static void carve_workspace(struct gwtf_stage *stage, struct carver *carver) {
         work->middle_d = carve_floats(carver, backward ? rows : 0, width);
         work->mixed_d = carve_values(stage, carver, backward ? rows : 0, width);
     }
-    if (stage->device != NULL) {
-        stage->boundary[0] = carve_floats(carver, gwtf_stage_rows(stage), width);
-        stage->boundary[1] = carve_floats(carver, gwtf_stage_rows(stage), width);
-    }
+    carve_boundaries(stage, carver);
     struct gwtf_compute_limits limits = {
         .rows = stage->device != NULL ? gwtf_stage_rows(stage) : rows,
         .width = width,
@@ -476,32 +491,11 @@ void gwtf_stage_enter(struct gwtf_stage *stage) {
     gwtf_mirror_flush(stage);
 }
 
-/* The first BYTES of a boundary tensor where the stage computes: at TENSOR itself, or brought to
- * PLACE of its device. */
-static const float *bring(const struct gwtf_stage *stage, const float *tensor, float *place,
-                          size_t bytes) {
-    if (stage->device == NULL)
-        return tensor;
-    stage->device->upload(&stage->compute, place, tensor, bytes);
-    return place;
-}
-
-/* Takes what was computed at PLACE of the device to TENSOR. */
-static void fetch(const struct gwtf_stage *stage, float *tensor, const float *place, size_t bytes) {
-    if (stage->device != NULL)
-        stage->device->download(&stage->compute, tensor, place, bytes);
-}
-
-void gwtf_stage_forward(gwtf_stage *stage, uint32_t slot, const float *input, float *output,
-                        bool keep) {
-    GWTF_ASSERT(stage->plan.shape.stage != 0 && slot < stage->options.slots);
-    GWTF_ASSERT(!keep || !stage->options.forward_only);
-    gwtf_stage_enter(stage);
+/* The blocks one after the other, from INPUT to LAST. */
+static void forward_blocks(gwtf_stage *stage, uint32_t slot, const float *input, float *last) {
     uint32_t layers = stage->plan.shape.layers;
     const struct gwtf_activations *activations = &stage->activations[(size_t)slot * layers];
-    size_t rows = gwtf_stage_rows(stage), bytes = gwtf_stage_boundary_bytes(stage);
-    float *last = stage->device != NULL ? stage->boundary[0] : output;
-    input = bring(stage, input, stage->inputs[slot], bytes);
+    size_t rows = gwtf_stage_rows(stage);
     for (uint32_t layer = 0; layer < layers; layer++) {
         float *layer_output = layer + 1 < layers ? activations[layer].output : last;
         for (size_t row = 0; row < rows; row += stage->piece_rows) {
@@ -511,7 +505,29 @@ void gwtf_stage_forward(gwtf_stage *stage, uint32_t slot, const float *input, fl
         }
         input = layer_output;
     }
-    fetch(stage, output, last, bytes);
+}
+
+/* Where a relay has what it takes: on a device, until the slot's backward pass. */
+static float *input_place(const gwtf_stage *stage, uint32_t slot) {
+    return stage->device != NULL ? stage->inputs[slot] : stage->boundary[GWTF_STAGE_INPUT];
+}
+
+void gwtf_stage_forward(gwtf_stage *stage, uint32_t slot, const void *input, void *output,
+                        bool keep) {
+    GWTF_ASSERT(stage->plan.shape.stage != 0 && slot < stage->options.slots);
+    GWTF_ASSERT(!keep || !stage->options.forward_only);
+    uint64_t count = gwtf_stage_boundary_floats(stage);
+    const struct gwtf_recording what = {.kind = GWTF_RECORD_FORWARD, .slot = slot};
+    gwtf_boundary_begin(stage);
+    const float *taken = gwtf_boundary_take(stage, input, input_place(stage, slot), count);
+    float *last = gwtf_boundary_place(stage, output, stage->boundary[GWTF_STAGE_OUTPUT]);
+    while (gwtf_boundary_record(stage, &what)) {
+        forward_blocks(stage, slot, taken, last);
+        if (gwtf_boundary_recorded(stage))
+            break;
+    }
+    gwtf_boundary_give(stage, output, last, count);
+    gwtf_boundary_end(stage, NULL);
     stage->kept[slot] = keep;
 }
 
@@ -519,32 +535,28 @@ void gwtf_stage_continue(gwtf_stage *stage, const float *input, float *output, u
                          uint32_t count) {
     uint32_t layers = stage->plan.shape.layers, context = stage->plan.shape.model.context;
     GWTF_ASSERT(stage->options.continues && count >= 1);
+    GWTF_ASSERT(stage->options.packing == GWTF_PACKING_NONE && !stage->options.ahead);
     GWTF_ASSERT(first <= context && count <= context - first);
-    gwtf_stage_enter(stage);
-    size_t bytes = count * stage->sizes.width * sizeof *output;
-    float *last = stage->device != NULL ? stage->boundary[0] : output;
-    input = bring(stage, input, stage->inputs[0], bytes);
+    uint64_t floats = (uint64_t)count * stage->sizes.width;
+    gwtf_boundary_begin(stage);
+    const float *taken = gwtf_boundary_take(stage, input, input_place(stage, 0), floats);
+    float *last = gwtf_boundary_place(stage, output, stage->boundary[GWTF_STAGE_OUTPUT]);
     for (uint32_t layer = 0; layer < layers; layer++) {
         const struct gwtf_activations *activations = &stage->activations[layer];
         float *layer_output = layer + 1 < layers ? activations->output : last;
-        gwtf_block_continue(stage, layer, activations, input, layer_output, first, count);
-        input = layer_output;
+        gwtf_block_continue(stage, layer, activations, taken, layer_output, first, count);
+        taken = layer_output;
     }
-    fetch(stage, output, last, bytes);
+    gwtf_boundary_give(stage, output, last, floats);
+    gwtf_boundary_end(stage, NULL);
 }
 
-void gwtf_stage_backward(gwtf_stage *stage, uint32_t slot, const float *input,
-                         const float *output_gradient, float *input_gradient) {
-    GWTF_ASSERT(stage->plan.shape.stage != 0 && slot < stage->options.slots);
-    GWTF_ASSERT(stage->kept[slot]);
-    gwtf_stage_enter(stage);
+/* From OUTPUT_GRADIENT to FIRST, the last block first. */
+static void backward_blocks(gwtf_stage *stage, uint32_t slot, const float *input,
+                            const float *output_gradient, float *first) {
     uint32_t layers = stage->plan.shape.layers;
     const struct gwtf_activations *activations = &stage->activations[(size_t)slot * layers];
-    size_t rows = gwtf_stage_rows(stage), bytes = gwtf_stage_boundary_bytes(stage);
-    float *first = stage->device != NULL ? stage->boundary[1] : input_gradient;
-    output_gradient = bring(stage, output_gradient, stage->boundary[0], bytes);
-    if (stage->device != NULL)
-        input = stage->inputs[slot];
+    size_t rows = gwtf_stage_rows(stage);
     for (uint32_t layer = layers; layer-- > 0;) {
         const float *layer_input = layer > 0 ? activations[layer - 1].output : input;
         for (size_t row = 0; row < rows; row += stage->piece_rows) {
@@ -558,7 +570,29 @@ void gwtf_stage_backward(gwtf_stage *stage, uint32_t slot, const float *input,
         }
         output_gradient = first;
     }
-    fetch(stage, input_gradient, first, bytes);
+}
+
+void gwtf_stage_backward(gwtf_stage *stage, uint32_t slot, const void *input,
+                         const void *output_gradient, void *input_gradient) {
+    GWTF_ASSERT(stage->plan.shape.stage != 0 && slot < stage->options.slots);
+    GWTF_ASSERT(stage->kept[slot]);
+    uint64_t count = gwtf_stage_boundary_floats(stage);
+    const struct gwtf_recording what = {.kind = GWTF_RECORD_BACKWARD, .slot = slot};
+    gwtf_boundary_begin(stage);
+    const float *gradient =
+        gwtf_boundary_take(stage, output_gradient, stage->boundary[GWTF_STAGE_OUTPUT], count);
+    const float *kept = stage->inputs[slot];
+    if (stage->device == NULL)
+        kept = gwtf_boundary_take(stage, input, stage->boundary[GWTF_STAGE_INPUT], count);
+    float *first =
+        gwtf_boundary_place(stage, input_gradient, stage->boundary[GWTF_STAGE_INPUT_GRADIENT]);
+    while (gwtf_boundary_record(stage, &what)) {
+        backward_blocks(stage, slot, kept, gradient, first);
+        if (gwtf_boundary_recorded(stage))
+            break;
+    }
+    gwtf_boundary_give(stage, input_gradient, first, count);
+    gwtf_boundary_end(stage, NULL);
     gwtf_mirror_computed(stage, GWTF_FLAT_GRADIENTS);
     stage->kept[slot] = false;
 }

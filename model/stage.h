@@ -52,6 +52,10 @@ struct gwtf_mirror {
     bool written[GWTF_FLATS]; /* the host has newer ones */
 };
 
+/* Boundary tensors of a call, or their gradients: what it takes, what it gives or takes back, and
+ * what it gives back. */
+enum { GWTF_STAGE_INPUT, GWTF_STAGE_OUTPUT, GWTF_STAGE_INPUT_GRADIENT, GWTF_STAGE_BOUNDARIES };
+
 struct gwtf_stage {
     struct gwtf_stage_plan plan;
     struct gwtf_stage_options options;
@@ -76,8 +80,13 @@ struct gwtf_stage {
     /* With a device, where all of the above but tables_memory lies. */
     const struct gwtf_device_operations *device; /* NULL: there is none */
     struct gwtf_mirror mirror;
-    float **inputs;     /* of each slot: of a relay, kept until the backward pass */
-    float *boundary[2]; /* a boundary tensor, or its gradient, that comes or goes */
+    float **inputs;  /* of each slot: of a relay, kept until the backward pass */
+    double *sums[2]; /* of the calls that are not finished: where their losses go; NULL: nowhere */
+    uint64_t begun, finished;
+
+    /* Boundary tensors of the call at hand as floats, where they are packed or on a device; else
+     * NULL. */
+    float *boundary[GWTF_STAGE_BOUNDARIES];
 };
 
 /* The tensor at OFFSET of a flat array, NULL for one that the family does not have. */
@@ -131,9 +140,26 @@ static inline float *gwtf_values_at(const struct gwtf_stage *stage, float *value
     return (float *)(void *)((unsigned char *)values + count * stage->value_bytes);
 }
 
-static inline size_t gwtf_stage_boundary_bytes(const struct gwtf_stage *stage) {
-    return gwtf_stage_rows(stage) * stage->sizes.width * sizeof(float);
+static inline uint64_t gwtf_stage_boundary_floats(const struct gwtf_stage *stage) {
+    return (uint64_t)gwtf_stage_rows(stage) * stage->sizes.width;
 }
+
+/*
+ * A call that takes or gives boundary tensors (model/boundary.c): begin, take and place, what it
+ * computes, give, end. take returns the COUNT floats of TENSOR, which lie at PLACE or, where they
+ * need neither be unpacked nor brought to a device, at TENSOR; place returns where those that give
+ * will take to TENSOR are to be computed. end gets where the call's sum of losses goes, or NULL.
+ */
+void gwtf_boundary_begin(struct gwtf_stage *stage);
+const float *gwtf_boundary_take(struct gwtf_stage *stage, const void *tensor, float *place,
+                                uint64_t count);
+float *gwtf_boundary_place(const struct gwtf_stage *stage, void *tensor, float *place);
+void gwtf_boundary_give(struct gwtf_stage *stage, void *tensor, const float *place, uint64_t count);
+void gwtf_boundary_end(struct gwtf_stage *stage, double *loss_sum);
+
+/* As record and recorded of a device; without one, the work is always to be done. */
+bool gwtf_boundary_record(const struct gwtf_stage *stage, const struct gwtf_recording *what);
+bool gwtf_boundary_recorded(const struct gwtf_stage *stage);
 
 /* Gives the calling thread the stage's number of threads and its device, which gets what the host
  * wrote to the flat arrays. */

@@ -1,12 +1,23 @@
 /* A device: opening it, its memory, copies, and what went wrong. */
 #include "model/cuda/device.h"
 
+#include "model/cuda/graph.h"
+#include "model/cuda/turn.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* What cannot be recorded can still be done. */
+static bool is_recorded(struct gwtf_device *device) {
+    if (device->graphs.recording == NULL)
+        return false;
+    device->graphs.spoilt = true;
+    return true;
+}
+
 void gwtf_cuda_note(struct gwtf_device *device, cudaError_t error, const char *doing) {
-    if (error == cudaSuccess)
+    if (error == cudaSuccess || is_recorded(device))
         return;
     pthread_mutex_lock(&device->lock);
     if (!device->failed) {
@@ -19,7 +30,7 @@ void gwtf_cuda_note(struct gwtf_device *device, cudaError_t error, const char *d
 }
 
 void gwtf_cuda_note_product(struct gwtf_device *device, cublasStatus_t status, const char *doing) {
-    if (status == CUBLAS_STATUS_SUCCESS)
+    if (status == CUBLAS_STATUS_SUCCESS || is_recorded(device))
         return;
     pthread_mutex_lock(&device->lock);
     if (!device->failed) {
@@ -100,6 +111,8 @@ static cudaError_t open_streams(struct gwtf_device *device) {
     if (failed == cudaSuccess)
         failed = cudaMallocHost((void **)&device->sum_host, sizeof *device->sum_host);
     if (failed == cudaSuccess)
+        failed = gwtf_cuda_turns_open(device);
+    if (failed == cudaSuccess)
         failed = gwtf_cuda_mma_prepare();
     return failed;
 }
@@ -109,12 +122,16 @@ static void device_close(struct gwtf_compute *compute) {
     if (device == NULL)
         return;
     cudaSetDevice(device->ordinal);
+    gwtf_cuda_graphs_close(device);
+    gwtf_cuda_profile_close(device);
+    gwtf_cuda_turns_close(device);
     gwtf_cuda_products_close(device);
     cudaFree(device->workspace);
     cudaFree(device->sum);
     cudaFreeHost(device->sum_host);
     if (device->stream != NULL)
         cudaStreamDestroy(device->stream);
+    pthread_mutex_destroy(&device->queueing);
     pthread_mutex_destroy(&device->lock);
     free(device->order);
     free(device);
@@ -134,6 +151,11 @@ gwtf_status gwtf_cuda_open(struct gwtf_compute *compute, struct gwtf_error *erro
         compute->precision == GWTF_PRECISION_BFLOAT16 ? GWTF_CUDA_BFLOAT16 : GWTF_CUDA_FLOATS;
     device->tensor_floats = compute->precision == GWTF_PRECISION_TFLOAT32;
     pthread_mutex_init(&device->lock, NULL);
+    pthread_mutexattr_t recursive;
+    pthread_mutexattr_init(&recursive);
+    pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&device->queueing, &recursive);
+    pthread_mutexattr_destroy(&recursive);
     compute->device = device;
     gwtf_cuda_note(device, open_streams(device), "a GPU could not be opened");
     if (!device->failed)
@@ -200,20 +222,29 @@ static void device_enter(const struct gwtf_compute *compute) {
     gwtf_cuda_note(compute->device, cudaSetDevice(compute->device->ordinal), "choosing the GPU");
 }
 
+/* Other threads than the one that computes copy, too: not into what is being recorded. */
+static void copy(const struct gwtf_compute *compute, void *to, const void *from, uint64_t bytes,
+                 enum cudaMemcpyKind kind) {
+    struct gwtf_device *device = compute->device;
+    bool up = kind == cudaMemcpyHostToDevice;
+    pthread_mutex_lock(&device->queueing);
+    gwtf_cuda_note(device, cudaMemcpyAsync(to, from, bytes, kind, device->stream),
+                   up ? "copying to the GPU" : "copying from the GPU");
+    pthread_mutex_unlock(&device->queueing);
+}
+
 static void device_upload(const struct gwtf_compute *compute, void *to, const void *from,
                           uint64_t bytes) {
-    gwtf_cuda_note(
-        compute->device,
-        cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, compute->device->stream),
-        "copying to the GPU");
+    copy(compute, to, from, bytes, cudaMemcpyHostToDevice);
 }
 
 static void device_download(const struct gwtf_compute *compute, void *to, const void *from,
                             uint64_t bytes) {
     struct gwtf_device *device = compute->device;
-    gwtf_cuda_note(device, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, device->stream),
-                   "copying from the GPU");
+    copy(compute, to, from, bytes, cudaMemcpyDeviceToHost);
+    pthread_mutex_lock(&device->queueing);
     gwtf_cuda_note(device, cudaStreamSynchronize(device->stream), "computing on the GPU");
+    pthread_mutex_unlock(&device->queueing);
 }
 
 /* In place: the bits of the values stand in the second half of TO, and are read before a float
@@ -233,6 +264,7 @@ static void device_download_values(const struct gwtf_compute *compute, float *to
 }
 
 static void device_zero(const struct gwtf_compute *compute, void *at, uint64_t bytes) {
+    gwtf_cuda_mark(compute->device, GWTF_KERNEL_OTHER, 0, (double)bytes);
     gwtf_cuda_note(compute->device, cudaMemsetAsync(at, 0, bytes, compute->device->stream),
                    "clearing memory of the GPU");
 }
@@ -244,16 +276,21 @@ static void *rounded_at(const struct gwtf_compute *compute, const float *w) {
 
 static void device_weights_changed(const struct gwtf_compute *compute, const float *at,
                                    uint64_t count) {
+    gwtf_cuda_mark(compute->device, GWTF_KERNEL_ROUND, 0, 6.0 * (double)count);
     if (compute->rounded != NULL)
         gwtf_cuda_round(compute->device->stream, rounded_at(compute, at), at, count);
+}
+
+/* Each row is read and written. */
+static double embedded_bytes(const struct gwtf_embedding *embedding) {
+    return 8.0 * (double)embedding->rows * (double)embedding->width;
 }
 
 static void device_embed(const struct gwtf_compute *compute, const struct gwtf_embedding *embedding,
                          float *output, const float *token_rows, const float *position_rows,
                          const uint32_t *tokens) {
-    uint32_t *there = (uint32_t *)(void *)compute->scratch;
-    device_upload(compute, there, tokens, embedding->rows * sizeof *tokens);
-    gwtf_cuda_embed(compute->device->stream, embedding, output, token_rows, position_rows, there);
+    gwtf_cuda_mark(compute->device, GWTF_KERNEL_EMBED, 0, embedded_bytes(embedding));
+    gwtf_cuda_embed(compute->device->stream, embedding, output, token_rows, position_rows, tokens);
 }
 
 /* Room for COUNT numbers of the host; NULL when there is none. */
@@ -306,20 +343,24 @@ static void device_embed_backward(const struct gwtf_compute *compute,
     if (room == NULL)
         return;
     uint32_t *lists = room + embedding->vocabulary;
-    uint32_t *there = (uint32_t *)(void *)compute->scratch;
+    const uint32_t *there = compute->words;
     struct gwtf_cuda_order order = {
         .distinct = sort_rows(tokens, rows, embedding->vocabulary, room, lists),
         .tokens = there,
         .starts = there + rows,
         .order = there + 2 * rows + 1,
     };
-    device_upload(compute, there, lists, listed * sizeof *lists);
+    gwtf_cuda_words(compute, lists, listed);
+    gwtf_cuda_mark(device, GWTF_KERNEL_EMBED_BACKWARD, 0, 2 * embedded_bytes(embedding));
     gwtf_cuda_embed_backward(device->stream, embedding, token_rows, position_rows, output_gradient,
                              &order);
 }
 
 static void device_step(const struct gwtf_compute *compute, const struct gwtf_adamw *adamw,
                         float *w, float *m, float *v, const float *gradients, uint64_t count) {
+    /* Weights and two moments are read and written, gradients are read. */
+    gwtf_cuda_mark(compute->device, GWTF_KERNEL_STEP, 0,
+                   (double)count * (compute->rounded != NULL ? 30.0 : 28.0));
     gwtf_cuda_adamw(compute->device->stream, adamw, w, m, v, gradients, rounded_at(compute, w),
                     count);
 }
@@ -333,24 +374,60 @@ static double fetch_sum(const struct gwtf_compute *compute) {
 static double device_sum_of_squares(const struct gwtf_compute *compute, const float *values,
                                     uint64_t count) {
     struct gwtf_device *device = compute->device;
+    gwtf_cuda_mark(device, GWTF_KERNEL_SQUARES, 0, 4.0 * (double)count);
     gwtf_cuda_sum_of_squares(device->stream, values, count, compute->scratch, device->sum);
     return fetch_sum(compute);
 }
 
-/* A launch that failed says so only here. */
-static gwtf_status device_check(const struct gwtf_compute *compute, struct gwtf_error *error) {
+static gwtf_status device_state(const struct gwtf_compute *compute, struct gwtf_error *error) {
     struct gwtf_device *device = compute->device;
-    gwtf_cuda_note(device, cudaStreamSynchronize(device->stream), "computing on the GPU");
-    gwtf_cuda_note(device, cudaGetLastError(), "starting work on the GPU");
-    if (!device->failed)
+    pthread_mutex_lock(&device->lock);
+    bool failed = device->failed;
+    pthread_mutex_unlock(&device->lock);
+    if (!failed)
         return GWTF_OK;
     return gwtf_error_set(error, GWTF_ERROR_DEVICE,
                           "GPU %d failed: %s: see dmesg and nvidia-smi -q; the node leaves",
                           device->ordinal, device->what);
 }
 
+/* A launch that failed says so only here. */
+static gwtf_status device_check(const struct gwtf_compute *compute, struct gwtf_error *error) {
+    struct gwtf_device *device = compute->device;
+    cudaStream_t const streams[] = {device->turns.arrivals, device->stream,
+                                    device->turns.departures};
+    for (size_t i = 0; i < sizeof streams / sizeof *streams; i++)
+        gwtf_cuda_note(device, cudaStreamSynchronize(streams[i]), "computing on the GPU");
+    gwtf_cuda_note(device, cudaGetLastError(), "starting work on the GPU");
+    return device_state(compute, error);
+}
+
+static void device_profile(const struct gwtf_compute *compute, bool on) {
+    device_check(compute, NULL);
+    gwtf_cuda_profile(compute->device, on);
+}
+
+static size_t device_profiled(const struct gwtf_compute *compute, struct gwtf_kernel_time *times) {
+    gwtf_cuda_mark(compute->device, GWTF_KERNEL_NONE, 0, 0);
+    device_check(compute, NULL);
+    size_t count = gwtf_cuda_profiled(compute->device, times, GWTF_KERNEL_TIMES_MAX);
+    gwtf_cuda_profile(compute->device, false);
+    return count;
+}
+
 const struct gwtf_device_operations gwtf_cuda_device_operations = {
     .own_bytes = GWTF_CUDA_WORKSPACE_BYTES + sizeof(double),
+    .begin = gwtf_cuda_begin,
+    .words = gwtf_cuda_words,
+    .take = gwtf_cuda_take,
+    .give = gwtf_cuda_give,
+    .end = gwtf_cuda_end,
+    .finish = gwtf_cuda_finish,
+    .record = gwtf_cuda_record,
+    .recorded = gwtf_cuda_recorded,
+    .profile = device_profile,
+    .profiled = device_profiled,
+    .state = device_state,
     .allocate = device_allocate,
     .release = device_release,
     .allocate_host = device_allocate_host,

@@ -3,6 +3,7 @@
 #define GWTF_MODEL_CUDA_DEVICE_H
 
 #include "model/cuda/launch.h"
+#include "model/cuda/profile.h"
 #include "model/operations.h"
 
 #include <cublasLt.h>
@@ -35,6 +36,38 @@ struct gwtf_product_plan {
     size_t workspace_bytes;
 };
 
+/* What every other call of a stage has to itself: see turn.c. */
+struct gwtf_turn {
+    cudaEvent_t arrived, computed, done;
+    double *sum;     /* of losses, on the host */
+    uint32_t *words; /* on their way to the device, on the host */
+    size_t words_room;
+};
+
+struct gwtf_turns {
+    cudaStream_t arrivals, departures;
+    struct gwtf_turn of[2];
+    uint64_t begun, finished;
+};
+
+/* A forward and a backward pass for each slot, and some of the loss; what is more is queued anew
+ * each time. */
+#define GWTF_CUDA_GRAPHS_MAX 128u
+
+struct gwtf_graph {
+    struct gwtf_recording what;
+    bool met; /* it has been computed once */
+    cudaGraphExec_t made;
+};
+
+struct gwtf_graphs {
+    struct gwtf_graph all[GWTF_CUDA_GRAPHS_MAX];
+    size_t count;
+    struct gwtf_graph *recording; /* NULL: none is being recorded */
+    bool spoilt;                  /* something went wrong meanwhile */
+    bool impossible;
+};
+
 struct gwtf_device {
     int ordinal;
     enum gwtf_cuda_values values;
@@ -47,6 +80,10 @@ struct gwtf_device {
     bool has_no_gelu; /* cuBLASLt, behind products of this stage */
     double *sum;      /* a number on its way to the host: on the device, */
     double *sum_host; /* and there */
+    struct gwtf_turns turns;
+    struct gwtf_graphs graphs;
+    pthread_mutex_t queueing; /* recursive; held while what the stream gets is recorded */
+    struct gwtf_profile profile;
     /* For the order of a batch's tokens, on the host. */
     uint32_t *order;
     size_t order_room;
@@ -67,7 +104,7 @@ gwtf_status gwtf_cuda_open(struct gwtf_compute *compute, struct gwtf_error *erro
 extern const struct gwtf_device_operations gwtf_cuda_device_operations;
 
 /* See gwtf_gpu_peak. */
-double gwtf_cuda_peak(uint32_t place, enum gwtf_precision precision, uint32_t rounds);
+struct gwtf_gpu_peak gwtf_cuda_peak(uint32_t place, enum gwtf_precision precision, uint32_t rounds);
 
 struct gwtf_product_arrays {
     const void *a, *b;

@@ -74,7 +74,7 @@ static __global__ void add_losses(double *loss, const float *losses, size_t rows
         return;
     for (unsigned i = 1; i < THREADS; i++)
         sum += sums[i];
-    *loss = sum;
+    *loss += sum;
 }
 
 static __global__ void embed(struct gwtf_embedding e, float *output, const float *token_rows,

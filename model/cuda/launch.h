@@ -66,7 +66,7 @@ void gwtf_cuda_mma_attention_backward(cudaStream_t stream, const struct gwtf_att
                                       void *dqkv, const void *dy, const void *qkv, const void *y,
                                       const float *log_sums, float *along);
 
-/* LOSS gets the sum, LOSSES (rows) each row's. */
+/* The sum is added to LOSS; LOSSES (rows) gets each row's. */
 void gwtf_cuda_cross_entropy(cudaStream_t stream, enum gwtf_cuda_values values, void *logits,
                              const uint32_t *labels, float scale, bool backward, size_t rows,
                              size_t vocabulary, float *losses, double *loss);
@@ -74,6 +74,12 @@ void gwtf_cuda_cross_entropy(cudaStream_t stream, enum gwtf_cuda_values values, 
 /* SUMS (width) += the sum of the rows of VALUES (rows, width). */
 void gwtf_cuda_add_columns(cudaStream_t stream, enum gwtf_cuda_values kind, float *sums,
                            const void *values, size_t rows, size_t width, float *scratch);
+
+/* See model/pack.h; not for GWTF_PACKING_NONE. */
+void gwtf_cuda_pack(cudaStream_t stream, enum gwtf_packing packing, void *packed,
+                    const float *values, uint64_t count);
+void gwtf_cuda_unpack(cudaStream_t stream, enum gwtf_packing packing, float *values,
+                      const void *packed, uint64_t count);
 
 void gwtf_cuda_round(cudaStream_t stream, void *rounded, const float *values, uint64_t count);
 

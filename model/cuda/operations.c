@@ -19,9 +19,7 @@ static uint64_t scratch_floats(const struct gwtf_compute_limits *limits) {
     uint64_t rounded = rows * limits->width / 2 + 1;
     uint64_t columns = gwtf_cuda_column_scratch(larger(limits->widest, limits->width));
     uint64_t along = limits->context != 0 ? rows * limits->heads : 0;
-    uint64_t order = 3 * rows + 1;
-    return larger(larger(larger(rounded, columns), larger(along, order)),
-                  GWTF_CUDA_SQUARES_SCRATCH);
+    return larger(larger(larger(rounded, columns), larger(along, rows)), GWTF_CUDA_SQUARES_SCRATCH);
 }
 
 /* The weights as products take them. */
@@ -42,6 +40,25 @@ static uint32_t alignment_of_all(const struct gwtf_product_arrays *arrays) {
     const void *const all[] = {arrays->a, arrays->b,    arrays->c,
                                arrays->d, arrays->bias, arrays->aux};
     return alignment_of(all, sizeof all / sizeof *all);
+}
+
+/* What a kernel reads or writes of values. */
+static double value_size(const struct gwtf_compute *compute) {
+    return (double)value_bytes(compute->precision);
+}
+
+static void mark_values(const struct gwtf_compute *compute, enum gwtf_kernel kernel, size_t values,
+                        size_t floats) {
+    gwtf_cuda_mark(compute->device, kernel, 0,
+                   (double)values * value_size(compute) + 4.0 * (double)floats);
+}
+
+static void mark_product(const struct gwtf_compute *compute, enum gwtf_kernel kernel,
+                         const struct gwtf_product *product) {
+    double m = (double)product->m, n = (double)product->n, k = (double)product->k;
+    double result = product->half_result ? 2 : product->adds ? 8 : 4;
+    gwtf_cuda_mark(compute->device, kernel, 2 * m * n * k,
+                   (m * k + k * n) * (product->half ? 2 : 4) + m * n * result);
 }
 
 static void multiply(const struct gwtf_compute *compute, struct gwtf_product *product,
@@ -81,11 +98,13 @@ static void linear(const struct gwtf_compute *compute, const struct gwtf_linear_
                                          .c = residual,
                                          .d = y,
                                          .bias = bias_for(compute, &product, bias)};
+    mark_product(compute, GWTF_KERNEL_PRODUCT, &product);
     multiply(compute, &product, &arrays);
 }
 
 static void gelu(const struct gwtf_compute *compute, float *y, const float *x, size_t rows,
                  size_t width) {
+    mark_values(compute, GWTF_KERNEL_ACTIVATION, 2 * rows * width, 0);
     gwtf_cuda_gelu(compute->device->stream, compute->device->values, y, x, rows * width);
 }
 
@@ -103,6 +122,7 @@ static bool fused_gelu(const struct gwtf_compute *compute, const struct gwtf_lin
                                          .bias = bias_for(compute, &product, bias),
                                          .aux = x_out};
     product.alignment = alignment_of_all(&arrays);
+    mark_product(compute, GWTF_KERNEL_PRODUCT, &product);
     device->has_no_gelu = !gwtf_cuda_try_product(device, &product, &arrays);
     return !device->has_no_gelu;
 }
@@ -120,6 +140,8 @@ static const void *gradient_operand(const struct gwtf_compute *compute,
                                     const struct gwtf_linear_shape *shape, const float *dy) {
     if (!shape->to_stream || compute->device->values == GWTF_CUDA_FLOATS)
         return dy;
+    gwtf_cuda_mark(compute->device, GWTF_KERNEL_ROUND, 0,
+                   6.0 * (double)shape->rows * (double)shape->out);
     gwtf_cuda_round(compute->device->stream, compute->scratch, dy, shape->rows * shape->out);
     return compute->scratch;
 }
@@ -138,6 +160,7 @@ static void linear_input_gradient(const struct gwtf_compute *compute,
                                    .epilogue = CUBLASLT_EPILOGUE_DEFAULT};
     struct gwtf_product_arrays arrays = {
         .a = operand(compute, w), .b = gradient_operand(compute, shape, dy), .d = dx};
+    mark_product(compute, GWTF_KERNEL_PRODUCT_INPUT, &product);
     multiply(compute, &product, &arrays);
 }
 
@@ -158,14 +181,20 @@ static void linear_weight_gradient(const struct gwtf_compute *compute,
                                          .b = shape->transposed ? gradient : x,
                                          .c = dw,
                                          .d = dw};
+    mark_product(compute, GWTF_KERNEL_PRODUCT_WEIGHT, &product);
     multiply(compute, &product, &arrays);
-    if (dbias != NULL)
-        gwtf_cuda_add_columns(device->stream, shape->to_stream ? GWTF_CUDA_FLOATS : device->values,
-                              dbias, dy, shape->rows, shape->out, compute->scratch);
+    if (dbias == NULL)
+        return;
+    size_t count = shape->rows * shape->out;
+    mark_values(compute, GWTF_KERNEL_BIAS, shape->to_stream ? 0 : count,
+                shape->to_stream ? count : 0);
+    gwtf_cuda_add_columns(device->stream, shape->to_stream ? GWTF_CUDA_FLOATS : device->values,
+                          dbias, dy, shape->rows, shape->out, compute->scratch);
 }
 
 static void norm(const struct gwtf_compute *compute, const struct gwtf_norm_shape *shape, float *y,
                  float *mean, float *rstd, const float *x, const float *w, const float *b) {
+    mark_values(compute, GWTF_KERNEL_NORM, shape->rows * shape->width, shape->rows * shape->width);
     gwtf_cuda_norm(compute->device->stream, compute->device->values, shape, y, mean, rstd, x, w, b);
 }
 
@@ -173,6 +202,7 @@ static void norm_again(const struct gwtf_compute *compute, const struct gwtf_nor
                        float *y, const float *mean, const float *rstd, const float *x,
                        const float *w, const float *b) {
     struct gwtf_cuda_norm kept = {mean, rstd, x, w};
+    mark_values(compute, GWTF_KERNEL_NORM, shape->rows * shape->width, shape->rows * shape->width);
     gwtf_cuda_norm_again(compute->device->stream, compute->device->values, shape, y, &kept, b);
 }
 
@@ -180,29 +210,36 @@ static void norm_backward(const struct gwtf_compute *compute, const struct gwtf_
                           float *dx, float *dw, float *db, const float *dy, const float *residual,
                           const float *mean, const float *rstd, const float *x, const float *w) {
     struct gwtf_cuda_norm kept = {mean, rstd, x, w};
+    mark_values(compute, GWTF_KERNEL_NORM_BACKWARD, shape->rows * shape->width,
+                (residual != NULL ? 3 : 2) * shape->rows * shape->width);
     gwtf_cuda_norm_backward(compute->device->stream, compute->device->values, shape, dx, dw, db, dy,
                             residual, &kept, compute->scratch);
 }
 
 static void gelu_backward(const struct gwtf_compute *compute, float *dx, float *y, const float *x,
                           size_t rows, size_t width) {
+    mark_values(compute, GWTF_KERNEL_ACTIVATION_BACKWARD, 4 * rows * width, 0);
     gwtf_cuda_gelu_backward(compute->device->stream, compute->device->values, dx, y, x,
                             rows * width);
 }
 
 static void swiglu(const struct gwtf_compute *compute, float *y, const float *x, size_t rows,
                    size_t width) {
+    mark_values(compute, GWTF_KERNEL_ACTIVATION, 3 * rows * width, 0);
     gwtf_cuda_swiglu(compute->device->stream, compute->device->values, y, x, rows, width);
 }
 
 static void swiglu_backward(const struct gwtf_compute *compute, float *dx, float *y, const float *x,
                             size_t rows, size_t width) {
+    mark_values(compute, GWTF_KERNEL_ACTIVATION_BACKWARD, 6 * rows * width, 0);
     gwtf_cuda_swiglu_backward(compute->device->stream, compute->device->values, dx, y, x, rows,
                               width);
 }
 
 static void rotate(const struct gwtf_compute *compute, const struct gwtf_attention_shape *shape,
                    float *qkv, const float *turns, bool back) {
+    size_t turned = shape->width + shape->key_heads * (shape->width / shape->heads);
+    mark_values(compute, GWTF_KERNEL_ROTATE, 2 * shape->sequences * shape->context * turned, 0);
     gwtf_cuda_rotate(compute->device->stream, compute->device->values, shape, qkv, turns, back);
 }
 
@@ -212,9 +249,23 @@ static bool fits_tensor_cores(const struct gwtf_compute *compute,
            shape->width / shape->heads <= GWTF_CUDA_MMA_SIZE_MAX;
 }
 
+/* PRODUCTS of queries with half of the keys, or the like; so many ROWS of queries, keys and values,
+ * and OUTPUTS rows of the heads' outputs. */
+static void mark_attention(const struct gwtf_compute *compute, enum gwtf_kernel kernel,
+                           const struct gwtf_attention_shape *shape, double products, double rows,
+                           double outputs) {
+    double tokens = (double)shape->sequences * (double)shape->context;
+    double width = (double)shape->width;
+    double bytes = rows * (double)gwtf_attention_row(shape) + outputs * width;
+    gwtf_cuda_mark(compute->device, kernel,
+                   products * tokens * width * ((double)shape->context + 1),
+                   tokens * bytes * value_size(compute));
+}
+
 static void attention(const struct gwtf_compute *compute, const struct gwtf_attention_shape *shape,
                       float *y, float *log_sums, const float *qkv) {
     struct gwtf_device *device = compute->device;
+    mark_attention(compute, GWTF_KERNEL_ATTENTION, shape, 2, 1, 1);
     if (fits_tensor_cores(compute, shape))
         gwtf_cuda_mma_attention(device->stream, shape, y, log_sums, qkv);
     else
@@ -226,6 +277,7 @@ static void attention_backward(const struct gwtf_compute *compute,
                                const float *dy, const float *qkv, const float *y,
                                const float *log_sums) {
     struct gwtf_device *device = compute->device;
+    mark_attention(compute, GWTF_KERNEL_ATTENTION_BACKWARD, shape, 5, 2, 2);
     if (fits_tensor_cores(compute, shape))
         gwtf_cuda_mma_attention_backward(device->stream, shape, dqkv, dy, qkv, y, log_sums,
                                          compute->scratch);
@@ -238,13 +290,10 @@ static double cross_entropy(const struct gwtf_compute *compute, float *logits,
                             const uint32_t *labels, float scale, bool backward, size_t rows,
                             size_t vocabulary) {
     struct gwtf_device *device = compute->device;
-    uint32_t *there = (uint32_t *)(void *)compute->scratch;
-    gwtf_cuda_device_operations.upload(compute, there, labels, rows * sizeof *labels);
-    gwtf_cuda_cross_entropy(device->stream, device->values, logits, there, scale, backward, rows,
-                            vocabulary, compute->scratch + rows, device->sum);
-    gwtf_cuda_device_operations.download(compute, device->sum_host, device->sum,
-                                         sizeof *device->sum);
-    return *device->sum_host;
+    mark_values(compute, GWTF_KERNEL_LOSS, (backward ? 2 : 1) * rows * vocabulary, 0);
+    gwtf_cuda_cross_entropy(device->stream, device->values, logits, labels, scale, backward, rows,
+                            vocabulary, compute->scratch, device->sum);
+    return 0;
 }
 
 static const struct gwtf_operations operations = {

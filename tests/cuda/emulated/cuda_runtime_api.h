@@ -6,7 +6,9 @@
  * somebody waits for it; the host cannot touch a device's memory; fresh memory is full of NaN.
  *
  * Environment: GWTF_EMULATED_DEVICES (default 1), GWTF_EMULATED_MEMORY (bytes of each, default
- * 1 GiB), GWTF_EMULATED_FAILS_AT (the launch from which on the device is lost; default never).
+ * 1 GiB), GWTF_EMULATED_FAILS_AT (the launch from which on the device is lost; default never),
+ * GWTF_EMULATED_EAGER (a seed: streams are at times ahead of who waits for them; default never),
+ * GWTF_EMULATED_NO_GRAPHS (recording fails).
  */
 #ifndef GWTF_TESTS_CUDA_EMULATED_CUDA_RUNTIME_API_H
 #define GWTF_TESTS_CUDA_EMULATED_CUDA_RUNTIME_API_H
@@ -23,11 +25,24 @@ typedef enum cudaError {
     cudaErrorMemoryAllocation = 2,
     cudaErrorNoDevice = 100,
     cudaErrorECCUncorrectable = 214,
+    cudaErrorStreamCaptureUnsupported = 900,
+    cudaErrorStreamCaptureInvalidated = 901,
 } cudaError_t;
 
 typedef struct CUstream_st *cudaStream_t;
+typedef struct CUevent_st *cudaEvent_t;
+typedef struct CUgraph_st *cudaGraph_t;
+typedef struct CUgraphExec_st *cudaGraphExec_t;
 
-enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 };
+enum cudaMemcpyKind {
+    cudaMemcpyHostToDevice = 1,
+    cudaMemcpyDeviceToHost = 2,
+    cudaMemcpyDeviceToDevice = 3,
+    cudaMemcpyDefault = 4
+};
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
+#define cudaEventDefault 0u
+#define cudaEventDisableTiming 2u
 enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor = 75 };
 #define cudaStreamNonBlocking 1u
 #define cudaHostRegisterDefault 0u
@@ -58,6 +73,19 @@ cudaError_t cudaMemsetAsync(void *at, int value, size_t bytes, cudaStream_t stre
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to);
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *made, cudaGraph_t graph,
+                                 unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph);
 
 #ifdef __cplusplus
 }

@@ -11,6 +11,7 @@
 #include <set>
 #include <setjmp.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <ucontext.h>
 #include <vector>
 
@@ -18,6 +19,22 @@ static std::recursive_mutex everything;
 
 struct CUstream_st {
     std::deque<std::function<void()>> queue;
+    CUgraph_st *recording; /* what is queued goes there; NULL: it does not */
+};
+
+struct CUgraph_st {
+    std::vector<std::function<void()>> works;
+    bool possible = true;
+};
+
+struct CUgraphExec_st {
+    std::vector<std::function<void()>> works;
+};
+
+struct CUevent_st {
+    cudaStream_t stream;         /* that it was last recorded on */
+    unsigned long recorded, met; /* how often, and by the stream */
+    double seconds;              /* when it was last met */
 };
 
 struct allocation {
@@ -50,25 +67,48 @@ static void open_memory(bool open) {
                  open ? PROT_READ | PROT_WRITE : PROT_NONE);
 }
 
-/* Does what is queued. */
-static void run(cudaStream_t stream) {
+/* Does what is queued, or as much of it as brings EVENT to COUNT. */
+static void run(cudaStream_t stream, const CUevent_st *event = NULL, unsigned long count = 0) {
     if (stream->queue.empty())
         return;
     if (running++ == 0)
         open_memory(true);
-    while (!stream->queue.empty()) {
+    while (!stream->queue.empty() && (event == NULL || event->met < count)) {
         std::function<void()> work = std::move(stream->queue.front());
         stream->queue.pop_front();
-        if (lost == cudaSuccess)
-            work();
+        work();
     }
     if (--running == 0)
         open_memory(false);
 }
 
-void gwtf_emulated_queue(cudaStream_t stream, std::function<void()> work) {
+/* A stream that nobody waits for may still have got far. */
+static bool is_eager() {
+    static unsigned long state = (unsigned long)setting("GWTF_EMULATED_EAGER", 0);
+    if (state == 0)
+        return false;
+    state = state * 6364136223846793005ul + 1442695040888963407ul;
+    return state >> 62 == 0;
+}
+
+/* Also what a device that is lost no longer does. */
+static void queue_always(cudaStream_t stream, std::function<void()> work) {
     std::lock_guard<std::recursive_mutex> hold(everything);
     stream->queue.push_back(std::move(work));
+    if (running == 0 && is_eager())
+        run(stream);
+}
+
+void gwtf_emulated_queue(cudaStream_t stream, std::function<void()> work) {
+    std::lock_guard<std::recursive_mutex> hold(everything);
+    std::function<void()> unless_lost = [=] {
+        if (lost == cudaSuccess)
+            work();
+    };
+    if (stream->recording != NULL)
+        stream->recording->works.push_back(std::move(unless_lost));
+    else
+        queue_always(stream, std::move(unless_lost));
 }
 
 /* Streams that exist, since freeing memory waits for all. */
@@ -91,6 +131,10 @@ const char *cudaGetErrorName(cudaError_t error) {
         return "cudaErrorNoDevice";
     case cudaErrorECCUncorrectable:
         return "cudaErrorECCUncorrectable";
+    case cudaErrorStreamCaptureUnsupported:
+        return "cudaErrorStreamCaptureUnsupported";
+    case cudaErrorStreamCaptureInvalidated:
+        return "cudaErrorStreamCaptureInvalidated";
     }
     return "unrecognized error code";
 }
@@ -107,6 +151,10 @@ const char *cudaGetErrorString(cudaError_t error) {
         return "no CUDA-capable device is detected";
     case cudaErrorECCUncorrectable:
         return "uncorrectable ECC error encountered";
+    case cudaErrorStreamCaptureUnsupported:
+        return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated:
+        return "operation failed due to a previous error during capture";
     }
     return "unrecognized error code";
 }
@@ -225,6 +273,14 @@ static bool is_pinned(const void *at) {
     return false;
 }
 
+static bool is_on_device(const void *at) {
+    auto next = device_memory.upper_bound((void *)at);
+    if (next == device_memory.begin())
+        return false;
+    --next;
+    return (const char *)at < (const char *)next->first + next->second.bytes;
+}
+
 /* Pageable memory is read, or written, before the call returns; other memory when its turn comes.
  */
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
@@ -232,13 +288,23 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
     std::lock_guard<std::recursive_mutex> hold(everything);
     if (lost != cudaSuccess)
         return lost;
-    if (kind == cudaMemcpyHostToDevice && !is_pinned(from)) {
+    bool up = !is_on_device(from), down = !is_on_device(to);
+    enum cudaMemcpyKind meant = up     ? cudaMemcpyHostToDevice
+                                : down ? cudaMemcpyDeviceToHost
+                                       : cudaMemcpyDeviceToDevice;
+    if ((up && down) || (kind != cudaMemcpyDefault && kind != meant))
+        return cudaErrorInvalidValue;
+    if (stream->recording != NULL && ((up && !is_pinned(from)) || (down && !is_pinned(to)))) {
+        stream->recording->possible = false;
+        return cudaErrorStreamCaptureUnsupported;
+    }
+    if (up && !is_pinned(from)) {
         std::vector<char> taken((const char *)from, (const char *)from + bytes);
         gwtf_emulated_queue(stream, [=] { memcpy(to, taken.data(), bytes); });
         return cudaSuccess;
     }
-    gwtf_emulated_queue(stream, [=] { memcpy(to, from, bytes); });
-    if (kind == cudaMemcpyDeviceToHost && !is_pinned(to))
+    gwtf_emulated_queue(stream, [=] { memmove(to, from, bytes); });
+    if (down && !is_pinned(to))
         run(stream);
     return lost;
 }
@@ -250,7 +316,7 @@ cudaError_t cudaMemsetAsync(void *at, int value, size_t bytes, cudaStream_t stre
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
     std::lock_guard<std::recursive_mutex> hold(everything);
-    *stream = new CUstream_st;
+    *stream = new CUstream_st{};
     streams.insert(*stream);
     return lost;
 }
@@ -265,7 +331,110 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     std::lock_guard<std::recursive_mutex> hold(everything);
+    if (stream->recording != NULL) {
+        stream->recording->possible = false;
+        return cudaErrorStreamCaptureUnsupported;
+    }
     run(stream);
+    return lost;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
+    *event = new CUevent_st{};
+    return lost;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    std::lock_guard<std::recursive_mutex> hold(everything);
+    run_all();
+    delete event;
+    return lost;
+}
+
+static double seconds_now() {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    std::lock_guard<std::recursive_mutex> hold(everything);
+    unsigned long count = ++event->recorded;
+    event->stream = stream;
+    queue_always(stream, [=] {
+        event->met = count;
+        event->seconds = seconds_now();
+    });
+    return lost;
+}
+
+/* As of now: what is recorded later does not matter. */
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+    std::lock_guard<std::recursive_mutex> hold(everything);
+    unsigned long count = event->recorded;
+    cudaStream_t of = event->stream;
+    if (count != 0)
+        queue_always(stream, [=] {
+            if (event->met < count)
+                run(of, event, count);
+        });
+    return lost;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+    std::lock_guard<std::recursive_mutex> hold(everything);
+    if (event->met < event->recorded)
+        run(event->stream, event, event->recorded);
+    return lost;
+}
+
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) {
+    *ms = (float)(1e3 * (to->seconds - from->seconds));
+    return lost;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode) {
+    std::lock_guard<std::recursive_mutex> hold(everything);
+    if (setting("GWTF_EMULATED_NO_GRAPHS", 0) != 0)
+        return cudaErrorStreamCaptureUnsupported;
+    stream->recording = new CUgraph_st;
+    return lost;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
+    std::lock_guard<std::recursive_mutex> hold(everything);
+    CUgraph_st *recorded = stream->recording;
+    stream->recording = NULL;
+    if (recorded == NULL || !recorded->possible) {
+        delete recorded;
+        *graph = NULL;
+        return cudaErrorStreamCaptureInvalidated;
+    }
+    *graph = recorded;
+    return lost;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *made, cudaGraph_t graph, unsigned long long) {
+    *made = new CUgraphExec_st{graph->works};
+    return lost;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
+    std::vector<std::function<void()>> works = graph->works;
+    gwtf_emulated_queue(stream, [=] {
+        for (const std::function<void()> &work : works)
+            work();
+    });
+    return lost;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+    delete graph;
+    return lost;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
+    delete graph;
     return lost;
 }
 

@@ -1,0 +1,123 @@
+/* How boundary tensors come into a stage's calls and out of them. */
+#include "model/stage.h"
+
+#include "share/base/assert.h"
+
+#include <stdlib.h>
+
+#define ALIGNMENT_BYTES 64u
+
+/* Bytes that a device has for a boundary tensor on its way. */
+static bool fits_buffer(const struct gwtf_stage *stage, uint64_t count) {
+    return gwtf_packed_bytes(stage->options.packing, count) <= stage->compute.buffer_bytes;
+}
+
+void gwtf_boundary_begin(struct gwtf_stage *stage) {
+    gwtf_stage_enter(stage);
+    if (stage->device == NULL)
+        return;
+    GWTF_ASSERT(stage->begun - stage->finished < 2);
+    stage->begun++;
+    stage->device->begin(&stage->compute);
+}
+
+const float *gwtf_boundary_take(struct gwtf_stage *stage, const void *tensor, float *place,
+                                uint64_t count) {
+    enum gwtf_packing packing = stage->options.packing;
+    if (stage->device != NULL) {
+        GWTF_ASSERT(fits_buffer(stage, count));
+        stage->device->take(&stage->compute, place, tensor, packing, count);
+        return place;
+    }
+    if (packing == GWTF_PACKING_NONE)
+        return tensor;
+    gwtf_unpack(packing, tensor, count, place);
+    return place;
+}
+
+float *gwtf_boundary_place(const struct gwtf_stage *stage, void *tensor, float *place) {
+    bool is_there = stage->device == NULL && stage->options.packing == GWTF_PACKING_NONE;
+    return is_there ? tensor : place;
+}
+
+void gwtf_boundary_give(struct gwtf_stage *stage, void *tensor, const float *place,
+                        uint64_t count) {
+    if (stage->device != NULL) {
+        GWTF_ASSERT(fits_buffer(stage, count));
+        stage->device->give(&stage->compute, tensor, place, stage->options.packing, count);
+    } else if (stage->options.packing != GWTF_PACKING_NONE) {
+        gwtf_pack(stage->options.packing, place, count, tensor);
+    }
+}
+
+/* The oldest call. */
+static void finish(struct gwtf_stage *stage) {
+    double *sum = stage->sums[++stage->finished % 2];
+    double losses = stage->device->finish(&stage->compute);
+    if (sum != NULL)
+        *sum = losses;
+}
+
+void gwtf_boundary_end(struct gwtf_stage *stage, double *loss_sum) {
+    if (stage->device == NULL)
+        return;
+    stage->device->end(&stage->compute);
+    stage->sums[stage->begun % 2] = loss_sum;
+    if (!stage->options.ahead)
+        finish(stage);
+}
+
+bool gwtf_boundary_record(const struct gwtf_stage *stage, const struct gwtf_recording *what) {
+    return stage->device == NULL || stage->device->record(&stage->compute, what);
+}
+
+bool gwtf_boundary_recorded(const struct gwtf_stage *stage) {
+    return stage->device == NULL || stage->device->recorded(&stage->compute);
+}
+
+gwtf_status gwtf_stage_finish(gwtf_stage *stage, struct gwtf_error *error) {
+    if (stage->device == NULL || stage->begun == stage->finished)
+        return GWTF_OK;
+    stage->device->enter(&stage->compute);
+    finish(stage);
+    return stage->device->state(&stage->compute, error);
+}
+
+gwtf_status gwtf_stage_boundary_create(gwtf_stage *stage, uint64_t bytes, void **memory) {
+    uint64_t rounded = (bytes + ALIGNMENT_BYTES - 1) / ALIGNMENT_BYTES * ALIGNMENT_BYTES;
+    if (stage->device != NULL) {
+        stage->device->enter(&stage->compute);
+        return stage->device->allocate(&stage->compute, rounded, memory);
+    }
+    void *made = aligned_alloc(ALIGNMENT_BYTES, rounded);
+    if (made == NULL)
+        return GWTF_ERROR_MEMORY;
+    *memory = made;
+    return GWTF_OK;
+}
+
+void gwtf_stage_boundary_destroy(gwtf_stage *stage, void *memory) {
+    if (memory == NULL)
+        return;
+    if (stage->device == NULL) {
+        free(memory);
+        return;
+    }
+    stage->device->enter(&stage->compute);
+    stage->device->release(&stage->compute, memory);
+}
+
+void gwtf_stage_profile(gwtf_stage *stage, bool on) {
+    GWTF_ASSERT(stage->begun == stage->finished);
+    if (stage->device == NULL)
+        return;
+    stage->device->enter(&stage->compute);
+    stage->device->profile(&stage->compute, on);
+}
+
+size_t gwtf_stage_profiled(gwtf_stage *stage, struct gwtf_kernel_time *times) {
+    if (stage->device == NULL)
+        return 0;
+    stage->device->enter(&stage->compute);
+    return stage->device->profiled(&stage->compute, times);
+}
