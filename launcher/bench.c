@@ -19,6 +19,7 @@ static const struct gwtf_usage usage = {
         "optimizer step a round, and prints medians: tokens and matrix operations per second of\n"
         "the forward pass, of head and backward pass, of the optimizer and of all. The share of\n"
         "the peak is that of the best product of the library here, measured in the same process.\n"
+        "On a GPU also where its time goes, kernel by kernel.\n"
         "No data is needed where model.vocabulary is given.\n"
         "memory: of a worker of each stage, how much memory it will take and how much a process\n"
         "takes at most that does its work here; and whether all workers fit into what is free.\n",
@@ -55,6 +56,43 @@ static void print_part(struct gwtf_json *json, const struct gwtf_benchmark *foun
     gwtf_json_real(json, "gflops", gflops(found, part));
 }
 
+/* The larger one of a kernel's shares of what the GPU can compute and move; BOUND gets which it is,
+ * or stays as it is where neither is known. */
+static double share_of_bound(const struct gwtf_benchmark *found,
+                             const struct gwtf_kernel_time *time, const char **bound) {
+    if (time->copies || time->seconds <= 0 || found->peak <= 0 || found->peak_bytes <= 0)
+        return 0;
+    double computed = time->operations / time->seconds / found->peak;
+    double moved = time->bytes / time->seconds / found->peak_bytes;
+    *bound = computed > moved ? "compute" : "memory";
+    return computed > moved ? computed : moved;
+}
+
+static void print_kernels_json(struct gwtf_json *json, const struct gwtf_benchmark *found) {
+    gwtf_json_real(json, "peak_bytes_per_second", found->peak_bytes);
+    gwtf_json_open(json, "kernels", '[');
+    for (size_t i = 0; i < found->kernels_count; i++) {
+        const struct gwtf_kernel_time *time = &found->kernels[i];
+        const char *bound = NULL;
+        double share = share_of_bound(found, time, &bound);
+        gwtf_json_open(json, NULL, '{');
+        gwtf_json_text(json, "name", time->name);
+        gwtf_json_count(json, "calls", time->calls);
+        gwtf_json_real(json, "seconds", time->seconds);
+        gwtf_json_real(json, "operations", time->operations);
+        gwtf_json_real(json, "bytes", time->bytes);
+        if (bound != NULL) {
+            gwtf_json_text(json, "bound", bound);
+            gwtf_json_real(json, "share_of_bound", share);
+        } else {
+            gwtf_json_null(json, "bound");
+            gwtf_json_null(json, "share_of_bound");
+        }
+        gwtf_json_close(json);
+    }
+    gwtf_json_close(json);
+}
+
 static void print_json(const struct gwtf_setup *setup, const struct gwtf_benchmark *found) {
     struct gwtf_json json;
     gwtf_json_start(&json, stdout);
@@ -84,8 +122,42 @@ static void print_json(const struct gwtf_setup *setup, const struct gwtf_benchma
         print_part(&json, found, part);
         gwtf_json_close(&json);
     }
+    if (found->on_gpu)
+        print_kernels_json(&json, found);
     gwtf_json_close(&json);
     gwtf_json_end(&json);
+}
+
+static void print_kernels(const struct gwtf_benchmark *found) {
+    static const char *const headers[] = {"on the GPU", "calls", "ms", "of all", "share of", ""};
+    double all = 0;
+    for (size_t i = 0; i < found->kernels_count; i++)
+        all += found->kernels[i].copies ? 0 : found->kernels[i].seconds;
+    struct gwtf_table table;
+    gwtf_table_init(&table, "lrrrrl", headers);
+    for (size_t i = 0; i < found->kernels_count; i++) {
+        const struct gwtf_kernel_time *time = &found->kernels[i];
+        const char *bound = NULL;
+        double share = share_of_bound(found, time, &bound);
+        gwtf_table_cell(&table, "%s", time->name);
+        gwtf_table_cell(&table, "%" PRIu64, time->calls);
+        gwtf_table_cell(&table, "%.3f", 1e3 * time->seconds);
+        if (time->copies || all <= 0)
+            gwtf_table_cell(&table, "-");
+        else
+            gwtf_table_cell(&table, "%.1f %%", 100 * time->seconds / all);
+        if (bound == NULL)
+            gwtf_table_cell(&table, "-");
+        else
+            gwtf_table_cell(&table, "%.0f %%", 100 * share);
+        gwtf_table_cell(&table, "%s", bound != NULL ? bound : "");
+    }
+    gwtf_table_print(&table, stdout);
+    gwtf_table_deinit(&table);
+    printf("one round with events between kernels; copies between host and GPU go on beside them.\n"
+           "The share is that of the best product or the best copy (%.0f GB/s), whichever bounds\n"
+           "a kernel.\n",
+           1e-9 * found->peak_bytes);
 }
 
 static void print_plain(const struct gwtf_setup *setup, const struct gwtf_benchmark *found) {
@@ -120,6 +192,8 @@ static void print_plain(const struct gwtf_setup *setup, const struct gwtf_benchm
                precision_word(setup));
     else
         printf("peak: not known, the library has no %s product here\n", precision_word(setup));
+    if (found->on_gpu)
+        print_kernels(found);
 }
 
 static void show_progress(void *context, uint32_t done, uint32_t rounds) {

@@ -16,7 +16,7 @@ void gwtf_boundary_begin(struct gwtf_stage *stage) {
     gwtf_stage_enter(stage);
     if (stage->device == NULL)
         return;
-    GWTF_ASSERT(stage->begun - stage->finished < 2);
+    GWTF_ASSERT(gwtf_stage_unfinished(stage) < 2);
     stage->begun++;
     stage->device->begin(&stage->compute);
 }
@@ -75,8 +75,12 @@ bool gwtf_boundary_recorded(const struct gwtf_stage *stage) {
     return stage->device == NULL || stage->device->recorded(&stage->compute);
 }
 
+unsigned gwtf_stage_unfinished(const gwtf_stage *stage) {
+    return (unsigned)(stage->begun - stage->finished);
+}
+
 gwtf_status gwtf_stage_finish(gwtf_stage *stage, struct gwtf_error *error) {
-    if (stage->device == NULL || stage->begun == stage->finished)
+    if (stage->device == NULL || gwtf_stage_unfinished(stage) == 0)
         return GWTF_OK;
     stage->device->enter(&stage->compute);
     finish(stage);
@@ -108,7 +112,7 @@ void gwtf_stage_boundary_destroy(gwtf_stage *stage, void *memory) {
 }
 
 void gwtf_stage_profile(gwtf_stage *stage, bool on) {
-    GWTF_ASSERT(stage->begun == stage->finished);
+    GWTF_ASSERT(gwtf_stage_unfinished(stage) == 0);
     if (stage->device == NULL)
         return;
     stage->device->enter(&stage->compute);

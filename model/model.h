@@ -227,6 +227,9 @@ void gwtf_stage_boundary_destroy(gwtf_stage *stage, void *memory);
  */
 gwtf_status gwtf_stage_finish(gwtf_stage *stage, struct gwtf_error *error);
 
+/* Calls that are to be waited for. */
+unsigned gwtf_stage_unfinished(const gwtf_stage *stage);
+
 /* What a kernel, or several that do the same, took of a GPU's time. */
 struct gwtf_kernel_time {
     const char *name;

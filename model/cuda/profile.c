@@ -24,7 +24,7 @@ static const char *const names[GWTF_KERNELS] = {
     [GWTF_KERNEL_STEP] = "AdamW",
     [GWTF_KERNEL_SQUARES] = "gradient norm",
     [GWTF_KERNEL_PACK] = "boundary tensors",
-    [GWTF_KERNEL_OTHER] = "small copies",
+    [GWTF_KERNEL_OTHER] = "clearing and small copies",
     [GWTF_KERNEL_TO_GPU] = "copies to the GPU",
     [GWTF_KERNEL_FROM_GPU] = "copies from the GPU",
 };

@@ -5,6 +5,7 @@ target_link_options(test_model PRIVATE
 gwtf_test(model_gradients SOURCES test_model_gradients.c model_pipeline.c USES gwtf_model LABELS unit)
 gwtf_test(model_backends SOURCES test_model_backends.c model_pipeline.c USES gwtf_model LABELS unit)
 gwtf_test(model_recompute SOURCES test_model_recompute.c model_pipeline.c USES gwtf_model LABELS unit)
+gwtf_test(model_packed SOURCES test_model_packed.c model_packed.c USES gwtf_model m LABELS unit)
 if(GWTF_DNNL_LIBRARY AND GWTF_DNNL_INCLUDE)
   gwtf_test(model_precision SOURCES test_model_precision.c model_pipeline.c USES gwtf_model LABELS unit)
   gwtf_test(model_kernels SOURCES test_model_kernels.c USES gwtf_model LABELS unit)

@@ -5,6 +5,7 @@
 #include "worker/runtime/machine.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 /* Products that the library's best is taken from, before the rounds and again after them. */
@@ -20,17 +21,17 @@ struct bench {
     enum gwtf_precision precision;
     size_t tokens_count;
     uint32_t *tokens, *labels;
-    float *boundaries[BOUNDARIES];
-    double seconds[GWTF_BENCHMARK_PARTS][GWTF_BENCHMARK_ROUNDS_MAX];
+    void *boundaries[BOUNDARIES];
+    double seconds[GWTF_BENCHMARK_PARTS][GWTF_BENCHMARK_ROUNDS_MAX + 1];
 };
 
 static void bench_deinit(struct bench *bench) {
+    for (size_t i = 0; i < BOUNDARIES; i++)
+        gwtf_stage_boundary_destroy(bench->ends, bench->boundaries[i]);
     gwtf_stage_destroy(bench->ends);
     gwtf_stage_destroy(bench->blocks);
     free(bench->tokens);
     free(bench->labels);
-    for (size_t i = 0; i < BOUNDARIES; i++)
-        free(bench->boundaries[i]);
     *bench = (struct bench){0};
 }
 
@@ -59,10 +60,10 @@ static gwtf_status bench_init(struct bench *bench, const struct gwtf_setup *setu
     bench->tokens = calloc(bench->tokens_count, sizeof *bench->tokens);
     bench->labels = calloc(bench->tokens_count, sizeof *bench->labels);
     bool made = bench->tokens != NULL && bench->labels != NULL;
-    for (size_t i = 0; i < BOUNDARIES; i++) {
-        bench->boundaries[i] = calloc(bench->tokens_count * model->width, sizeof(float));
-        made = made && bench->boundaries[i] != NULL;
-    }
+    uint64_t bytes = (uint64_t)bench->tokens_count * model->width * sizeof(float);
+    for (size_t i = 0; i < BOUNDARIES; i++)
+        made = made &&
+               gwtf_stage_boundary_create(bench->ends, bytes, &bench->boundaries[i]) == GWTF_OK;
     if (!made)
         return gwtf_error_set(error, GWTF_ERROR_MEMORY,
                               "out of memory: take a smaller batch.microbatch");
@@ -98,7 +99,7 @@ static double since(const struct bench *bench, double *last) {
 }
 
 static void run_round(struct bench *bench, uint32_t iteration, uint32_t slot) {
-    float **b = bench->boundaries;
+    void **b = bench->boundaries;
     double loss = 0;
     double last = now(bench);
     gwtf_stage_embed(bench->ends, bench->tokens, b[EMBEDDED]);
@@ -144,21 +145,69 @@ static void count_operations(const struct bench *bench, struct gwtf_benchmark *f
     found->operations[GWTF_BENCHMARK_ALL] = 3 * (blocks + head);
 }
 
-static double find_peak(const struct bench *bench, const struct gwtf_benchmark_options *options,
-                        const struct gwtf_benchmark *found) {
-    enum gwtf_precision precision = bench->precision;
-    return found->on_gpu ? gwtf_gpu_peak(0, precision, PEAK_ROUNDS)
-                         : gwtf_peak_of_library(precision, found->threads, PEAK_ROUNDS,
-                                                options->processor_time);
+/* Keeps the better one of this and what was FOUND before. */
+static void find_peak(const struct bench *bench, const struct gwtf_benchmark_options *options,
+                      struct gwtf_benchmark *found) {
+    struct gwtf_gpu_peak peak = {0};
+    if (found->on_gpu)
+        peak = gwtf_gpu_peak(0, bench->precision, PEAK_ROUNDS);
+    else
+        peak.operations = gwtf_peak_of_library(bench->precision, found->threads, PEAK_ROUNDS,
+                                               options->processor_time);
+    found->peak = peak.operations > found->peak ? peak.operations : found->peak;
+    found->peak_bytes = peak.bytes > found->peak_bytes ? peak.bytes : found->peak_bytes;
+}
+
+/* Both stages' times of the same kernels count as one. */
+static void add_times(struct gwtf_benchmark *found, const struct gwtf_kernel_time *times,
+                      size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        size_t at = 0;
+        while (at < found->kernels_count && strcmp(found->kernels[at].name, times[i].name) != 0)
+            at++;
+        struct gwtf_kernel_time *sum = &found->kernels[at];
+        if (at == found->kernels_count) {
+            *sum = times[i];
+            found->kernels_count++;
+            continue;
+        }
+        sum->calls += times[i].calls;
+        sum->seconds += times[i].seconds;
+        sum->operations += times[i].operations;
+        sum->bytes += times[i].bytes;
+    }
+}
+
+/* The dearest first; copies, which go on beside them, last. */
+static int compare_times(const void *a, const void *b) {
+    const struct gwtf_kernel_time *x = a, *y = b;
+    if (x->copies != y->copies)
+        return x->copies ? 1 : -1;
+    return (x->seconds < y->seconds) - (x->seconds > y->seconds);
+}
+
+/* One more round; its own times are not counted. */
+static void profile(struct bench *bench, uint32_t iteration, struct gwtf_benchmark *found) {
+    gwtf_stage *const stages[] = {bench->blocks, bench->ends};
+    struct gwtf_kernel_time times[GWTF_KERNEL_TIMES_MAX];
+    for (size_t i = 0; i < 2; i++)
+        gwtf_stage_profile(stages[i], true);
+    run_round(bench, iteration, GWTF_BENCHMARK_ROUNDS_MAX);
+    for (size_t i = 0; i < 2; i++)
+        add_times(found, times, gwtf_stage_profiled(stages[i], times));
+    qsort(found->kernels, found->kernels_count, sizeof found->kernels[0], compare_times);
 }
 
 /* Errors: GWTF_ERROR_DEVICE. */
 static gwtf_status measure(struct bench *bench, const struct gwtf_benchmark_options *options,
                            struct gwtf_benchmark *found, struct gwtf_error *error) {
-    double before = find_peak(bench, options, found);
-    run_round(bench, 1, 0); /* warms up; the first that counts overwrites it */
+    find_peak(bench, options, found);
+    /* They warm up: a GPU's first two rounds find out what to do, and record it. The first that
+     * counts overwrites them. */
+    for (uint32_t i = 0; i < (found->on_gpu ? 2 : 1); i++)
+        run_round(bench, i + 1, 0);
     for (uint32_t i = 0; i < options->rounds; i++) {
-        run_round(bench, i + 2, i);
+        run_round(bench, i + 3, i);
         if (options->progress != NULL)
             options->progress(options->progress_context, i + 1, options->rounds);
     }
@@ -167,13 +216,14 @@ static gwtf_status measure(struct bench *bench, const struct gwtf_benchmark_opti
         found->seconds[part] = bench->seconds[part][options->rounds / 2];
     }
     count_operations(bench, found);
+    if (found->on_gpu)
+        profile(bench, options->rounds + 3, found);
     gwtf_status status = gwtf_stage_check(bench->blocks, error);
     if (status == GWTF_OK)
         status = gwtf_stage_check(bench->ends, error);
     /* The library's matrices take the place of the model, so that the peak of memory is its. */
     bench_deinit(bench);
-    double after = find_peak(bench, options, found);
-    found->peak = after > before ? after : before;
+    find_peak(bench, options, found);
     return status;
 }
 

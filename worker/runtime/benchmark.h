@@ -38,6 +38,10 @@ struct gwtf_benchmark {
      * optimizer. */
     double operations[GWTF_BENCHMARK_PARTS];
     double peak; /* operations per second of the library's best product; 0: not known */
+    /* Of a GPU: bytes per second of its best copy, and where the time of one more round went. */
+    double peak_bytes;
+    struct gwtf_kernel_time kernels[GWTF_KERNEL_TIMES_MAX];
+    size_t kernels_count;
 };
 
 /*

@@ -17,18 +17,55 @@ struct gwtf_compute {
     atomic_bool ends;
 };
 
+static void start(struct gwtf_compute *compute, struct gwtf_compute_done *work) {
+    work->error.text[0] = '\0';
+    work->status = gwtf_memory_start(compute->memory, &work->work, &work->result, &work->error);
+}
+
+static void finish(struct gwtf_compute *compute, struct gwtf_compute_done *work) {
+    if (work->status == GWTF_OK)
+        work->status = gwtf_memory_finish(compute->memory, &work->result, &work->error);
+    gwtf_queue_push(compute->done, work);
+}
+
+/* The next work, if there is one; waits for it unless one is UNDER_WAY. What is left at the end is
+ * dropped. */
+static bool take(struct gwtf_compute *compute, bool under_way, struct gwtf_work *work) {
+    do {
+        bool found = under_way ? gwtf_queue_try_pop(compute->works, work)
+                               : gwtf_queue_pop(compute->works, work);
+        if (!found)
+            return false;
+    } while (atomic_load(&compute->ends));
+    return true;
+}
+
+/* While a GPU is at one work, it gets the next. */
+static void do_works(struct gwtf_compute *compute) {
+    struct gwtf_compute_done works[2];
+    struct gwtf_compute_done *before = NULL; /* under way */
+    for (unsigned i = 0;; i++) {
+        struct gwtf_compute_done *next = &works[i % 2];
+        bool found = take(compute, before != NULL, &next->work);
+        if (!found && before == NULL)
+            return;
+        if (found)
+            start(compute, next);
+        if (before != NULL)
+            finish(compute, before);
+        before = found ? next : NULL;
+        if (found && !gwtf_memory_goes_on(compute->memory)) {
+            finish(compute, next);
+            before = NULL;
+        }
+    }
+}
+
 static void *run(void *argument) {
     struct gwtf_compute *compute = argument;
     atomic_store(&compute->probed_us, gwtf_memory_probe(compute->memory));
     gwtf_bell_ring(compute->bell);
-    struct gwtf_compute_done done;
-    while (gwtf_queue_pop(compute->works, &done.work)) {
-        if (atomic_load(&compute->ends))
-            continue;
-        done.error.text[0] = '\0';
-        done.status = gwtf_memory_execute(compute->memory, &done.work, &done.result, &done.error);
-        gwtf_queue_push(compute->done, &done);
-    }
+    do_works(compute);
     return NULL;
 }
 

@@ -13,9 +13,9 @@ struct local {
     const struct gwtf_setup *setup;
     uint32_t stages;
     gwtf_stage **stage; /* [0..stages] */
-    float **activation; /* [0..stages]: output of each stage, (B, T, C) */
-    float *gradient[2]; /* of a stage's output and input, taken in turn */
-    void *packed;       /* NULL: boundary tensors are sent as they are */
+    void **activation;  /* [0..stages]: output of each stage, (B, T, C), packed as for the way to
+                           another node, so that losses agree with a distributed run's */
+    void *gradient[2];  /* of a stage's output and input, taken in turn */
     uint32_t *inputs;   /* (B, T) */
     uint32_t *labels;   /* (B, T) */
 };
@@ -28,15 +28,15 @@ static uint32_t thread_count(const struct gwtf_setup *setup) {
 }
 
 static void local_deinit(struct local *local) {
+    bool made = local->stage != NULL && local->activation != NULL;
+    for (uint32_t i = 0; made && i <= local->stages; i++)
+        gwtf_stage_boundary_destroy(local->stage[0], local->activation[i]);
+    for (int i = 0; local->stage != NULL && i < 2; i++)
+        gwtf_stage_boundary_destroy(local->stage[0], local->gradient[i]);
     for (uint32_t i = 0; local->stage != NULL && i <= local->stages; i++)
         gwtf_stage_destroy(local->stage[i]);
-    for (uint32_t i = 0; local->activation != NULL && i <= local->stages; i++)
-        free(local->activation[i]);
     free(local->stage);
     free(local->activation);
-    free(local->gradient[0]);
-    free(local->gradient[1]);
-    free(local->packed);
     free(local->inputs);
     free(local->labels);
 }
@@ -45,14 +45,16 @@ static struct gwtf_stage_options stage_options(const struct gwtf_setup *setup, u
     struct gwtf_stage_options options =
         gwtf_setup_stage_options(setup, gwtf_setup_stage_shape(setup, index));
     options.threads = thread_count(setup);
+    options.packing = gwtf_setup_packing(setup);
     return options;
 }
 
 /* Before anything is allocated: a process that takes more than there is, the system kills without a
  * word. */
-static gwtf_status check_room(const struct gwtf_setup *setup, uint64_t boundary_bytes,
-                              struct gwtf_error *error) {
-    uint64_t needed = (setup->config.pipeline.stages + 4) * boundary_bytes;
+static gwtf_status check_room(const struct gwtf_setup *setup, struct gwtf_error *error) {
+    uint64_t boundary_bytes =
+        gwtf_packed_bytes(gwtf_setup_packing(setup), gwtf_setup_boundary_floats(setup));
+    uint64_t needed = (setup->config.pipeline.stages + 3) * boundary_bytes;
     uint64_t free_bytes = gwtf_machine_free_bytes();
     for (uint32_t i = 0; i <= setup->config.pipeline.stages; i++) {
         struct gwtf_stage_options options = stage_options(setup, i);
@@ -90,53 +92,48 @@ static gwtf_status make_stage(struct local *local, uint32_t index, const char *s
     return status;
 }
 
-static gwtf_status local_init(struct local *local, const struct gwtf_setup *setup,
-                              const char *snapshot, struct gwtf_error *error) {
-    size_t tokens = (size_t)setup->config.batch.microbatch * setup->model.context;
-    size_t boundary_bytes = tokens * setup->model.width * sizeof(float);
-    *local = (struct local){.setup = setup, .stages = setup->config.pipeline.stages};
-    gwtf_status room = check_room(setup, boundary_bytes, error);
-    if (room != GWTF_OK)
-        return room;
-    local->stage = calloc((size_t)local->stages + 1, sizeof *local->stage);
-    local->activation = calloc((size_t)local->stages + 1, sizeof *local->activation);
-    local->gradient[0] = malloc(boundary_bytes);
-    local->gradient[1] = malloc(boundary_bytes);
-    local->inputs = malloc(tokens * sizeof *local->inputs);
-    local->labels = malloc(tokens * sizeof *local->labels);
-    bool made = local->stage != NULL && local->activation != NULL && local->gradient[0] != NULL &&
-                local->gradient[1] != NULL && local->inputs != NULL && local->labels != NULL;
-    for (uint32_t i = 0; made && i <= local->stages; i++)
-        made = (local->activation[i] = malloc(boundary_bytes)) != NULL;
-    if (made && gwtf_setup_packing(setup) != GWTF_PACKING_NONE)
-        made = (local->packed = malloc(boundary_bytes)) != NULL;
-    if (!made)
-        return gwtf_error_set(error, GWTF_ERROR_MEMORY,
-                              "out of memory: take a smaller batch.microbatch");
+static gwtf_status make_boundaries(struct local *local) {
+    const struct gwtf_setup *setup = local->setup;
+    uint64_t bytes =
+        gwtf_packed_bytes(gwtf_setup_packing(setup), gwtf_setup_boundary_floats(setup));
+    gwtf_stage *stage = local->stage[0];
     gwtf_status status = GWTF_OK;
     for (uint32_t i = 0; status == GWTF_OK && i <= local->stages; i++)
-        status = make_stage(local, i, snapshot, error);
+        status = gwtf_stage_boundary_create(stage, bytes, &local->activation[i]);
+    for (int i = 0; status == GWTF_OK && i < 2; i++)
+        status = gwtf_stage_boundary_create(stage, bytes, &local->gradient[i]);
     return status;
 }
 
-/* What would be left of a boundary tensor on its way to another node. */
-static void pass(struct local *local, float *tensor) {
-    if (local->packed == NULL)
-        return;
-    enum gwtf_packing packing = gwtf_setup_packing(local->setup);
-    uint64_t floats = gwtf_setup_boundary_floats(local->setup);
-    gwtf_pack(packing, tensor, floats, local->packed);
-    gwtf_unpack(packing, local->packed, floats, tensor);
+static gwtf_status local_init(struct local *local, const struct gwtf_setup *setup,
+                              const char *snapshot, struct gwtf_error *error) {
+    size_t tokens = (size_t)setup->config.batch.microbatch * setup->model.context;
+    *local = (struct local){.setup = setup, .stages = setup->config.pipeline.stages};
+    gwtf_status status = check_room(setup, error);
+    if (status != GWTF_OK)
+        return status;
+    local->stage = calloc((size_t)local->stages + 1, sizeof *local->stage);
+    local->activation = calloc((size_t)local->stages + 1, sizeof *local->activation);
+    local->inputs = malloc(tokens * sizeof *local->inputs);
+    local->labels = malloc(tokens * sizeof *local->labels);
+    if (local->stage == NULL || local->activation == NULL || local->inputs == NULL ||
+        local->labels == NULL)
+        return gwtf_error_set(error, GWTF_ERROR_MEMORY,
+                              "out of memory: take a smaller batch.microbatch");
+    for (uint32_t i = 0; status == GWTF_OK && i <= local->stages; i++)
+        status = make_stage(local, i, snapshot, error);
+    if (status == GWTF_OK && make_boundaries(local) != GWTF_OK)
+        status = gwtf_error_set(error, GWTF_ERROR_MEMORY,
+                                "out of memory: take a smaller batch.microbatch");
+    return status;
 }
 
 /* Embedding and blocks; the final hidden state is in activation[stages] afterwards. */
 static void forward(struct local *local, bool keep) {
     gwtf_stage_embed(local->stage[0], local->inputs, local->activation[0]);
-    pass(local, local->activation[0]);
     for (uint32_t i = 1; i <= local->stages; i++) {
         gwtf_stage_forward(local->stage[i], 0, local->activation[i - 1], local->activation[i],
                            keep);
-        pass(local, local->activation[i]);
     }
 }
 
@@ -164,14 +161,12 @@ static gwtf_status read_batch(struct local *local, bool validation, uint32_t ite
 static double train_microbatch(struct local *local) {
     double loss;
     forward(local, true);
-    float *gradient = local->gradient[0], *next = local->gradient[1];
+    void *gradient = local->gradient[0], *next = local->gradient[1];
     gwtf_stage_loss(local->stage[0], local->activation[local->stages], local->labels,
                     gwtf_setup_loss_scale(local->setup), &loss, gradient, NULL);
-    pass(local, gradient);
     for (uint32_t i = local->stages; i >= 1; i--) {
         gwtf_stage_backward(local->stage[i], 0, local->activation[i - 1], gradient, next);
-        pass(local, next);
-        float *taken = gradient;
+        void *taken = gradient;
         gradient = next;
         next = taken;
     }

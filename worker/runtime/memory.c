@@ -20,22 +20,17 @@ struct copy {
                       snapshot */
 };
 
-/* Of a work's boundary tensors: what comes in, what goes out or comes back, what goes back. */
-#define PLAIN 3
-
 /* Blocks of memory that a GPU copies from and to. */
-#define PINNED (2 + PLAIN)
+#define PINNED 2
 
 struct gwtf_memory {
     const struct gwtf_setup *setup;
     gwtf_stage *stage;
     uint64_t floats; /* of a flat array */
     atomic_bool state_comes;
-    void *pinned[PINNED]; /* see pin_all; NULL: it is not */
-    enum gwtf_packing packing;
-    uint64_t boundary_floats; /* of one boundary tensor */
-    uint64_t boundary_bytes;  /* of one as it is sent, and kept here */
-    float *plain[PLAIN]; /* what the work at hand has of its packed ones; NULL: none is packed */
+    void *pinned[PINNED];     /* see pin_all; NULL: it is not */
+    uint64_t boundary_bytes;  /* of one boundary tensor as it is sent, and kept here */
+    gwtf_time_us finished_us; /* when the last work was */
     uint32_t slots;
     uint32_t retained;
     uint32_t replicas;
@@ -74,13 +69,9 @@ static struct gwtf_stage_options stage_options(const struct gwtf_memory_options 
     made.slots = options->slots;
     made.threads = options->threads;
     made.place = options->place;
+    made.packing = gwtf_setup_packing(options->setup);
+    made.ahead = true;
     return made;
-}
-
-static uint64_t plain_bytes(const struct gwtf_setup *setup) {
-    return gwtf_setup_packing(setup) == GWTF_PACKING_NONE
-               ? 0
-               : gwtf_setup_boundary_floats(setup) * sizeof(float);
 }
 
 /* For every number of living replicas: a share of each, at most a line longer than the average. */
@@ -105,8 +96,7 @@ gwtf_status gwtf_memory_predict(const struct gwtf_memory_options *options, uint6
     uint64_t aggregation = (plan.floats + parts) * sizeof(float);
     uint64_t snapshot = 3 * plan.floats * sizeof(float);
     uint64_t probes = 2 * gwtf_probe_bytes(gwtf_memory_boundary_bytes(options->setup));
-    *fixed_bytes =
-        stage_fixed + aggregation + snapshot + probes + PLAIN * plain_bytes(options->setup);
+    *fixed_bytes = stage_fixed + aggregation + snapshot + probes;
     *slot_bytes = stage_slot + GWTF_BOUNDARIES * gwtf_memory_boundary_bytes(options->setup);
     gwtf_stage_plan_deinit(&plan);
     return GWTF_OK;
@@ -208,9 +198,6 @@ static void pin_all(struct gwtf_memory *memory) {
     } all[PINNED] = {
         {memory->boundaries, (uint64_t)memory->slots * GWTF_BOUNDARIES * memory->boundary_bytes},
         {memory->reduced, memory->floats * sizeof(float)},
-        {memory->plain[0], plain_bytes(memory->setup)},
-        {memory->plain[1], plain_bytes(memory->setup)},
-        {memory->plain[2], plain_bytes(memory->setup)},
     };
     for (int i = 0; i < PINNED; i++)
         if (gwtf_stage_pin(memory->stage, all[i].memory, all[i].bytes))
@@ -234,15 +221,10 @@ static bool allocate_all(struct gwtf_memory *memory) {
     memory->labels = allocate(tokens * sizeof *memory->labels);
     for (int i = 0; i < 2; i++)
         memory->probes[i] = allocate(gwtf_probe_bytes(memory->boundary_bytes));
-    bool has_plain = true;
-    for (int i = 0; i < PLAIN && memory->packing != GWTF_PACKING_NONE; i++) {
-        memory->plain[i] = allocate(plain_bytes(memory->setup));
-        has_plain = has_plain && memory->plain[i] != NULL;
-    }
     return memory->boundaries != NULL && memory->kept != NULL && memory->tensors != NULL &&
            memory->reduced != NULL && (memory->replicas == 1 || memory->parts != NULL) &&
            memory->inputs != NULL && memory->labels != NULL && memory->probes[0] != NULL &&
-           memory->probes[1] != NULL && has_plain;
+           memory->probes[1] != NULL;
 }
 
 gwtf_status gwtf_memory_create(const struct gwtf_memory_options *options, gwtf_memory **memory,
@@ -256,8 +238,6 @@ gwtf_status gwtf_memory_create(const struct gwtf_memory_options *options, gwtf_m
     made->slots = options->slots;
     made->retained = options->retained;
     made->replicas = options->replicas;
-    made->packing = gwtf_setup_packing(options->setup);
-    made->boundary_floats = gwtf_setup_boundary_floats(options->setup);
     made->boundary_bytes = gwtf_memory_boundary_bytes(options->setup);
     struct gwtf_stage_options of_stage = stage_options(options);
     gwtf_status status = gwtf_stage_create(&of_stage, &made->stage, error);
@@ -298,8 +278,6 @@ void gwtf_memory_destroy(gwtf_memory *memory) {
     free(memory->labels);
     free(memory->probes[0]);
     free(memory->probes[1]);
-    for (int i = 0; i < PLAIN; i++)
-        free(memory->plain[i]);
     gwtf_stage_destroy(memory->stage);
     free(memory);
 }
@@ -377,51 +355,19 @@ static gwtf_status read_batch(struct gwtf_memory *memory, const struct gwtf_work
                                        work->microbatch.index, memory->inputs, memory->labels);
 }
 
-/* Where a work has a boundary tensor that is packed. */
-static float *plain(struct gwtf_memory *memory, enum gwtf_boundary which) {
-    static const unsigned places[GWTF_BOUNDARIES] = {[GWTF_BOUNDARY_INPUT] = 0,
-                                                     [GWTF_BOUNDARY_OUTPUT] = 1,
-                                                     [GWTF_BOUNDARY_OUTPUT_GRADIENT] = 1,
-                                                     [GWTF_BOUNDARY_INPUT_GRADIENT] = 2};
-    return memory->plain[places[which]];
-}
-
-/* A boundary tensor that a work reads. */
-static const float *take(struct gwtf_memory *memory, uint32_t slot, enum gwtf_boundary which) {
-    if (memory->packing == GWTF_PACKING_NONE)
-        return boundary(memory, slot, which);
-    gwtf_unpack(memory->packing, boundary(memory, slot, which), memory->boundary_floats,
-                plain(memory, which));
-    return plain(memory, which);
-}
-
-/* Where a work writes one; it is there after put. */
-static float *place(struct gwtf_memory *memory, uint32_t slot, enum gwtf_boundary which) {
-    return memory->packing == GWTF_PACKING_NONE ? boundary(memory, slot, which)
-                                                : plain(memory, which);
-}
-
-static void put(struct gwtf_memory *memory, uint32_t slot, enum gwtf_boundary which) {
-    if (memory->packing != GWTF_PACKING_NONE)
-        gwtf_pack(memory->packing, plain(memory, which), memory->boundary_floats,
-                  boundary(memory, slot, which));
-}
-
 static void do_embed(struct gwtf_memory *memory, const struct gwtf_work *work,
                      struct gwtf_work_result *result) {
     (void)result;
     gwtf_stage_embed(memory->stage, memory->inputs,
-                     place(memory, work->slot, GWTF_BOUNDARY_OUTPUT));
-    put(memory, work->slot, GWTF_BOUNDARY_OUTPUT);
+                     boundary(memory, work->slot, GWTF_BOUNDARY_OUTPUT));
 }
 
 static void do_forward(struct gwtf_memory *memory, const struct gwtf_work *work,
                        struct gwtf_work_result *result) {
     (void)result;
-    gwtf_stage_forward(memory->stage, work->slot, take(memory, work->slot, GWTF_BOUNDARY_INPUT),
-                       place(memory, work->slot, GWTF_BOUNDARY_OUTPUT),
+    gwtf_stage_forward(memory->stage, work->slot, boundary(memory, work->slot, GWTF_BOUNDARY_INPUT),
+                       boundary(memory, work->slot, GWTF_BOUNDARY_OUTPUT),
                        work->phase == GWTF_PHASE_TRAIN);
-    put(memory, work->slot, GWTF_BOUNDARY_OUTPUT);
 }
 
 static void do_loss(struct gwtf_memory *memory, const struct gwtf_work *work,
@@ -429,11 +375,10 @@ static void do_loss(struct gwtf_memory *memory, const struct gwtf_work *work,
     if (work->again)
         return;
     bool trains = work->phase == GWTF_PHASE_TRAIN;
-    gwtf_stage_loss(memory->stage, take(memory, work->slot, GWTF_BOUNDARY_INPUT), memory->labels,
-                    gwtf_setup_loss_scale(memory->setup), &result->loss_sum,
-                    trains ? place(memory, work->slot, GWTF_BOUNDARY_INPUT_GRADIENT) : NULL, NULL);
-    if (trains)
-        put(memory, work->slot, GWTF_BOUNDARY_INPUT_GRADIENT);
+    gwtf_stage_loss(memory->stage, boundary(memory, work->slot, GWTF_BOUNDARY_INPUT),
+                    memory->labels, gwtf_setup_loss_scale(memory->setup), &result->loss_sum,
+                    trains ? boundary(memory, work->slot, GWTF_BOUNDARY_INPUT_GRADIENT) : NULL,
+                    NULL);
     result->tokens =
         (uint64_t)memory->setup->config.batch.microbatch * memory->setup->model.context;
 }
@@ -443,17 +388,17 @@ static void do_backward(struct gwtf_memory *memory, const struct gwtf_work *work
     (void)result;
     if (work->again)
         return;
-    gwtf_stage_backward(memory->stage, work->slot, take(memory, work->slot, GWTF_BOUNDARY_INPUT),
-                        take(memory, work->slot, GWTF_BOUNDARY_OUTPUT_GRADIENT),
-                        place(memory, work->slot, GWTF_BOUNDARY_INPUT_GRADIENT));
-    put(memory, work->slot, GWTF_BOUNDARY_INPUT_GRADIENT);
+    gwtf_stage_backward(memory->stage, work->slot,
+                        boundary(memory, work->slot, GWTF_BOUNDARY_INPUT),
+                        boundary(memory, work->slot, GWTF_BOUNDARY_OUTPUT_GRADIENT),
+                        boundary(memory, work->slot, GWTF_BOUNDARY_INPUT_GRADIENT));
 }
 
 static void do_embed_backward(struct gwtf_memory *memory, const struct gwtf_work *work,
                               struct gwtf_work_result *result) {
     (void)result;
     gwtf_stage_embed_backward(memory->stage, memory->inputs,
-                              take(memory, work->slot, GWTF_BOUNDARY_OUTPUT_GRADIENT));
+                              boundary(memory, work->slot, GWTF_BOUNDARY_OUTPUT_GRADIENT));
 }
 
 static void do_reduce(struct gwtf_memory *memory, const struct gwtf_work *work,
@@ -554,8 +499,14 @@ static bool uses_weights(enum gwtf_work_kind kind) {
     return kind != GWTF_WORK_CLEAR && kind != GWTF_WORK_REDUCE;
 }
 
-gwtf_status gwtf_memory_execute(gwtf_memory *memory, const struct gwtf_work *work,
-                                struct gwtf_work_result *result, struct gwtf_error *error) {
+/* What takes or gives boundary tensors may go on after it was started. */
+static bool goes_on(enum gwtf_work_kind kind) {
+    return kind == GWTF_WORK_EMBED || kind == GWTF_WORK_FORWARD || kind == GWTF_WORK_LOSS ||
+           kind == GWTF_WORK_BACKWARD || kind == GWTF_WORK_EMBED_BACKWARD;
+}
+
+gwtf_status gwtf_memory_start(gwtf_memory *memory, const struct gwtf_work *work,
+                              struct gwtf_work_result *result, struct gwtf_error *error) {
     static void (*const table[])(struct gwtf_memory *, const struct gwtf_work *,
                                  struct gwtf_work_result *) = {
         [GWTF_WORK_EMBED] = do_embed,
@@ -569,19 +520,40 @@ gwtf_status gwtf_memory_execute(gwtf_memory *memory, const struct gwtf_work *wor
         [GWTF_WORK_CLEAR] = do_clear,
     };
     GWTF_ASSERT((size_t)work->kind < sizeof table / sizeof table[0]);
-    gwtf_time_us start_us = gwtf_clock_now_us();
     memset(result, 0, sizeof *result);
+    result->compute_us = gwtf_clock_now_us();
     if (uses_weights(work->kind) && atomic_exchange(&memory->state_comes, false))
         gwtf_stage_written(memory->stage);
     gwtf_status status = needs_tokens(work->kind) ? read_batch(memory, work) : GWTF_OK;
-    if (status != GWTF_OK)
+    if (status != GWTF_OK) {
+        result->compute_us = 0;
         return gwtf_error_set(
             error, status,
             "the token file has changed or is damaged: make it again with gwtf tokenize");
+    }
     table[work->kind](memory, work, result);
-    status = gwtf_stage_check(memory->stage, error);
-    result->compute_us = gwtf_clock_now_us() - start_us;
+    return goes_on(work->kind) ? GWTF_OK : gwtf_stage_check(memory->stage, error);
+}
+
+bool gwtf_memory_goes_on(const gwtf_memory *memory) {
+    return gwtf_stage_unfinished(memory->stage) != 0;
+}
+
+gwtf_status gwtf_memory_finish(gwtf_memory *memory, struct gwtf_work_result *result,
+                               struct gwtf_error *error) {
+    gwtf_status status = gwtf_stage_finish(memory->stage, error);
+    /* It was started beside the one before, but computed after it. */
+    gwtf_time_us from_us =
+        result->compute_us > memory->finished_us ? result->compute_us : memory->finished_us;
+    memory->finished_us = gwtf_clock_now_us();
+    result->compute_us = memory->finished_us - from_us;
     return status;
+}
+
+gwtf_status gwtf_memory_execute(gwtf_memory *memory, const struct gwtf_work *work,
+                                struct gwtf_work_result *result, struct gwtf_error *error) {
+    gwtf_status status = gwtf_memory_start(memory, work, result, error);
+    return status == GWTF_OK ? gwtf_memory_finish(memory, result, error) : status;
 }
 
 static void probe_once(struct gwtf_memory *memory) {

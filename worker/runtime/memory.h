@@ -85,6 +85,18 @@ void gwtf_memory_keep(gwtf_memory *memory, uint32_t slot, uint32_t kept);
 gwtf_status gwtf_memory_execute(gwtf_memory *memory, const struct gwtf_work *work,
                                 struct gwtf_work_result *result, struct gwtf_error *error);
 
+/*
+ * The same in two steps, so that a GPU has the next work before it is done with this one: at most
+ * two are started and not finished, they are finished in their order, and RESULT stays where it is
+ * in between. What could not be started is not to be finished. With goes_on false, all that was
+ * started is done: it only remains to finish it.
+ */
+gwtf_status gwtf_memory_start(gwtf_memory *memory, const struct gwtf_work *work,
+                              struct gwtf_work_result *result, struct gwtf_error *error);
+bool gwtf_memory_goes_on(const gwtf_memory *memory);
+gwtf_status gwtf_memory_finish(gwtf_memory *memory, struct gwtf_work_result *result,
+                               struct gwtf_error *error);
+
 /* A part of the weights or moments is being received: work done later is done with it. */
 void gwtf_memory_state_comes(gwtf_memory *memory);
 

@@ -339,6 +339,13 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     return lost;
 }
 
+static void count_launches(size_t more) {
+    long long fails_at = setting("GWTF_EMULATED_FAILS_AT", 0);
+    launches += (long long)more;
+    if (fails_at > 0 && launches >= fails_at)
+        lost = cudaErrorECCUncorrectable;
+}
+
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
     *event = new CUevent_st{};
     return lost;
@@ -419,7 +426,10 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *made, cudaGraph_t graph, unsig
     return lost;
 }
 
+/* A graph counts as the launches in it. */
 cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
+    std::lock_guard<std::recursive_mutex> hold(everything);
+    count_launches(graph->works.size());
     std::vector<std::function<void()>> works = graph->works;
     gwtf_emulated_queue(stream, [=] {
         for (const std::function<void()> &work : works)
@@ -620,9 +630,7 @@ const void *gwtf_emulated_warp_gather(const void *mine, size_t bytes) {
 void gwtf_emulated_launch(dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
                           std::function<void()> body) {
     std::lock_guard<std::recursive_mutex> hold(everything);
-    long long fails_at = setting("GWTF_EMULATED_FAILS_AT", 0);
-    if (fails_at > 0 && ++launches >= fails_at)
-        lost = cudaErrorECCUncorrectable;
+    count_launches(1);
     bool possible = grid.x > 0 && grid.y > 0 && grid.z > 0 && grid.y <= 65535 && grid.z <= 65535 &&
                     block.x * block.y * block.z <= 1024 && shared_bytes <= 227 * 1024;
     if (!possible && lost == cudaSuccess)
