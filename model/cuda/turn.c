@@ -63,9 +63,8 @@ static void *buffer(const struct gwtf_compute *compute, bool goes) {
 
 void gwtf_cuda_begin(const struct gwtf_compute *compute) {
     struct gwtf_device *device = compute->device;
+    /* The turn before the last, which had these buffers, was waited for. */
     device->turns.begun++;
-    /* The turn before the last has had these buffers. */
-    note(device, cudaEventSynchronize(this_turn(device)->done));
     gwtf_cuda_mark(device, GWTF_KERNEL_OTHER, 0, 0);
     note(device, cudaMemsetAsync(device->sum, 0, sizeof *device->sum, device->stream));
 }

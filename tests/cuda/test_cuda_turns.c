@@ -192,16 +192,14 @@ static void there_may_be_more_calls_than_recordings(void) {
     struct batch batch;
     uint32_t labels[14] = {1, 2, 3};
     fill(&batch, 1);
-    for (int round = 0; round < 2; round++) {
-        for (uint32_t i = 1; i <= 130; i++) {
-            double sum = 0;
-            float scale = (float)i;
-            gwtf_stage_loss(ends, batch.input, labels, scale, &sum, batch.input_gradient, NULL);
-            gwtf_stage_loss(ends, batch.input, labels, 1, &sum, batch.output, NULL);
-            for (uint32_t at = 0; at < FLOATS; at += 50)
-                CU_ASSERT(fabsf(batch.input_gradient[at] / scale - batch.output[at]) <
-                          1e-5f * fabsf(batch.output[at]) + 1e-9f);
-        }
+    double sum = 0;
+    gwtf_stage_loss(ends, batch.input, labels, 1, &sum, batch.output, NULL);
+    for (uint32_t i = 2; i <= 260; i++) {
+        float scale = (float)(i / 2);
+        gwtf_stage_loss(ends, batch.input, labels, scale, &sum, batch.input_gradient, NULL);
+        for (uint32_t at = 0; at < FLOATS; at += 50)
+            CU_ASSERT(fabsf(batch.input_gradient[at] / scale - batch.output[at]) <
+                      1e-5f * fabsf(batch.output[at]) + 1e-9f);
     }
     gwtf_stage_destroy(ends);
 }

@@ -7,7 +7,8 @@
  *
  * Environment: GWTF_EMULATED_DEVICES (default 1), GWTF_EMULATED_MEMORY (bytes of each, default
  * 1 GiB), GWTF_EMULATED_FAILS_AT (the launch from which on the device is lost; default never),
- * GWTF_EMULATED_EAGER (a seed: streams are at times ahead of who waits for them; default never),
+ * GWTF_EMULATED_EAGER (bit i: of each three streams, the one made as number i does its work at
+ * once; default 0),
  * GWTF_EMULATED_NO_GRAPHS (recording fails).
  */
 #ifndef GWTF_TESTS_CUDA_EMULATED_CUDA_RUNTIME_API_H

@@ -18,6 +18,7 @@
 static std::recursive_mutex everything;
 
 struct CUstream_st {
+    unsigned number; /* of those that were made */
     std::deque<std::function<void()>> queue;
     CUgraph_st *recording; /* what is queued goes there; NULL: it does not */
 };
@@ -83,19 +84,15 @@ static void run(cudaStream_t stream, const CUevent_st *event = NULL, unsigned lo
 }
 
 /* A stream that nobody waits for may still have got far. */
-static bool is_eager() {
-    static unsigned long state = (unsigned long)setting("GWTF_EMULATED_EAGER", 0);
-    if (state == 0)
-        return false;
-    state = state * 6364136223846793005ul + 1442695040888963407ul;
-    return state >> 62 == 0;
+static bool is_eager(cudaStream_t stream) {
+    return (setting("GWTF_EMULATED_EAGER", 0) >> stream->number % 3 & 1) != 0;
 }
 
 /* Also what a device that is lost no longer does. */
 static void queue_always(cudaStream_t stream, std::function<void()> work) {
     std::lock_guard<std::recursive_mutex> hold(everything);
     stream->queue.push_back(std::move(work));
-    if (running == 0 && is_eager())
+    if (running == 0 && is_eager(stream))
         run(stream);
 }
 
@@ -316,7 +313,9 @@ cudaError_t cudaMemsetAsync(void *at, int value, size_t bytes, cudaStream_t stre
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
     std::lock_guard<std::recursive_mutex> hold(everything);
+    static unsigned made;
     *stream = new CUstream_st{};
+    (*stream)->number = made++;
     streams.insert(*stream);
     return lost;
 }
