@@ -101,6 +101,9 @@ struct gwtf_node_state {
     char host[256];
     uint64_t iteration; /* last finished */
     uint32_t capacity;
+    bool on_gpu;
+    uint32_t gpu;       /* of those that its process sees, and */
+    char gpu_name[128]; /* what it is */
     /* of the stage's weights after hash_iteration; written as 16 hex digits */
     uint64_t weights_hash;
     uint64_t hash_iteration;         /* 0: no hash yet */

@@ -57,6 +57,10 @@ gwtf_status gwtf_run_write_node(const char *directory, const struct gwtf_node_st
     set_text(object, "host", state->host);
     set_count(object, "iteration", state->iteration);
     set_count(object, "capacity", state->capacity);
+    if (state->on_gpu) {
+        set_count(object, "gpu", state->gpu);
+        set_text(object, "gpu_name", state->gpu_name);
+    }
     set_text(object, "weights_hash", hash);
     set_count(object, "hash_iteration", state->hash_iteration);
     set_count(object, "updated_unix_us", now_us());
@@ -90,7 +94,7 @@ static void get_text(const json_t *object, const char *key, char *text, size_t s
 
 static bool parse_node(const json_t *object, struct gwtf_node_state *state) {
     memset(state, 0, sizeof *state);
-    uint64_t node, stage, pid, capacity, status;
+    uint64_t node, stage, pid, capacity, status, gpu;
     char phase[32], hash[32];
     if (!get_count(object, "node", GWTF_NODE_NONE - 1, &node) ||
         !get_count(object, "stage", UINT32_MAX, &stage) ||
@@ -106,6 +110,10 @@ static bool parse_node(const json_t *object, struct gwtf_node_state *state) {
     state->capacity = (uint32_t)capacity;
     if (get_count(object, "status", INT32_MAX, &status))
         state->status = (gwtf_status)status;
+    state->on_gpu = get_count(object, "gpu", UINT32_MAX, &gpu);
+    if (state->on_gpu)
+        state->gpu = (uint32_t)gpu;
+    get_text(object, "gpu_name", state->gpu_name, sizeof state->gpu_name);
     get_text(object, "host", state->host, sizeof state->host);
     get_text(object, "error", state->error, sizeof state->error);
     get_text(object, "waits_for", state->waits, sizeof state->waits);

@@ -59,7 +59,7 @@ static void print_nodes(const struct gwtf_view *view) {
     gwtf_table_init(&table, "rllrrlll", headers);
     for (size_t i = 0; i < view->nodes_count; i++) {
         const struct gwtf_node_state *node = &view->nodes[i];
-        char span[48];
+        char span[48], where[288];
         bool silent = gwtf_view_is_silent(view, node);
         gwtf_table_cell(&table, "%" PRIu32, node->node);
         if (node->stage == 0)
@@ -69,7 +69,7 @@ static void print_nodes(const struct gwtf_view *view) {
         gwtf_table_cell(&table, "%s", gwtf_node_phase_name(node->phase));
         gwtf_table_cell(&table, "%" PRIu64, node->iteration);
         gwtf_table_cell(&table, "%" PRIu32, node->capacity);
-        gwtf_table_cell(&table, "%s", node->host);
+        gwtf_table_cell(&table, "%s", gwtf_view_where(node, where));
         gwtf_table_cell(&table, "%s ago%s", gwtf_view_span(gwtf_view_age_s(view, node), span),
                         silent ? ", silent" : "");
         const char *waits = strstr(node->waits, ": ");
@@ -157,6 +157,13 @@ static void json_node(struct gwtf_json *json, const struct gwtf_view *view,
     gwtf_json_count(json, "iteration", node->iteration);
     gwtf_json_count(json, "capacity", node->capacity);
     gwtf_json_text(json, "host", node->host);
+    if (node->on_gpu) {
+        gwtf_json_count(json, "gpu", node->gpu);
+        gwtf_json_text(json, "gpu_name", node->gpu_name);
+    } else {
+        gwtf_json_null(json, "gpu");
+        gwtf_json_null(json, "gpu_name");
+    }
     gwtf_json_count(json, "pid", (uint64_t)node->pid);
     gwtf_json_text(json, "weights_hash", hash);
     gwtf_json_count(json, "hash_iteration", node->hash_iteration);

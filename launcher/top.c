@@ -113,7 +113,7 @@ static void draw_nodes(const struct gwtf_view *view, unsigned first, int row, in
     attroff(A_REVERSE);
     for (int i = 0; i < rows - 1 && first + (unsigned)i < view->nodes_count; i++) {
         const struct gwtf_node_state *node = &view->nodes[first + (unsigned)i];
-        char span[48], role[32] = "data";
+        char span[48], where[288], role[32] = "data";
         bool silent = gwtf_view_is_silent(view, node);
         if (node->stage > 0)
             snprintf(role, sizeof role, "stage %" PRIu32, node->stage);
@@ -122,7 +122,7 @@ static void draw_nodes(const struct gwtf_view *view, unsigned first, int row, in
         mvprintw(row + 1 + i, 0,
                  "%4" PRIu32 "  %-9s %-9s %9" PRIu64 " %8" PRIu32 "  %-20s %s ago%s", node->node,
                  role, gwtf_node_phase_name(node->phase), node->iteration, node->capacity,
-                 node->host, gwtf_view_span(gwtf_view_age_s(view, node), span),
+                 gwtf_view_where(node, where), gwtf_view_span(gwtf_view_age_s(view, node), span),
                  silent ? ", silent" : "");
         attroff(A_BOLD);
     }

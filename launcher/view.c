@@ -48,6 +48,14 @@ static double seconds_per_iteration(const struct gwtf_view *view) {
     return count == 0 ? (double)NAN : sum / (double)count;
 }
 
+const char *gwtf_view_where(const struct gwtf_node_state *node, char text[288]) {
+    if (node->on_gpu)
+        snprintf(text, 288, "%s, GPU %" PRIu32, node->host, node->gpu);
+    else
+        snprintf(text, 288, "%s", node->host);
+    return text;
+}
+
 double gwtf_view_age_s(const struct gwtf_view *view, const struct gwtf_node_state *node) {
     return node->updated_unix_us >= view->now_us
                ? 0

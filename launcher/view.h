@@ -49,6 +49,9 @@ void gwtf_view_deinit(struct gwtf_view *view);
 /* Until the last iteration; NAN when nothing can be said. */
 double gwtf_view_seconds_left(const struct gwtf_view *view);
 
+/* On which host it is, and which of its GPUs: "uni1, GPU 0". */
+const char *gwtf_view_where(const struct gwtf_node_state *node, char text[288]);
+
 /* Since the node has written its state, in seconds. */
 double gwtf_view_age_s(const struct gwtf_view *view, const struct gwtf_node_state *node);
 

@@ -20,6 +20,7 @@
 #define HEARTBEAT_FIRST_SILENCE_US 120000000
 #define READY_LOOK_US 20000 /* while threads get ready */
 #define PROBES_MAX 8        /* of links, under way */
+#define GPUS_MAX 64         /* of one machine, that nodes are counted on */
 
 static void find_replicas(struct node *node) {
     const struct gwtf_charter *charter = node->charter;
@@ -321,9 +322,27 @@ static gwtf_status find_useful(const struct node *node, struct gwtf_memory_room 
     return status;
 }
 
+/* Who joins takes the GPU of this machine, of COUNT, on which the fewest nodes compute. */
+static uint32_t least_used_gpu(const struct node *node, uint32_t count) {
+    uint32_t users[GPUS_MAX] = {0}, least = 0;
+    struct gwtf_node_state *states = NULL;
+    size_t states_count = 0;
+    if (gwtf_run_read_nodes(node->directory, &states, &states_count, NULL) != GWTF_OK)
+        return 0;
+    for (size_t i = 0; i < states_count; i++)
+        if (states[i].on_gpu && states[i].gpu < GPUS_MAX && !gwtf_node_has_ended(&states[i]) &&
+            states[i].node != node->charter->self && strcmp(states[i].host, node->state.host) == 0)
+            users[states[i].gpu]++;
+    free(states);
+    for (uint32_t i = 1; i < count && i < GPUS_MAX; i++)
+        if (users[i] < users[least])
+            least = i;
+    return least;
+}
+
 /* This worker's share of its GPU: those of one machine take GPUs in turn. Errors:
  * GWTF_ERROR_UNSUPPORTED. */
-static gwtf_status find_gpu(const struct node *node, struct gwtf_memory_options *options,
+static gwtf_status find_gpu(struct node *node, struct gwtf_memory_options *options,
                             struct gwtf_memory_room *room, struct gwtf_error *error) {
     const struct gwtf_charter *charter = node->charter;
     struct gwtf_gpu gpu;
@@ -338,11 +357,16 @@ static gwtf_status find_gpu(const struct node *node, struct gwtf_memory_options 
     }
     if (gwtf_setup_backend(&node->setup) != GWTF_BACKEND_CUDA)
         return GWTF_OK;
+    if (node->token != NULL && node->directory[0] != '\0')
+        options->place = least_used_gpu(node, gwtf_gpu_count());
     gwtf_status status = gwtf_gpu_look(options->place, &gpu, error);
     if (status == GWTF_OK)
         status = gwtf_gpu_free_bytes(options->place, &free_bytes, error);
     if (status != GWTF_OK)
         return status;
+    node->state.on_gpu = true;
+    node->state.gpu = gpu.number;
+    snprintf(node->state.gpu_name, sizeof node->state.gpu_name, "%s", gpu.name);
     uint64_t share = gpu.all_bytes / ((here + gpu.count - 1) / gpu.count);
     room->gpu_bytes = (share < free_bytes ? share : free_bytes) / 10 * 9;
     gwtf_log(GWTF_LOG_DEBUG, "computes on GPU %u of %u, %s", gpu.number, gpu.count, gpu.name);
@@ -362,6 +386,7 @@ static gwtf_status choose_memory(struct node *node, struct gwtf_memory_options *
         return status;
     gwtf_log(GWTF_LOG_WARNING, "%s; it computes on processors instead", error->text);
     *device = GWTF_CONFIG_DEVICE_CPU;
+    node->state.on_gpu = false;
     return gwtf_memory_choose(options, room, error);
 }
 
