@@ -18,46 +18,83 @@ static __device__ float gelu_slope(float v) {
     return 0.5f * (1.0f + t) + 0.5f * v * (1.0f - t * t) * inner;
 }
 
+static __device__ size_t start_of_thread(void) {
+    return ((size_t)blockIdx.x * THREADS + threadIdx.x) * EACH;
+}
+
 template <class V> static __global__ void gelu(V *y, const V *x, size_t count) {
-    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
-    if (i < count)
-        store(&y[i], gelu_of(value_of(x[i])));
+    size_t start = start_of_thread();
+    float v[EACH];
+    if (start >= count)
+        return;
+    load_some(v, x, start, count);
+    for (unsigned i = 0; i < EACH; i++)
+        v[i] = gelu_of(v[i]);
+    store_some(y, v, start, count);
 }
 
 template <class V> static __global__ void gelu_backward(V *dx, V *y, const V *x, size_t count) {
-    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
-    if (i >= count)
+    size_t start = start_of_thread();
+    float v[EACH], d[EACH];
+    if (start >= count)
         return;
-    float v = value_of(x[i]), dy = value_of(y[i]);
-    store(&dx[i], dy * gelu_slope(v));
-    store(&y[i], gelu_of(v));
+    load_some(v, x, start, count);
+    load_some(d, y, start, count);
+    for (unsigned i = 0; i < EACH; i++) {
+        d[i] *= gelu_slope(v[i]);
+        v[i] = gelu_of(v[i]);
+    }
+    store_some(dx, d, start, count);
+    store_some(y, v, start, count);
 }
 
 static __device__ float sigmoid(float v) {
     return 1.0f / (1.0f + expf(-v));
 }
 
-template <class V> static __global__ void swiglu(V *y, const V *x, size_t count, size_t width) {
+/*
+ * A thread has EACH gates of a row and what they multiply; there are PER_ROW such threads. Where
+ * WIDTH is no multiple of EACH, rows are aligned to nothing, and a thread has one value alone.
+ */
+template <class V>
+static __global__ void swiglu(V *y, const V *x, size_t threads, size_t per_row, size_t width) {
     size_t at = (size_t)blockIdx.x * THREADS + threadIdx.x;
-    if (at >= count)
+    if (at >= threads)
         return;
-    const V *gate = x + at / width * 2 * width + at % width;
-    float g = value_of(gate[0]);
-    store(&y[at], g * sigmoid(g) * value_of(gate[width]));
+    size_t row = at / per_row, step = width / per_row, column = at % per_row * step;
+    const V *gates = x + row * 2 * width, *ups = gates + width;
+    float g[EACH], up[EACH];
+    load_some(g, gates, column, step == EACH ? width : column + 1);
+    load_some(up, ups, column, step == EACH ? width : column + 1);
+    for (unsigned i = 0; i < EACH; i++)
+        g[i] *= sigmoid(g[i]) * up[i];
+    store_some(y + row * width, g, column, step == EACH ? width : column + 1);
 }
 
 /* silu'(g) = s + g s (1 - s), with s the sigmoid of g. */
 template <class V>
-static __global__ void swiglu_backward(V *dx, V *y, const V *x, size_t count, size_t width) {
+static __global__ void swiglu_backward(V *dx, V *y, const V *x, size_t threads, size_t per_row,
+                                       size_t width) {
     size_t at = (size_t)blockIdx.x * THREADS + threadIdx.x;
-    if (at >= count)
+    if (at >= threads)
         return;
-    size_t start = at / width * 2 * width + at % width;
-    float g = value_of(x[start]), up = value_of(x[start + width]), s = sigmoid(g);
-    float dy = value_of(y[at]);
-    store(&dx[start], dy * up * (s + g * s * (1.0f - s)));
-    store(&dx[start + width], dy * g * s);
-    store(&y[at], g * s * up);
+    size_t row = at / per_row, step = width / per_row, column = at % per_row * step;
+    size_t end = step == EACH ? width : column + 1;
+    const V *gates = x + row * 2 * width, *ups = gates + width;
+    V *dgates = dx + row * 2 * width, *dups = dgates + width;
+    float g[EACH], up[EACH], dy[EACH], dg[EACH];
+    load_some(g, gates, column, end);
+    load_some(up, ups, column, end);
+    load_some(dy, y + row * width, column, end);
+    for (unsigned i = 0; i < EACH; i++) {
+        float s = sigmoid(g[i]);
+        dg[i] = dy[i] * up[i] * (s + g[i] * s * (1.0f - s));
+        dy[i] *= g[i] * s;
+        up[i] *= g[i] * s;
+    }
+    store_some(dgates, dg, column, end);
+    store_some(dups, dy, column, end);
+    store_some(y + row * width, up, column, end);
 }
 
 /* A thread turns one pair of one head of one row. */
@@ -78,9 +115,12 @@ static __global__ void rotate(struct gwtf_attention_shape shape, V *qkv, const f
 }
 
 static __global__ void round_all(bfloat16 *rounded, const float *values, uint64_t count) {
-    uint64_t i = (uint64_t)blockIdx.x * THREADS + threadIdx.x;
-    if (i < count)
-        store(&rounded[i], values[i]);
+    size_t start = start_of_thread();
+    float v[EACH];
+    if (start >= count)
+        return;
+    load_some(v, values, start, count);
+    store_some(rounded, v, start, count);
 }
 
 /* Every operation rounds by itself, as model/optimizer.c has it: replicas on other machines must
@@ -140,30 +180,30 @@ static __global__ void total(double *sum, const double *partial, unsigned count)
 
 void gwtf_cuda_gelu(cudaStream_t stream, enum gwtf_cuda_values values, void *y, const void *x,
                     size_t count) {
-    GWTF_FOR_VALUES(values, GWTF_LAUNCH(gelu, dim3(blocks_for(count, THREADS)), dim3(THREADS), 0,
-                                        stream, (V *)y, (const V *)x, count));
+    GWTF_FOR_VALUES(values, GWTF_LAUNCH(gelu, dim3(blocks_for(count, THREADS * EACH)),
+                                        dim3(THREADS), 0, stream, (V *)y, (const V *)x, count));
 }
 
 void gwtf_cuda_gelu_backward(cudaStream_t stream, enum gwtf_cuda_values values, void *dx, void *y,
                              const void *x, size_t count) {
     GWTF_FOR_VALUES(values,
-                    GWTF_LAUNCH(gelu_backward, dim3(blocks_for(count, THREADS)), dim3(THREADS), 0,
-                                stream, (V *)dx, (V *)y, (const V *)x, count));
+                    GWTF_LAUNCH(gelu_backward, dim3(blocks_for(count, THREADS * EACH)),
+                                dim3(THREADS), 0, stream, (V *)dx, (V *)y, (const V *)x, count));
 }
 
 void gwtf_cuda_swiglu(cudaStream_t stream, enum gwtf_cuda_values values, void *y, const void *x,
                       size_t rows, size_t width) {
-    size_t count = rows * width;
+    size_t per_row = width % EACH == 0 ? width / EACH : width, count = rows * per_row;
     GWTF_FOR_VALUES(values, GWTF_LAUNCH(swiglu, dim3(blocks_for(count, THREADS)), dim3(THREADS), 0,
-                                        stream, (V *)y, (const V *)x, count, width));
+                                        stream, (V *)y, (const V *)x, count, per_row, width));
 }
 
 void gwtf_cuda_swiglu_backward(cudaStream_t stream, enum gwtf_cuda_values values, void *dx, void *y,
                                const void *x, size_t rows, size_t width) {
-    size_t count = rows * width;
+    size_t per_row = width % EACH == 0 ? width / EACH : width, count = rows * per_row;
     GWTF_FOR_VALUES(values,
                     GWTF_LAUNCH(swiglu_backward, dim3(blocks_for(count, THREADS)), dim3(THREADS), 0,
-                                stream, (V *)dx, (V *)y, (const V *)x, count, width));
+                                stream, (V *)dx, (V *)y, (const V *)x, count, per_row, width));
 }
 
 void gwtf_cuda_rotate(cudaStream_t stream, enum gwtf_cuda_values values,
@@ -177,7 +217,7 @@ void gwtf_cuda_rotate(cudaStream_t stream, enum gwtf_cuda_values values,
 }
 
 void gwtf_cuda_round(cudaStream_t stream, void *rounded, const float *values, uint64_t count) {
-    GWTF_LAUNCH(round_all, dim3(blocks_for(count, THREADS)), dim3(THREADS), 0, stream,
+    GWTF_LAUNCH(round_all, dim3(blocks_for(count, THREADS * EACH)), dim3(THREADS), 0, stream,
                 (bfloat16 *)rounded, values, count);
 }
 
