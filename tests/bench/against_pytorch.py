@@ -11,7 +11,7 @@ usage: python3 against_pytorch.py GWTF small|gpt2-124m|gpt2-124m-1024 float32|bf
 small: 6 layers, width 384, context 256, 8 sequences, vocabulary 256. gpt2-124m: context 256, 4
 sequences, vocabulary 50257; gpt2-124m-1024: context 1024, 16 sequences. bfloat16 is
 backend.precision here and autocast there. On a GPU PyTorch's model is compiled (torch.compile), its
-attention and AdamW are its fused ones, and float32 is float32 on both sides; memory is not compared.
+attention and AdamW are its fused ones, float32 is float32 on both sides, and memory is not compared.
 Where others use the machine too, --processor-time --threads 1 counts what each had of it.
 """
 
@@ -137,7 +137,8 @@ def compare(options, sizes):
                 "--set", "backend.precision=" + options.precision,
                 "--set", "backend.device=" + options.device]
         theirs = [sys.executable, __file__, options.gwtf, options.model, options.precision,
-                  "--device", options.device, "--rounds", str(options.rounds), "--threads", str(options.threads), "--pytorch"]
+                  "--device", options.device, "--rounds", str(options.rounds),
+                  "--threads", str(options.threads), "--pytorch"]
         if options.processor_time:
             ours.append("--processor-time")
             theirs.append("--processor-time")
@@ -184,8 +185,9 @@ def main():
     if options.json:
         print(json.dumps(result))
     elif options.device == "cuda":
-        print(f"{options.model}, {options.precision}, on the GPU: gwtf {speed['gwtf']:.0f} tokens/s; "
-              f"PyTorch {speed['pytorch']:.0f} tokens/s: {result['times_as_fast']:.2f} times as fast")
+        print(f"{options.model}, {options.precision}, on the GPU: "
+              f"gwtf {speed['gwtf']:.0f} tokens/s; PyTorch {speed['pytorch']:.0f} tokens/s: "
+              f"{result['times_as_fast']:.2f} times as fast")
     else:
         print(f"{options.model}, {options.precision}, {options.threads} threads: "
               f"gwtf {speed['gwtf']:.0f} tokens/s, {memory['gwtf']:.0f} MB; "
