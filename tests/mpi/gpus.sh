@@ -11,6 +11,15 @@ if [ -z "${GWTF_CUDA_LIBRARY:-}" ] && ! "$gwtf" doctor --json | tr -d '\n ' |
     exit 77
 fi
 
+# What processes have of the GPUs, in MiB; of the emulated one nothing outlives its process.
+used_of_gpus() {
+    [ -n "${GWTF_CUDA_LIBRARY:-}" ] || nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits
+}
+are_free_again() {
+    [ "$(used_of_gpus)" = "$used" ]
+}
+used=$(used_of_gpus)
+
 make_data_and_config
 sed -i 's/^nodes = .*/nodes = ( { role = "data"; device = "cuda"; }, { role = "relay"; count = 3; },\
           { role = "relay"; count = 3; device = "cuda"; } );/' "$scratch/config.cfg"
@@ -27,7 +36,21 @@ for node in 0 4 5 6; do
 done
 grep -q 'computes on GPU' "$scratch/mixed/logs/node-0001.log" &&
     fail 'node 1 computed on a GPU, and was told not to'
+"$gwtf" status "$scratch/mixed" --json >"$scratch/status.json"
+"$gwtf" status "$scratch/mixed" | grep -q 'GPU 0' || fail 'status does not say who computes on GPUs'
+[ "$(grep -c '"gpu": 0' "$scratch/status.json") $(grep -c '"gpu": null' "$scratch/status.json")" = '4 3' ] ||
+    fail 'status --json has other nodes on the GPU'
 expect_nothing_left 'training on both'
+
+# Killed in the middle of its work, a worker leaves its GPU free.
+allowed=$restarts
+restarts=1 # Open MPI 5 ends all when one ends
+train_whole killed "$@" --chaos 'kill node=5,iteration=5,phase=backward'
+restarts=$allowed
+[ "$(tells killed chaos 5)" -eq 1 ] || fail 'node 5 did not die'
+expect_same loss killed local 1e-4
+expect_nothing_left 'the death of a worker on a GPU'
+wait_until 20 are_free_again || fail "the GPUs had $used MiB in use, and now $(used_of_gpus)"
 
 # In one process, on the GPU, and on from a snapshot that a processor wrote.
 train_whole alone --local "$@" --set 'backend.device="cuda"' --set run.iterations=5
@@ -40,10 +63,12 @@ expect_same loss rounded local 0.02
 expect_equal_replicas rounded 7
 expect_nothing_left 'training in bfloat16'
 
-# A node with a GPU joins a run on processors: the weights of its stage come to it, and it serves.
+# A node with a GPU joins a run on processors and another GPU: the weights of its stage come to it, and
+# it serves. Of two GPUs it takes the one that nobody uses.
+export GWTF_EMULATED_DEVICES=2
 cp "$scratch/config.cfg" "$scratch/both.cfg"
 sed -i 's/^nodes = .*/nodes = ( { role = "data"; }, { role = "relay"; count = 3; },/
-        s/{ role = "relay"; count = 3; device = "cuda"; }/{ role = "relay"; count = 1; }/' \
+        s/{ role = "relay"; count = 3; device = "cuda"; }/{ role = "relay"; device = "cuda"; }/' \
     "$scratch/config.cfg"
 train_endlessly joined --set 'backend.device="cpu"'
 wait_until 60 has_reached joined 3 || fail 'the run does not come to iteration 3'
@@ -55,8 +80,13 @@ wait_until 60 joins joined "$node" || fail "node $node does not join"
 wait_until 90 has_reached joined $(($(last_iteration joined) + 10)) || fail 'the run does not go on with it'
 grep -q 'computes on GPU' "$scratch/joined/logs/node-$(printf '%04u' "$node").log" ||
     fail 'it does not compute on a GPU'
+if [ -n "${GWTF_CUDA_LIBRARY:-}" ]; then
+    grep -h '"gpu"' "$scratch/joined/nodes/"*.json | sort | tr -d ' \n' >"$scratch/gpus"
+    [ "$(cat "$scratch/gpus")" = '"gpu":0,"gpu":1,' ] || fail "GPUs in use: $(cat "$scratch/gpus")"
+fi
 end_and_compare joined --set 'backend.device="cpu"'
 wait "$joiner" || fail "gwtf join ended with $?"
+unset GWTF_EMULATED_DEVICES
 
 if [ -z "${GWTF_CUDA_LIBRARY:-}" ]; then
     note 'a GPU that fails is left out: only an emulated one does so when asked'
@@ -89,7 +119,7 @@ set -- --set 'backend.device="cpu"' --set run.iterations=10
 sed 's/^nodes = .*/nodes = ( { role = "data"; }, { role = "relay"; count = 5; },/
         s/{ role = "relay"; count = 3; device = "cuda"; }/{ role = "relay"; device = "cuda"; }/' \
     "$scratch/both.cfg" >"$scratch/config.cfg"
-restarts=1 # Open MPI 5 ends all when one ends
+restarts=1
 GWTF_EMULATED_FAILS_AT=400 train_whole failing "$@"
 expect_same loss failing local 1e-4
 grep '"gpu_failed"' "$scratch/failing/events.jsonl" | grep -q 'uncorrectable ECC' ||

@@ -1,6 +1,6 @@
 # Tokens a second of gwtf tokenize and of the package tokenizers beside it, with one thread and with two, in turns; the
 # best of the rounds. A second by the clock, and a second of a processor, which counts on a machine that is busy.
-# python3 tests/bench/tokenize.py GWTF DIR TEXT [ROUNDS]; DIR has vocab.json and merges.txt, or encoder.json and vocab.bpe
+# python3 tests/bench/bench_tokenize.py GWTF DIR TEXT [ROUNDS]; DIR has vocab.json and merges.txt, or encoder.json and vocab.bpe
 import json
 import os
 import resource
