@@ -34,22 +34,25 @@ struct gwtf_memory {
     uint32_t slots;
     uint32_t retained;
     uint32_t replicas;
-    char *boundaries; /* of the slots */
-    char *kept;       /* of the retained ones; the system gives what is used of it */
-    float **tensors;  /* [slots + retained][GWTF_BOUNDARIES] of them; NULL where none is */
-    float *parts;     /* [floats + 16 * replicas]: contributions of the others */
-    float *reduced;   /* [floats] */
-    uint32_t *inputs; /* data node: (B, T) of the microbatch at hand */
+    char *boundaries;     /* of the slots */
+    char *kept;           /* of the retained ones; the system gives what is used of it */
+    uint64_t kept_bytes;  /* of each */
+    unsigned char *locks; /* of each: see target; NULL: nothing is locked */
+    float **tensors;      /* [slots + retained][GWTF_BOUNDARIES] of them; NULL where none is */
+    float *parts;         /* [floats + 16 * replicas]: contributions of the others */
+    float *reduced;       /* [floats] */
+    uint32_t *inputs;     /* data node: (B, T) of the microbatch at hand */
     uint32_t *labels;
     float *probes[2]; /* zeros to send, and what comes of others' */
     struct copy copy;
 };
 
-#define ALIGNMENT 64
+/* What is locked for a GPU has its pages to itself. */
+#define PAGE 4096
 
 static void *allocate(uint64_t size_bytes) {
-    uint64_t rounded = (size_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    void *memory = aligned_alloc(ALIGNMENT, rounded == 0 ? ALIGNMENT : rounded);
+    uint64_t rounded = (size_bytes + PAGE - 1) / PAGE * PAGE;
+    void *memory = aligned_alloc(PAGE, rounded == 0 ? PAGE : rounded);
     if (memory != NULL)
         memset(memory, 0, rounded);
     return memory;
@@ -183,14 +186,14 @@ static void place_tensors(struct gwtf_memory *memory) {
         memory->tensors[i] = (float *)(void *)(memory->boundaries + i * memory->boundary_bytes);
     for (uint64_t i = 0; i < memory->retained; i++) {
         float **kept = memory->tensors + (memory->slots + i) * GWTF_BOUNDARIES;
-        char *at = memory->kept + 2 * i * memory->boundary_bytes;
+        char *at = memory->kept + 2 * i * memory->kept_bytes;
         kept[GWTF_BOUNDARY_OUTPUT] = (float *)(void *)at;
-        kept[GWTF_BOUNDARY_INPUT_GRADIENT] = (float *)(void *)(at + memory->boundary_bytes);
+        kept[GWTF_BOUNDARY_INPUT_GRADIENT] = (float *)(void *)(at + memory->kept_bytes);
     }
 }
 
-/* What boundary tensors and sums of gradients come from and go to, when a GPU computes. What is
- * retained is left out: the system gives of it what is used. */
+/* What boundary tensors and sums of gradients come from and go to, when a GPU computes; but what is
+ * retained. */
 static void pin_all(struct gwtf_memory *memory) {
     const struct {
         void *memory;
@@ -207,10 +210,10 @@ static void pin_all(struct gwtf_memory *memory) {
 static bool allocate_all(struct gwtf_memory *memory) {
     size_t tokens = (size_t)memory->setup->config.batch.microbatch * memory->setup->model.context;
     uint64_t slots = (uint64_t)memory->slots + memory->retained;
-    uint64_t kept_bytes = 2 * memory->retained * memory->boundary_bytes;
+    uint64_t kept_bytes = 2 * memory->retained * memory->kept_bytes;
     memory->boundaries =
         allocate((uint64_t)memory->slots * GWTF_BOUNDARIES * memory->boundary_bytes);
-    memory->kept = aligned_alloc(ALIGNMENT, (kept_bytes / ALIGNMENT + 1) * ALIGNMENT);
+    memory->kept = aligned_alloc(PAGE, (kept_bytes / PAGE + 1) * PAGE);
     memory->tensors = calloc(slots * GWTF_BOUNDARIES, sizeof *memory->tensors);
     if (memory->boundaries != NULL && memory->kept != NULL && memory->tensors != NULL)
         place_tensors(memory);
@@ -239,7 +242,13 @@ gwtf_status gwtf_memory_create(const struct gwtf_memory_options *options, gwtf_m
     made->retained = options->retained;
     made->replicas = options->replicas;
     made->boundary_bytes = gwtf_memory_boundary_bytes(options->setup);
+    made->kept_bytes = made->boundary_bytes;
     struct gwtf_stage_options of_stage = stage_options(options);
+    bool on_gpu = of_stage.backend == GWTF_BACKEND_CUDA;
+    if (on_gpu)
+        made->kept_bytes = (made->boundary_bytes + PAGE - 1) / PAGE * PAGE;
+    if (on_gpu && options->retained > 0)
+        made->locks = calloc(2 * (uint64_t)options->retained, sizeof *made->locks);
     gwtf_status status = gwtf_stage_create(&of_stage, &made->stage, error);
     if (status == GWTF_OK) {
         made->floats = gwtf_stage_get_plan(made->stage)->floats;
@@ -260,6 +269,14 @@ gwtf_status gwtf_memory_create(const struct gwtf_memory_options *options, gwtf_m
     return status;
 }
 
+enum { NOT_TRIED, NOT_LOCKED, LOCKED };
+
+static void unlock_kept(struct gwtf_memory *memory) {
+    for (uint64_t i = 0; memory->locks != NULL && i < 2 * (uint64_t)memory->retained; i++)
+        if (memory->locks[i] == LOCKED)
+            gwtf_stage_unpin(memory->stage, memory->kept + i * memory->kept_bytes);
+}
+
 void gwtf_memory_destroy(gwtf_memory *memory) {
     if (memory == NULL)
         return;
@@ -268,6 +285,8 @@ void gwtf_memory_destroy(gwtf_memory *memory) {
     for (int i = 0; i < PINNED; i++)
         if (memory->pinned[i] != NULL)
             gwtf_stage_unpin(memory->stage, memory->pinned[i]);
+    unlock_kept(memory);
+    free(memory->locks);
     free(memory->copy.values);
     free(memory->tensors);
     free(memory->kept);
@@ -285,6 +304,21 @@ void gwtf_memory_destroy(gwtf_memory *memory) {
 static float *boundary(struct gwtf_memory *memory, uint32_t slot, enum gwtf_boundary which) {
     GWTF_ASSERT(slot < memory->slots + memory->retained && (unsigned)which < GWTF_BOUNDARIES);
     return memory->tensors[(uint64_t)slot * GWTF_BOUNDARIES + (unsigned)which];
+}
+
+/* The same, of one that a work writes. What is retained is locked in memory when it is first
+ * written, for a GPU's copies: all of it at once would be more than is ever used. */
+static float *target(struct gwtf_memory *memory, uint32_t slot, enum gwtf_boundary which) {
+    float *tensor = boundary(memory, slot, which);
+    const char *at = (const char *)tensor;
+    uint64_t kept_count = 2 * (uint64_t)memory->retained;
+    if (memory->locks == NULL || at < memory->kept ||
+        at >= memory->kept + kept_count * memory->kept_bytes)
+        return tensor;
+    unsigned char *lock = &memory->locks[(uint64_t)(at - memory->kept) / memory->kept_bytes];
+    if (*lock == NOT_TRIED)
+        *lock = gwtf_stage_pin(memory->stage, tensor, memory->kept_bytes) ? LOCKED : NOT_LOCKED;
+    return tensor;
 }
 
 static void swap(struct gwtf_memory *memory, uint32_t a, uint32_t b, enum gwtf_boundary which) {
@@ -359,14 +393,14 @@ static void do_embed(struct gwtf_memory *memory, const struct gwtf_work *work,
                      struct gwtf_work_result *result) {
     (void)result;
     gwtf_stage_embed(memory->stage, memory->inputs,
-                     boundary(memory, work->slot, GWTF_BOUNDARY_OUTPUT));
+                     target(memory, work->slot, GWTF_BOUNDARY_OUTPUT));
 }
 
 static void do_forward(struct gwtf_memory *memory, const struct gwtf_work *work,
                        struct gwtf_work_result *result) {
     (void)result;
     gwtf_stage_forward(memory->stage, work->slot, boundary(memory, work->slot, GWTF_BOUNDARY_INPUT),
-                       boundary(memory, work->slot, GWTF_BOUNDARY_OUTPUT),
+                       target(memory, work->slot, GWTF_BOUNDARY_OUTPUT),
                        work->phase == GWTF_PHASE_TRAIN);
 }
 
@@ -377,8 +411,7 @@ static void do_loss(struct gwtf_memory *memory, const struct gwtf_work *work,
     bool trains = work->phase == GWTF_PHASE_TRAIN;
     gwtf_stage_loss(memory->stage, boundary(memory, work->slot, GWTF_BOUNDARY_INPUT),
                     memory->labels, gwtf_setup_loss_scale(memory->setup), &result->loss_sum,
-                    trains ? boundary(memory, work->slot, GWTF_BOUNDARY_INPUT_GRADIENT) : NULL,
-                    NULL);
+                    trains ? target(memory, work->slot, GWTF_BOUNDARY_INPUT_GRADIENT) : NULL, NULL);
     result->tokens =
         (uint64_t)memory->setup->config.batch.microbatch * memory->setup->model.context;
 }
@@ -391,7 +424,7 @@ static void do_backward(struct gwtf_memory *memory, const struct gwtf_work *work
     gwtf_stage_backward(memory->stage, work->slot,
                         boundary(memory, work->slot, GWTF_BOUNDARY_INPUT),
                         boundary(memory, work->slot, GWTF_BOUNDARY_OUTPUT_GRADIENT),
-                        boundary(memory, work->slot, GWTF_BOUNDARY_INPUT_GRADIENT));
+                        target(memory, work->slot, GWTF_BOUNDARY_INPUT_GRADIENT));
 }
 
 static void do_embed_backward(struct gwtf_memory *memory, const struct gwtf_work *work,
