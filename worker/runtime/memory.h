@@ -101,8 +101,9 @@ gwtf_status gwtf_memory_finish(gwtf_memory *memory, struct gwtf_work_result *res
 void gwtf_memory_state_comes(gwtf_memory *memory);
 
 /*
- * Forward and backward of one microbatch of zeros, twice: warms the libraries up and returns the
- * time of the second, in microseconds. Gradients are zero afterwards.
+ * Forward and backward of one microbatch of zeros, twice or, on a GPU, three times: warms the
+ * libraries up and returns the time of the last one, in microseconds. Gradients are zero
+ * afterwards.
  */
 int64_t gwtf_memory_probe(gwtf_memory *memory);
 
