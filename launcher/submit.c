@@ -14,19 +14,22 @@
 #include <string.h>
 #include <unistd.h>
 
+#define GPUS_MAX 64 /* of a node, to ask for */
+
 struct part {
     const char *option; /* "--uni": who asked for it */
     char partition[128];
     unsigned nodes;
     unsigned node_cpus; /* of the partition's smallest node; 0: not known */
     unsigned cpus;      /* of each node, to ask for */
+    unsigned gpus;      /* the same */
     long most_seconds;  /* that the partition gives; 0: not known */
     char most[32];      /* so, in Slurm's words */
 };
 
 struct submit {
-    const char *config_path, *partition, *nodes, *cpus, *memory, *time, *uni, *cloud, *account,
-        *name, *site;
+    const char *config_path, *partition, *nodes, *cpus, *gpus, *memory, *time, *uni, *cloud,
+        *account, *name, *site;
     struct gwtf_option_list overrides, sbatch;
     bool dry_run, json;
     struct part parts[2];
@@ -55,6 +58,10 @@ static bool parse_options(int argc, char **argv, struct submit *submit, int *cod
          .argument = "N",
          .help = "processors of each node: as many as it gets workers",
          .value = &submit->cpus},
+        {.name = "gpus",
+         .argument = "N[,M]",
+         .help = "GPUs of each node; N of those of --uni and M of those of --cloud: none",
+         .value = &submit->gpus},
         {.name = "memory", .argument = "SIZE", .help = "of each node", .value = &submit->memory},
         {.name = "time",
          .letter = 't',
@@ -93,7 +100,8 @@ static bool parse_options(int argc, char **argv, struct submit *submit, int *cod
                    "run is stopped with a snapshot, and goes on when the job starts again.\n"
                    "RUN/run.log tells of all starts.\n",
         .example = "  gwtf submit my.cfg --partition short --nodes 4 --time 8:00:00\n"
-                   "  gwtf submit my.cfg --uni compute:4 --cloud spot:8 --dry-run\n",
+                   "  gwtf submit my.cfg --partition accelerated --nodes 2 --gpus 4\n"
+                   "  gwtf submit my.cfg --uni compute:4 --cloud spot:8 --gpus 0,1 --dry-run\n",
         .arguments_least = 1,
         .arguments_most = 1,
     };
@@ -278,6 +286,25 @@ static void ask_for_time(const struct submit *submit, struct gwtf_script *script
         gwtf_script_option(script, i, "signal", "B:USR1@%ld", seconds / 4);
 }
 
+/* "N", of each node, or "N,M" for the nodes of two parts. */
+static gwtf_status choose_gpus(struct submit *submit, struct gwtf_error *error) {
+    const char *rest = submit->gpus;
+    for (size_t i = 0; i < submit->parts_count && rest != NULL; i++) {
+        char *end = NULL;
+        unsigned long count = strtoul(rest, &end, 10);
+        bool ends = *end == '\0', goes_on = *end == ',' && i + 1 < submit->parts_count;
+        if (end == rest || *rest < '0' || *rest > '9' || count > GPUS_MAX || (!ends && !goes_on))
+            return gwtf_error_set(error, GWTF_ERROR_USAGE,
+                                  "--gpus is '%s': give the GPUs of each node, as in --gpus 2%s",
+                                  submit->gpus,
+                                  submit->parts_count > 1 ? ", or of both parts, as in 0,2" : "");
+        submit->parts[i].gpus = (unsigned)count;
+        if (!ends)
+            rest = end + 1;
+    }
+    return GWTF_OK;
+}
+
 /* Processors of each node: as many as workers, which are spread evenly. */
 static gwtf_status choose_cpus(struct submit *submit, struct gwtf_error *error) {
     uint32_t workers = submit->setup.data_nodes + submit->setup.relays, nodes = 0, slots = 0;
@@ -326,6 +353,8 @@ static gwtf_status check(struct submit *submit, struct gwtf_error *error) {
         status = check_time(submit, error);
     if (status == GWTF_OK)
         status = check_nodes(submit, error);
+    if (status == GWTF_OK)
+        status = choose_gpus(submit, error);
     return status == GWTF_OK ? choose_cpus(submit, error) : status;
 }
 
@@ -350,6 +379,8 @@ static gwtf_status fill_script(struct submit *submit, struct gwtf_script *script
         gwtf_script_option(script, i, "nodes", "%u", part->nodes);
         gwtf_script_option(script, i, "cpus-per-task", "%u", part->cpus);
         ask_for_time(submit, script, i);
+        if (part->gpus > 0)
+            gwtf_script_option(script, i, "gres", "gpu:%u", part->gpus);
         if (submit->memory != NULL)
             gwtf_script_option(script, i, "mem", "%s", submit->memory);
         if (submit->account != NULL)

@@ -1,9 +1,9 @@
 # What is particular to one cluster: batch scripts read this file before they start anything. Copy
 # it to ~/.config/gwtf/site.sh, or name another by GWTF_SITE, and take what your cluster needs.
 
-# Modules, where the cluster has them; Open MPI 4.1 or 5.
+# Modules, where the cluster has them; Open MPI 4.1 or 5, and CUDA's libraries where nodes have GPUs.
 #. /etc/profile.d/modules.sh # where the shell of batch scripts has no `module`
-#module load openmpi
+#module load openmpi cuda
 
 # Where gwtf stands, when it is not in PATH.
 #PATH=$HOME/gwtf/build/release/bin:$PATH

@@ -1,7 +1,7 @@
 # What the stories in this folder share, besides what those in tests/mpi do: a Slurm of their own.
 #
 # `start_slurm` starts munged, slurmctld and a slurmd for each of the nodes uni1, uni2 and cloud1,
-# cloud2, with configuration, keys, state, logs and sockets in the story's scratch folder. All of
+# cloud2, which have two GPUs each, as far as Slurm knows, with configuration, keys, state, logs and sockets in the story's scratch folder. All of
 # them end with the story. Partitions: uni, cloud, spare, which has the nodes of uni and whose jobs
 # are cancelled when others want them, and urgent, which sinfo does not list, and which takes the nodes
 # from jobs of both. Where Slurm is not installed or may not be started, the story ends with 77,
@@ -60,14 +60,18 @@ ReturnToService=2
 SlurmdTimeout=10
 KillWait=5
 MinJobAge=300
+GresTypes=gpu
 NodeName=uni[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((base + 1))-$((base + 2))] CPUs=2 RealMemory=2000
-NodeName=cloud[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((base + 3))-$((base + 4))] CPUs=2 RealMemory=2000
+NodeName=cloud[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((base + 3))-$((base + 4))] CPUs=2 RealMemory=2000 Gres=gpu:2
 PartitionName=uni Nodes=uni[1-2] Default=YES MaxTime=INFINITE PriorityTier=1 GraceTime=20
 PartitionName=cloud Nodes=cloud[1-2] MaxTime=INFINITE PriorityTier=1
 PartitionName=spare Nodes=uni[1-2] MaxTime=INFINITE PriorityTier=1 GraceTime=20 PreemptMode=CANCEL
 PartitionName=short Nodes=uni[1-2] MaxTime=1:30 PriorityTier=1
 PartitionName=urgent Nodes=uni[1-2] MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF Hidden=YES
 CONF
+    # Slurm counts GPUs by files that exist; nothing opens these.
+    touch "$slurm/gpu0" "$slurm/gpu1"
+    echo "NodeName=cloud[1-2] Name=gpu File=$slurm/gpu[0-1]" >"$slurm/gres.conf"
 }
 
 start_munge() {

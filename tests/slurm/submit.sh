@@ -51,6 +51,11 @@ for time in 3 2:31 00:02:31 1-0 0-1:00 0-0:0:151 0 UNLIMITED; do
 done
 refused "nodes.0.partition is 'elsewhere'" submit good.cfg --nodes 2 --set 'nodes.0.partition="elsewhere"'
 refused "nodes.0.partition is 'cloud'" submit good.cfg --nodes 2 --set 'nodes.0.partition="cloud"'
+refused 'gpus is .many.: give the GPUs of each node' submit good.cfg --nodes 2 --gpus many
+refused 'gpus is .1,2.: give' submit good.cfg --nodes 2 --gpus 1,2
+refused 'gpus is .0,-1.: give .* or of both parts' submit good.cfg --uni uni:1 --cloud cloud:1 --gpus 0,-1
+refused 'sbatch refuses.*generic resource' submit good.cfg --nodes 2 --gpus 1 --partition uni \
+    --set "run.directory=\"$scratch/refused\""
 refused 'has a line break' submit good.cfg --nodes 2 --name 'two
 lines'
 [ "$wrong" -eq 0 ] || fail "$wrong cases"
@@ -113,6 +118,23 @@ grep -q '^node-0*0.json cloud' hosts.values || fail "the data node is not in the
 for host in uni1 uni2 cloud1 cloud2; do
     grep -q " $host$" hosts.values || fail "nobody worked on $host: $(cat hosts.values)"
 done
+
+# GPUs come from the job: of four that the machine seems to have, each node gets the one that it asked for.
+emulated=$(dirname "$gwtf")/libgwtf_cuda_emulated.so
+if [ -f "$emulated" ]; then
+    GWTF_CUDA_LIBRARY=$emulated GWTF_EMULATED_DEVICES=4 "$gwtf" submit good.cfg --partition cloud --nodes 2 \
+        --gpus 1 --time 5 --set run.iterations=5 --set "run.directory=\"$scratch/gpus\"" >gpus.txt ||
+        fail 'the job with GPUs is not submitted'
+    with_gpus=$(sed -n 's/^job \([0-9]*\) is submitted.*/\1/p' gpus.txt)
+    wait_until 90 job_is "$with_gpus" COMPLETED ||
+        fail "the job with GPUs is $(job_state "$with_gpus"): $(cat gpus/run.log)"
+    expect_iterations gpus 5
+    scontrol show job "$with_gpus" | grep -q 'gpu:1' || fail 'the job has no GPUs'
+    for node in 0 1 2 3; do
+        grep -q 'computes on GPU 0 of 1' "gpus/logs/node-000$node.log" ||
+            fail "node $node has not the job's GPU"
+    done
+fi
 
 # srun cannot launch what is spawned, nor start the training more than once.
 # fails_by_srun PATTERN OPTION... PROGRAM...

@@ -160,8 +160,16 @@ cudaError_t cudaGetLastError(void) {
     return lost;
 }
 
+/* CUDA_VISIBLE_DEVICES may name fewer than there are. */
 cudaError_t cudaGetDeviceCount(int *count) {
     *count = (int)setting("GWTF_EMULATED_DEVICES", 1);
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    if (visible != NULL) {
+        int named = *visible != '\0' ? 1 : 0;
+        for (; *visible != '\0'; visible++)
+            named += *visible == ',';
+        *count = named < *count ? named : *count;
+    }
     return *count > 0 ? cudaSuccess : cudaErrorNoDevice;
 }
 
