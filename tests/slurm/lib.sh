@@ -31,6 +31,11 @@ free_ports() {
 
 write_slurm_conf() {
     base=$(free_ports 10)
+    # Slurm counts GPUs by their devices; nothing opens these. Not everybody may make some.
+    gres=
+    if mknod "$slurm/gpu0" c 1 3 2>/dev/null && mknod "$slurm/gpu1" c 1 3 2>/dev/null; then
+        gres=Gres=gpu:2
+    fi
     host=$(hostname -s)
     cat >"$slurm/slurm.conf" <<CONF
 ClusterName=gwtf
@@ -62,16 +67,14 @@ KillWait=5
 MinJobAge=300
 GresTypes=gpu
 NodeName=uni[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((base + 1))-$((base + 2))] CPUs=2 RealMemory=2000
-NodeName=cloud[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((base + 3))-$((base + 4))] CPUs=2 RealMemory=2000 Gres=gpu:2
+NodeName=cloud[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((base + 3))-$((base + 4))] CPUs=2 RealMemory=2000 $gres
 PartitionName=uni Nodes=uni[1-2] Default=YES MaxTime=INFINITE PriorityTier=1 GraceTime=20
 PartitionName=cloud Nodes=cloud[1-2] MaxTime=INFINITE PriorityTier=1
 PartitionName=spare Nodes=uni[1-2] MaxTime=INFINITE PriorityTier=1 GraceTime=20 PreemptMode=CANCEL
 PartitionName=short Nodes=uni[1-2] MaxTime=1:30 PriorityTier=1
 PartitionName=urgent Nodes=uni[1-2] MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF Hidden=YES
 CONF
-    # Slurm counts GPUs by files that exist; nothing opens these.
-    touch "$slurm/gpu0" "$slurm/gpu1"
-    echo "NodeName=cloud[1-2] Name=gpu File=$slurm/gpu[0-1]" >"$slurm/gres.conf"
+    [ -z "$gres" ] || echo "NodeName=cloud[1-2] Name=gpu File=$slurm/gpu[0-1]" >"$slurm/gres.conf"
 }
 
 start_munge() {

@@ -54,7 +54,7 @@ refused "nodes.0.partition is 'cloud'" submit good.cfg --nodes 2 --set 'nodes.0.
 refused 'gpus is .many.: give the GPUs of each node' submit good.cfg --nodes 2 --gpus many
 refused 'gpus is .1,2.: give' submit good.cfg --nodes 2 --gpus 1,2
 refused 'gpus is .0,-1.: give .* or of both parts' submit good.cfg --uni uni:1 --cloud cloud:1 --gpus 0,-1
-refused 'sbatch refuses.*generic resource' submit good.cfg --nodes 2 --gpus 1 --partition uni \
+refused 'sbatch refuses.*configuration is not available' submit good.cfg --nodes 2 --gpus 1 --partition uni \
     --set "run.directory=\"$scratch/refused\""
 refused 'has a line break' submit good.cfg --nodes 2 --name 'two
 lines'
@@ -121,7 +121,7 @@ done
 
 # GPUs come from the job: of four that the machine seems to have, each node gets the one that it asked for.
 emulated=$(dirname "$gwtf")/libgwtf_cuda_emulated.so
-if [ -f "$emulated" ]; then
+if [ -f "$emulated" ] && [ -n "$gres" ]; then
     GWTF_CUDA_LIBRARY=$emulated GWTF_EMULATED_DEVICES=4 "$gwtf" submit good.cfg --partition cloud --nodes 2 \
         --gpus 1 --time 5 --set run.iterations=5 --set "run.directory=\"$scratch/gpus\"" >gpus.txt ||
         fail 'the job with GPUs is not submitted'
@@ -132,7 +132,7 @@ if [ -f "$emulated" ]; then
     scontrol show job "$with_gpus" | grep -q 'gpu:1' || fail 'the job has no GPUs'
     for node in 0 1 2 3; do
         grep -q 'computes on GPU 0 of 1' "gpus/logs/node-000$node.log" ||
-            fail "node $node has not the job's GPU"
+            fail "node $node has not the job's GPU: $(grep GPU "gpus/logs/node-000$node.log")"
     done
 fi
 
