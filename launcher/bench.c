@@ -22,7 +22,8 @@ static const struct gwtf_usage usage = {
         "On a GPU also where its time goes, kernel by kernel.\n"
         "No data is needed where model.vocabulary is given.\n"
         "memory: of a worker of each stage, how much memory it will take and how much a process\n"
-        "takes at most that does its work here; and whether all workers fit into what is free.\n",
+        "takes at most that does its work here; and whether all workers fit into what is free.\n"
+        "On a GPU also of its memory.\n",
     .example = "  gwtf bench compute my.cfg\n"
                "  gwtf bench compute my.cfg --set backend.precision=bfloat16 --rounds 5 --json\n"
                "  gwtf bench memory my.cfg --set backend.recompute=blocks\n",
@@ -223,8 +224,35 @@ static double mib(uint64_t bytes) {
     return (double)bytes / 1048576.0;
 }
 
-static double off_by(const struct gwtf_footprint *found) {
-    return (double)found->predicted_bytes / (double)found->measured_bytes - 1;
+static double off_by(uint64_t predicted_bytes, uint64_t measured_bytes) {
+    return (double)predicted_bytes / (double)measured_bytes - 1;
+}
+
+/* Of the GPUs', which all workers of this machine share. */
+static void print_gpu_memory(const struct gwtf_footprint *found, uint32_t stages) {
+    static const char *const headers[] = {"stage",         "workers",      "capacity",
+                                          "predicted MiB", "measured MiB", "off by"};
+    uint64_t all_bytes = 0;
+    struct gwtf_table table;
+    gwtf_table_init(&table, "rrrrrr", headers);
+    for (uint32_t i = 0; i <= stages; i++) {
+        if (!found[i].on_gpu)
+            continue;
+        all_bytes += found[i].workers * found[i].gpu_predicted_bytes;
+        gwtf_table_cell(&table, "%" PRIu32, found[i].stage);
+        gwtf_table_cell(&table, "%" PRIu32, found[i].workers);
+        gwtf_table_cell(&table, "%" PRIu32, found[i].slots);
+        gwtf_table_cell(&table, "%.1f", mib(found[i].gpu_predicted_bytes));
+        gwtf_table_cell(&table, "%.1f", mib(found[i].gpu_measured_bytes));
+        gwtf_table_cell(&table, "%+.1f %%",
+                        100 * off_by(found[i].gpu_predicted_bytes, found[i].gpu_measured_bytes));
+    }
+    printf("\nof the GPU's memory (%s):\n", found[0].gpu.name);
+    gwtf_table_print(&table, stdout);
+    gwtf_table_deinit(&table);
+    printf("all workers on GPUs: %.0f MiB; there are %" PRIu32
+           " GPU(s), the first with %.0f MiB free\n",
+           mib(all_bytes), found[0].gpu.count, mib(found[0].gpu_free_bytes));
 }
 
 static void print_memory_json(const struct gwtf_footprint *found, uint32_t stages,
@@ -244,6 +272,14 @@ static void print_memory_json(const struct gwtf_footprint *found, uint32_t stage
         gwtf_json_count(&json, "retained", found[i].retained);
         gwtf_json_count(&json, "predicted_bytes", found[i].predicted_bytes);
         gwtf_json_count(&json, "measured_bytes", found[i].measured_bytes);
+        if (found[i].on_gpu) {
+            gwtf_json_text(&json, "gpu", found[i].gpu.name);
+            gwtf_json_count(&json, "gpu_free_bytes", found[i].gpu_free_bytes);
+            gwtf_json_count(&json, "gpu_predicted_bytes", found[i].gpu_predicted_bytes);
+            gwtf_json_count(&json, "gpu_measured_bytes", found[i].gpu_measured_bytes);
+        } else {
+            gwtf_json_null(&json, "gpu");
+        }
         gwtf_json_close(&json);
     }
     gwtf_json_close(&json);
@@ -264,12 +300,15 @@ static void print_memory(const struct gwtf_footprint *found, uint32_t stages, ui
         gwtf_table_cell(&table, "%" PRIu32, found[i].retained);
         gwtf_table_cell(&table, "%.1f", mib(found[i].predicted_bytes));
         gwtf_table_cell(&table, "%.1f", mib(found[i].measured_bytes));
-        gwtf_table_cell(&table, "%+.1f %%", 100 * off_by(&found[i]));
+        gwtf_table_cell(&table, "%+.1f %%",
+                        100 * off_by(found[i].predicted_bytes, found[i].measured_bytes));
     }
     gwtf_table_print(&table, stdout);
     gwtf_table_deinit(&table);
     printf("all workers on this machine: %.0f MiB of the %.0f MiB that are free%s\n",
            mib(all_bytes), mib(free_bytes), all_bytes <= free_bytes ? "" : ": too much");
+    if (found[0].on_gpu)
+        print_gpu_memory(found, stages);
 }
 
 static int bench_memory(const struct gwtf_setup *setup, uint32_t threads, bool json) {

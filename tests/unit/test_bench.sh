@@ -65,6 +65,22 @@ json 'all(abs(s["predicted_bytes"] / s["measured_bytes"] - 1) < 0.05 for s in j[
 # Of four slots and two blocks: nine boundary tensors of each block and slot more, but what is shared.
 json "$kept - j['stages'][2]['measured_bytes'] > 0.5 * 4 * 2 * 9 * 4 * 128 * 384 * 4"
 bad 1 'this worker needs' bench memory large.cfg --set nodes.1.capacity=4096
+# On a GPU, where there is an emulated one: to the byte.
+emulated=$(dirname "$gwtf")/libgwtf_cuda_emulated.so
+commands=19
+if [ -f "$emulated" ]; then
+    commands=22
+    export GWTF_CUDA_LIBRARY="$emulated"
+    good '"stages":' bench memory large.cfg --json --set backend.device=cuda --set batch.microbatch=1 \
+        --set model.width=48 --set model.context=16
+    json 'all(s["gpu"] and s["gpu_predicted_bytes"] == s["gpu_measured_bytes"] > 33e6 for s in j["stages"])'
+    good 'products, weight gradients' bench compute small.cfg --rounds 1 --set backend.device=cuda
+    holds 'copies from the GPU'
+    good '"kernels":' bench compute small.cfg --rounds 1 --set backend.device=cuda --json
+    json 'sum(k["seconds"] for k in j["kernels"]) > 0 and j["peak_bytes_per_second"] > 0'
+    json '{k["name"]: k["calls"] for k in j["kernels"]}["attention, backward"] == 2'
+    unset GWTF_CUDA_LIBRARY
+fi
 [ "$(ls)" = "$(printf 'err\nlarge.cfg\nout\nsmall.cfg\ntext\ntrain.h5')" ] || fail 'files are left behind'
 
 # What is checked before anything is allocated: some 2.8 TB.
@@ -72,4 +88,4 @@ run train large.cfg --local --set model.layers=96 --set model.width=12288
 [ "$code" -eq 1 ] || fail 'training what does not fit: not exit code 1'
 grep -q '^gwtf: this model needs .* in one process.*: set a smaller' err || fail 'no word of memory'
 
-finish 19
+finish $commands

@@ -9,12 +9,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* What the process that does the work tells. */
+/* What the process that does the work is asked, */
+struct question {
+    const struct gwtf_setup *setup;
+    struct gwtf_memory_room room;
+    uint32_t stage, workers, threads;
+};
+
+/* and what it tells. */
 struct answer {
     gwtf_status status;
     struct gwtf_error error;
-    uint64_t process_bytes;
-    uint64_t peak_bytes;
+    struct gwtf_footprint found;
 };
 
 static gwtf_status execute(gwtf_memory *memory, enum gwtf_work_kind kind, uint32_t slot) {
@@ -96,15 +102,67 @@ static gwtf_status wake_libraries(const struct gwtf_memory_options *options,
     return GWTF_OK;
 }
 
-static void do_the_work(const struct gwtf_memory_options *options, struct answer *answer) {
+/* What there is of a GPU, once libraries have taken theirs. */
+static gwtf_status look_at_gpu(const struct question *question, struct gwtf_memory_room *room,
+                               struct gwtf_footprint *found, struct gwtf_error *error) {
+    found->on_gpu = gwtf_setup_backend(question->setup) == GWTF_BACKEND_CUDA;
+    if (!found->on_gpu)
+        return GWTF_OK;
+    gwtf_status status = gwtf_gpu_look(0, &found->gpu, error);
+    if (status == GWTF_OK)
+        status = gwtf_gpu_free_bytes(0, &found->gpu_free_bytes, error);
+    if (status == GWTF_OK)
+        room->gpu_bytes =
+            gwtf_memory_gpu_share(&found->gpu, found->gpu_free_bytes,
+                                  question->setup->data_nodes + question->setup->relays);
+    return status;
+}
+
+static gwtf_status predict(const struct gwtf_memory_options *options, struct gwtf_footprint *found,
+                           struct gwtf_error *error) {
+    gwtf_status status = gwtf_memory_predict_peak(options, &found->predicted_bytes, error);
+    if (status == GWTF_OK)
+        status = gwtf_memory_predict_gpu(options, &found->gpu_predicted_bytes, error);
+    found->slots = options->slots;
+    found->retained = options->retained;
+    found->predicted_bytes += found->process_bytes;
+    return status;
+}
+
+static gwtf_status measure(const struct gwtf_memory_options *options, struct gwtf_footprint *found,
+                           struct gwtf_error *error) {
     gwtf_memory *memory = NULL;
-    answer->status = wake_libraries(options, &answer->error);
-    answer->process_bytes = gwtf_machine_resident_bytes();
-    if (answer->status == GWTF_OK)
-        answer->status = gwtf_memory_create(options, &memory, &answer->error);
-    if (answer->status == GWTF_OK)
-        answer->status = run_iteration(memory, options, &answer->error);
-    answer->peak_bytes = gwtf_machine_resident_peak_bytes();
+    uint64_t left = 0;
+    gwtf_status status = gwtf_memory_create(options, &memory, error);
+    if (status == GWTF_OK)
+        status = run_iteration(memory, options, error);
+    found->measured_bytes = gwtf_machine_resident_peak_bytes();
+    if (status == GWTF_OK && found->on_gpu)
+        status = gwtf_gpu_free_bytes(0, &left, error);
+    if (status == GWTF_OK && found->on_gpu)
+        found->gpu_measured_bytes = found->gpu_free_bytes > left ? found->gpu_free_bytes - left : 0;
+    return status;
+}
+
+/* Chooses what a worker would choose, and does a worker's work. */
+static gwtf_status do_the_work(const struct question *question, struct gwtf_footprint *found,
+                               struct gwtf_error *error) {
+    struct gwtf_memory_options options = {.setup = question->setup,
+                                          .stage = question->stage,
+                                          .slots = 1,
+                                          .threads = question->threads,
+                                          .replicas = question->workers,
+                                          .snapshot = ""};
+    struct gwtf_memory_room room = question->room;
+    gwtf_status status = wake_libraries(&options, error);
+    found->process_bytes = gwtf_machine_resident_bytes();
+    if (status == GWTF_OK)
+        status = look_at_gpu(question, &room, found, error);
+    if (status == GWTF_OK)
+        status = gwtf_memory_choose(&options, &room, error);
+    if (status == GWTF_OK)
+        status = predict(&options, found, error);
+    return status == GWTF_OK ? measure(&options, found, error) : status;
 }
 
 static bool read_answer(int from, struct answer *answer) {
@@ -119,7 +177,7 @@ static bool read_answer(int from, struct answer *answer) {
 }
 
 /* In a child, so that its peak is that of one worker. */
-static gwtf_status ask_child(const struct gwtf_memory_options *options, struct answer *answer,
+static gwtf_status ask_child(const struct question *question, struct answer *answer,
                              struct gwtf_error *error) {
     int ends[2];
     if (pipe(ends) != 0)
@@ -127,9 +185,9 @@ static gwtf_status ask_child(const struct gwtf_memory_options *options, struct a
                               strerror(errno));
     pid_t child = fork();
     if (child == 0) {
-        struct answer made = {.status = GWTF_OK};
+        struct answer made = {.found = answer->found};
         close(ends[0]);
-        do_the_work(options, &made);
+        made.status = do_the_work(question, &made.found, &made.error);
         bool told = write(ends[1], &made, sizeof made) == (ssize_t)sizeof made;
         _exit(told ? 0 : 1);
     }
@@ -142,7 +200,7 @@ static gwtf_status ask_child(const struct gwtf_memory_options *options, struct a
         return gwtf_error_set(error, GWTF_ERROR_PEER,
                               "the process that stood for a worker of stage %u died: there may be "
                               "too little memory; take a smaller capacity",
-                              options->stage);
+                              question->stage);
     if (answer->status != GWTF_OK)
         *error = answer->error;
     return answer->status;
@@ -168,37 +226,22 @@ gwtf_status gwtf_footprint_measure(const struct gwtf_setup *setup, uint32_t stag
                                    uint64_t free_bytes, uint32_t threads,
                                    struct gwtf_footprint *footprint, struct gwtf_error *error) {
     struct gwtf_placement worker = {0};
-    struct gwtf_footprint found = {.stage = stage};
-    if (gwtf_setup_backend(setup) == GWTF_BACKEND_CUDA)
-        return gwtf_error_set(error, GWTF_ERROR_USAGE,
-                              "gwtf bench memory measures workers that compute on processors: add "
-                              "--set backend.device=cpu");
-    gwtf_status status = find_worker(setup, stage, &worker, &found.workers, error);
+    struct answer answer = {.found = {.stage = stage}};
+    gwtf_status status = find_worker(setup, stage, &worker, &answer.found.workers, error);
     if (status != GWTF_OK)
         return status;
-    struct gwtf_memory_options options = {.setup = setup,
-                                          .stage = stage,
-                                          .slots = 1,
-                                          .threads = threads,
-                                          .replicas = found.workers,
-                                          .snapshot = ""};
-    struct gwtf_memory_room room = {.free_bytes = free_bytes,
-                                    .capacity = worker.capacity,
-                                    .capacity_useful = worker.capacity_useful,
-                                    .retained_useful = gwtf_memory_useful_to_retain(setup, stage)};
-    struct answer answer;
-    status = gwtf_memory_choose(&options, &room, error);
+    const struct question question = {
+        .setup = setup,
+        .room = {.free_bytes = free_bytes,
+                 .capacity = worker.capacity,
+                 .capacity_useful = worker.capacity_useful,
+                 .retained_useful = gwtf_memory_useful_to_retain(setup, stage)},
+        .stage = stage,
+        .workers = answer.found.workers,
+        .threads = threads,
+    };
+    status = ask_child(&question, &answer, error);
     if (status == GWTF_OK)
-        status = gwtf_memory_predict_peak(&options, &found.predicted_bytes, error);
-    if (status == GWTF_OK)
-        status = ask_child(&options, &answer, error);
-    if (status != GWTF_OK)
-        return status;
-    found.slots = options.slots;
-    found.retained = options.retained;
-    found.process_bytes = answer.process_bytes;
-    found.predicted_bytes += answer.process_bytes;
-    found.measured_bytes = answer.peak_bytes;
-    *footprint = found;
-    return GWTF_OK;
+        *footprint = answer.found;
+    return status;
 }

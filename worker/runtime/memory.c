@@ -126,19 +126,43 @@ uint64_t gwtf_memory_useful_to_retain(const struct gwtf_setup *setup, uint32_t s
     return all < GWTF_RETAINED_MAX ? all : GWTF_RETAINED_MAX;
 }
 
-/* Lowers the slots to those that fit on the GPU; at least LEAST do, or it is an error. */
-static gwtf_status fit_gpu(struct gwtf_memory_options *options, uint64_t gpu_bytes, uint32_t least,
-                           struct gwtf_error *error) {
+uint64_t gwtf_memory_gpu_share(const struct gwtf_gpu *gpu, uint64_t free_bytes, uint32_t workers) {
+    uint64_t share = gpu->all_bytes / ((workers + gpu->count - 1) / gpu->count);
+    return (share < free_bytes ? share : free_bytes) / 10 * 9;
+}
+
+/* What it takes of its GPU without slots, and for each. */
+static gwtf_status predict_gpu(const struct gwtf_memory_options *options, uint64_t *fixed_bytes,
+                               uint64_t *slot_bytes, struct gwtf_error *error) {
     struct gwtf_stage_options of_stage = stage_options(options);
     struct gwtf_stage_plan plan;
-    uint64_t fixed, slot;
+    *fixed_bytes = *slot_bytes = 0;
     if (of_stage.backend != GWTF_BACKEND_CUDA)
         return GWTF_OK;
     gwtf_status status = gwtf_stage_plan_init(&plan, &of_stage.shape, error);
     if (status != GWTF_OK)
         return status;
-    gwtf_stage_memory(&of_stage, &plan, &fixed, &slot);
+    gwtf_stage_memory(&of_stage, &plan, fixed_bytes, slot_bytes);
     gwtf_stage_plan_deinit(&plan);
+    return GWTF_OK;
+}
+
+gwtf_status gwtf_memory_predict_gpu(const struct gwtf_memory_options *options, uint64_t *bytes,
+                                    struct gwtf_error *error) {
+    uint64_t fixed, slot;
+    gwtf_status status = predict_gpu(options, &fixed, &slot, error);
+    if (status == GWTF_OK)
+        *bytes = fixed + options->slots * slot;
+    return status;
+}
+
+/* Lowers the slots to those that fit on the GPU; at least LEAST do, or it is an error. */
+static gwtf_status fit_gpu(struct gwtf_memory_options *options, uint64_t gpu_bytes, uint32_t least,
+                           struct gwtf_error *error) {
+    uint64_t fixed, slot;
+    gwtf_status status = predict_gpu(options, &fixed, &slot, error);
+    if (status != GWTF_OK || fixed == 0)
+        return status;
     uint64_t room = gpu_bytes > fixed ? gpu_bytes - fixed : 0;
     uint64_t fitting = slot != 0 ? room / slot : options->slots;
     if (fixed > gpu_bytes || fitting < least)

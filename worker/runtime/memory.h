@@ -60,6 +60,13 @@ gwtf_status gwtf_memory_choose(struct gwtf_memory_options *options,
  * nothing is repaired. */
 uint64_t gwtf_memory_useful_to_retain(const struct gwtf_setup *setup, uint32_t stage);
 
+/* The part of a GPU with FREE_BYTES left that is for one of WORKERS of this machine. */
+uint64_t gwtf_memory_gpu_share(const struct gwtf_gpu *gpu, uint64_t free_bytes, uint32_t workers);
+
+/* Bytes of its GPU's memory that all of OPTIONS takes; 0 where it computes on processors. */
+gwtf_status gwtf_memory_predict_gpu(const struct gwtf_memory_options *options, uint64_t *bytes,
+                                    struct gwtf_error *error);
+
 /* Bytes that all of OPTIONS takes when everything has been used once. */
 gwtf_status gwtf_memory_predict_peak(const struct gwtf_memory_options *options, uint64_t *bytes,
                                      struct gwtf_error *error);

@@ -367,8 +367,7 @@ static gwtf_status find_gpu(struct node *node, struct gwtf_memory_options *optio
     node->state.on_gpu = true;
     node->state.gpu = gpu.number;
     snprintf(node->state.gpu_name, sizeof node->state.gpu_name, "%s", gpu.name);
-    uint64_t share = gpu.all_bytes / ((here + gpu.count - 1) / gpu.count);
-    room->gpu_bytes = (share < free_bytes ? share : free_bytes) / 10 * 9;
+    room->gpu_bytes = gwtf_memory_gpu_share(&gpu, free_bytes, here);
     gwtf_log(GWTF_LOG_DEBUG, "computes on GPU %u of %u, %s", gpu.number, gpu.count, gpu.name);
     return GWTF_OK;
 }
