@@ -77,9 +77,10 @@ struct gwtf_device {
     void *workspace; /* of cuBLASLt */
     struct gwtf_product_plan plans[GWTF_CUDA_PLANS_MAX];
     size_t plans_count;
-    bool has_no_gelu; /* cuBLASLt, behind products of this stage */
-    double *sum;      /* a number on its way to the host: on the device, */
-    double *sum_host; /* and there */
+    bool has_no_gelu;    /* cuBLASLt, behind products of this stage */
+    bool has_no_bias[2]; /* the same, where the result is float32, and bfloat16 */
+    double *sum;         /* a number on its way to the host: on the device, */
+    double *sum_host;    /* and there */
     struct gwtf_turns turns;
     struct gwtf_graphs graphs;
     pthread_mutex_t queueing; /* recursive; held while what the stream gets is recorded */

@@ -71,6 +71,10 @@ void gwtf_cuda_cross_entropy(cudaStream_t stream, enum gwtf_cuda_values values, 
                              const uint32_t *labels, float scale, bool backward, size_t rows,
                              size_t vocabulary, float *losses, double *loss);
 
+/* Each row of VALUES (rows, width) += BIAS (width), which is floats. */
+void gwtf_cuda_add_bias(cudaStream_t stream, enum gwtf_cuda_values kind, void *values,
+                        const float *bias, size_t rows, size_t width);
+
 /* SUMS (width) += the sum of the rows of VALUES (rows, width). */
 void gwtf_cuda_add_columns(cudaStream_t stream, enum gwtf_cuda_values kind, float *sums,
                            const void *values, size_t rows, size_t width, float *scratch);

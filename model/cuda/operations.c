@@ -86,20 +86,37 @@ static const void *bias_for(const struct gwtf_compute *compute, const struct gwt
     return bias != NULL && product->half_result ? operand(compute, bias) : bias;
 }
 
+/* With the product, where cuBLASLt knows how; which it may do for results of one kind alone. */
+static bool fused_bias(const struct gwtf_compute *compute, const struct gwtf_product *product,
+                       const struct gwtf_product_arrays *arrays, const float *bias) {
+    struct gwtf_device *device = compute->device;
+    struct gwtf_product with = *product;
+    struct gwtf_product_arrays its = *arrays;
+    if (device->has_no_bias[product->half_result])
+        return false;
+    with.epilogue = CUBLASLT_EPILOGUE_BIAS;
+    its.bias = bias_for(compute, product, bias);
+    with.alignment = alignment_of_all(&its);
+    bool known = gwtf_cuda_try_product(device, &with, &its);
+    device->has_no_bias[product->half_result] = !known;
+    return known;
+}
+
 static void linear(const struct gwtf_compute *compute, const struct gwtf_linear_shape *shape,
                    float *y, const float *x, const float *w, const float *bias,
                    const float *residual) {
     struct gwtf_product product = linear_product(compute, shape);
     product.adds = residual != NULL;
-    if (bias != NULL)
-        product.epilogue = CUBLASLT_EPILOGUE_BIAS;
-    struct gwtf_product_arrays arrays = {.a = operand(compute, w),
-                                         .b = x,
-                                         .c = residual,
-                                         .d = y,
-                                         .bias = bias_for(compute, &product, bias)};
+    struct gwtf_product_arrays arrays = {.a = operand(compute, w), .b = x, .c = residual, .d = y};
     mark_product(compute, GWTF_KERNEL_PRODUCT, &product);
-    multiply(compute, &product, &arrays);
+    if (bias == NULL) {
+        multiply(compute, &product, &arrays);
+    } else if (!fused_bias(compute, &product, &arrays, bias)) {
+        multiply(compute, &product, &arrays);
+        enum gwtf_cuda_values kind = product.half_result ? GWTF_CUDA_BFLOAT16 : GWTF_CUDA_FLOATS;
+        mark_values(compute, GWTF_KERNEL_BIAS, 0, 2 * shape->rows * shape->out);
+        gwtf_cuda_add_bias(compute->device->stream, kind, y, bias, shape->rows, shape->out);
+    }
 }
 
 static void gelu(const struct gwtf_compute *compute, float *y, const float *x, size_t rows,

@@ -123,6 +123,13 @@ static __global__ void round_all(bfloat16 *rounded, const float *values, uint64_
     store_some(rounded, v, start, count);
 }
 
+template <class V>
+static __global__ void add_bias(V *values, const float *bias, size_t count, size_t width) {
+    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i < count)
+        store(&values[i], value_of(values[i]) + bias[i % width]);
+}
+
 /* Every operation rounds by itself, as model/optimizer.c has it: replicas on other machines must
  * take the same step to the last bit. */
 static __global__ void adamw(struct gwtf_adamw a, float *w, float *m, float *v,
@@ -219,6 +226,13 @@ void gwtf_cuda_rotate(cudaStream_t stream, enum gwtf_cuda_values values,
 void gwtf_cuda_round(cudaStream_t stream, void *rounded, const float *values, uint64_t count) {
     GWTF_LAUNCH(round_all, dim3(blocks_for(count, THREADS * EACH)), dim3(THREADS), 0, stream,
                 (bfloat16 *)rounded, values, count);
+}
+
+void gwtf_cuda_add_bias(cudaStream_t stream, enum gwtf_cuda_values kind, void *values,
+                        const float *bias, size_t rows, size_t width) {
+    size_t count = rows * width;
+    GWTF_FOR_VALUES(kind, GWTF_LAUNCH(add_bias, dim3(blocks_for(count, THREADS)), dim3(THREADS), 0,
+                                      stream, (V *)values, bias, count, width));
 }
 
 void gwtf_cuda_adamw(cudaStream_t stream, const struct gwtf_adamw *a, float *w, float *m, float *v,

@@ -5,6 +5,7 @@
 #include "emulated.h"
 
 #include <cmath>
+#include <cstdlib>
 
 struct gwtf_emulated_description {
     cublasComputeType_t compute;
@@ -153,7 +154,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     if (has_aux(description->epilogue))
         kinds = kinds && description->aux_type == d->type && description->aux_leading % 8 == 0 &&
                 description->aux != NULL;
-    if (!kinds)
+    const char *plain = getenv("GWTF_EMULATED_PLAIN_PRODUCTS");
+    if (!kinds || (plain != NULL && description->epilogue != CUBLASLT_EPILOGUE_DEFAULT))
         return CUBLAS_STATUS_NOT_SUPPORTED;
     *count = 1;
     uint32_t alignment = preference->alignment[0];

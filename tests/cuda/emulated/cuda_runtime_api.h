@@ -9,7 +9,8 @@
  * 1 GiB), GWTF_EMULATED_FAILS_AT (the launch from which on the device is lost; default never),
  * GWTF_EMULATED_EAGER (bit i: of each three streams, the one made as number i does its work at
  * once; default 0),
- * GWTF_EMULATED_NO_GRAPHS (recording fails).
+ * GWTF_EMULATED_NO_GRAPHS (recording fails), GWTF_EMULATED_PLAIN_PRODUCTS (cuBLASLt has no
+ * epilogues).
  */
 #ifndef GWTF_TESTS_CUDA_EMULATED_CUDA_RUNTIME_API_H
 #define GWTF_TESTS_CUDA_EMULATED_CUDA_RUNTIME_API_H
