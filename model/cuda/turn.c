@@ -26,8 +26,10 @@ cudaError_t gwtf_cuda_turns_open(struct gwtf_device *device) {
     for (int i = 0; i < 2 && failed == cudaSuccess; i++) {
         cudaEvent_t *const events[] = {&turns->of[i].arrived, &turns->of[i].computed,
                                        &turns->of[i].done};
+        /* Who waits sleeps: a worker's thread for MPI may have the same processor. */
         for (int e = 0; e < 3 && failed == cudaSuccess; e++)
-            failed = cudaEventCreateWithFlags(events[e], cudaEventDisableTiming);
+            failed =
+                cudaEventCreateWithFlags(events[e], cudaEventDisableTiming | cudaEventBlockingSync);
         if (failed == cudaSuccess)
             failed = cudaMallocHost((void **)&turns->of[i].sum, sizeof *turns->of[i].sum);
     }

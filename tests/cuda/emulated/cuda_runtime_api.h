@@ -44,6 +44,7 @@ enum cudaMemcpyKind {
 };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 #define cudaEventDefault 0u
+#define cudaEventBlockingSync 1u
 #define cudaEventDisableTiming 2u
 enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor = 75 };
 #define cudaStreamNonBlocking 1u
