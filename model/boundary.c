@@ -3,10 +3,6 @@
 
 #include "share/base/assert.h"
 
-#include <stdlib.h>
-
-#define ALIGNMENT_BYTES 64u
-
 /* Bytes that a device has for a boundary tensor on its way. */
 static bool fits_buffer(const struct gwtf_stage *stage, uint64_t count) {
     return gwtf_packed_bytes(stage->options.packing, count) <= stage->compute.buffer_bytes;
@@ -88,12 +84,7 @@ gwtf_status gwtf_stage_finish(gwtf_stage *stage, struct gwtf_error *error) {
 }
 
 gwtf_status gwtf_stage_boundary_create(gwtf_stage *stage, uint64_t bytes, void **memory) {
-    uint64_t rounded = (bytes + ALIGNMENT_BYTES - 1) / ALIGNMENT_BYTES * ALIGNMENT_BYTES;
-    if (stage->device != NULL) {
-        stage->device->enter(&stage->compute);
-        return stage->device->allocate(&stage->compute, rounded, memory);
-    }
-    void *made = aligned_alloc(ALIGNMENT_BYTES, rounded);
+    void *made = gwtf_stage_allocate(stage, bytes);
     if (made == NULL)
         return GWTF_ERROR_MEMORY;
     *memory = made;
@@ -101,27 +92,7 @@ gwtf_status gwtf_stage_boundary_create(gwtf_stage *stage, uint64_t bytes, void *
 }
 
 void gwtf_stage_boundary_destroy(gwtf_stage *stage, void *memory) {
-    if (memory == NULL)
-        return;
-    if (stage->device == NULL) {
-        free(memory);
-        return;
-    }
-    stage->device->enter(&stage->compute);
-    stage->device->release(&stage->compute, memory);
-}
-
-void gwtf_stage_profile(gwtf_stage *stage, bool on) {
-    GWTF_ASSERT(gwtf_stage_unfinished(stage) == 0);
-    if (stage->device == NULL)
-        return;
-    stage->device->enter(&stage->compute);
-    stage->device->profile(&stage->compute, on);
-}
-
-size_t gwtf_stage_profiled(gwtf_stage *stage, struct gwtf_kernel_time *times) {
-    if (stage->device == NULL)
-        return 0;
-    stage->device->enter(&stage->compute);
-    return stage->device->profiled(&stage->compute, times);
+    /* NULL comes without a stage, too. */
+    if (memory != NULL)
+        gwtf_stage_release(stage, memory);
 }

@@ -241,11 +241,11 @@ struct gwtf_kernel_time {
 };
 #define GWTF_KERNEL_TIMES_MAX 32u
 
-/* Where a stage's time on a GPU goes, from ON to the next call; it costs some of that time. Without
- * a GPU nothing is measured. The stage may have no calls that are not finished. */
-void gwtf_stage_profile(gwtf_stage *stage, bool on);
+/* From here to gwtf_stage_profiled it is measured where the stage's time on a GPU goes, which costs
+ * some of that time. The stage may have no calls that are not finished. */
+void gwtf_stage_profile(gwtf_stage *stage);
 
-/* Fills TIMES, at most GWTF_KERNEL_TIMES_MAX of them; returns how many. Turns the profile off. */
+/* Fills TIMES, at most GWTF_KERNEL_TIMES_MAX of them; returns how many: without a GPU none. */
 size_t gwtf_stage_profiled(gwtf_stage *stage, struct gwtf_kernel_time *times);
 
 /* Who writes to weights or moments says so afterwards. */

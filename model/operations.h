@@ -281,7 +281,7 @@ struct gwtf_device_operations {
     bool (*recorded)(const struct gwtf_compute *compute);
 
     /* See gwtf_stage_profile and gwtf_stage_profiled. */
-    void (*profile)(const struct gwtf_compute *compute, bool on);
+    void (*profile)(const struct gwtf_compute *compute);
     size_t (*profiled)(const struct gwtf_compute *compute, struct gwtf_kernel_time *times);
 
     /* FROM stays as it is until the next download or check. */

@@ -347,11 +347,21 @@ static void *allocate(uint64_t bytes) {
     return memory;
 }
 
-static void *allocate_where_it_computes(const struct gwtf_stage *stage, uint64_t bytes) {
+void *gwtf_stage_allocate(const struct gwtf_stage *stage, uint64_t bytes) {
     void *memory = NULL;
     if (stage->device == NULL)
         return allocate(bytes);
+    stage->device->enter(&stage->compute);
     return stage->device->allocate(&stage->compute, bytes, &memory) == GWTF_OK ? memory : NULL;
+}
+
+void gwtf_stage_release(const struct gwtf_stage *stage, void *memory) {
+    if (stage->device == NULL) {
+        free(memory);
+    } else if (memory != NULL) {
+        stage->device->enter(&stage->compute);
+        stage->device->release(&stage->compute, memory);
+    }
 }
 
 static bool allocate_tables(struct gwtf_stage *stage) {
@@ -372,9 +382,8 @@ static gwtf_status allocate_stage(struct gwtf_stage *stage, struct gwtf_error *e
         slots_bytes = UINT64_MAX;
     bool possible = fixed_bytes <= (uint64_t)PTRDIFF_MAX && slots_bytes <= (uint64_t)PTRDIFF_MAX;
     if (possible) {
-        stage->memory = allocate_where_it_computes(stage, fixed_bytes);
-        stage->slots_memory =
-            slots_bytes != 0 ? allocate_where_it_computes(stage, slots_bytes) : NULL;
+        stage->memory = gwtf_stage_allocate(stage, fixed_bytes);
+        stage->slots_memory = slots_bytes != 0 ? gwtf_stage_allocate(stage, slots_bytes) : NULL;
     }
     if (stage->memory == NULL || (slots_bytes != 0 && stage->slots_memory == NULL))
         return gwtf_error_set(error, GWTF_ERROR_MEMORY,
@@ -427,24 +436,15 @@ gwtf_status gwtf_stage_create(const struct gwtf_stage_options *options, gwtf_sta
     return GWTF_OK;
 }
 
-static void release_device(struct gwtf_stage *stage) {
-    stage->device->enter(&stage->compute);
-    gwtf_mirror_destroy(stage);
-    if (stage->slots_memory != NULL)
-        stage->device->release(&stage->compute, stage->slots_memory);
-    if (stage->memory != NULL)
-        stage->device->release(&stage->compute, stage->memory);
-    stage->device->close(&stage->compute);
-}
-
 void gwtf_stage_destroy(gwtf_stage *stage) {
     if (stage == NULL)
         return;
+    gwtf_stage_release(stage, stage->slots_memory);
+    gwtf_stage_release(stage, stage->memory);
     if (stage->device != NULL) {
-        release_device(stage);
-    } else {
-        free(stage->slots_memory);
-        free(stage->memory);
+        stage->device->enter(&stage->compute);
+        gwtf_mirror_destroy(stage);
+        stage->device->close(&stage->compute);
     }
     free(stage->tables_memory);
     pthread_mutex_destroy(&stage->mirror.lock);
@@ -480,6 +480,21 @@ gwtf_status gwtf_stage_check(gwtf_stage *stage, struct gwtf_error *error) {
         return GWTF_OK;
     stage->device->enter(&stage->compute);
     return stage->device->check(&stage->compute, error);
+}
+
+void gwtf_stage_profile(gwtf_stage *stage) {
+    GWTF_ASSERT(gwtf_stage_unfinished(stage) == 0);
+    if (stage->device == NULL)
+        return;
+    stage->device->enter(&stage->compute);
+    stage->device->profile(&stage->compute);
+}
+
+size_t gwtf_stage_profiled(gwtf_stage *stage, struct gwtf_kernel_time *times) {
+    if (stage->device == NULL)
+        return 0;
+    stage->device->enter(&stage->compute);
+    return stage->device->profiled(&stage->compute, times);
 }
 
 void gwtf_stage_enter(struct gwtf_stage *stage) {

@@ -161,6 +161,11 @@ void gwtf_boundary_end(struct gwtf_stage *stage, double *loss_sum);
 bool gwtf_boundary_record(const struct gwtf_stage *stage, const struct gwtf_recording *what);
 bool gwtf_boundary_recorded(const struct gwtf_stage *stage);
 
+/* Memory where the stage computes, zero; NULL when there is not so much. _release takes NULL, too.
+ */
+void *gwtf_stage_allocate(const struct gwtf_stage *stage, uint64_t bytes);
+void gwtf_stage_release(const struct gwtf_stage *stage, void *memory);
+
 /* Gives the calling thread the stage's number of threads and its device, which gets what the host
  * wrote to the flat arrays. */
 void gwtf_stage_enter(gwtf_stage *stage);

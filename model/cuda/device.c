@@ -12,7 +12,7 @@
 static bool is_recorded(struct gwtf_device *device) {
     if (device->graphs.recording == NULL)
         return false;
-    device->graphs.spoilt = true;
+    device->graphs.impossible = true;
     return true;
 }
 
@@ -151,11 +151,7 @@ gwtf_status gwtf_cuda_open(struct gwtf_compute *compute, struct gwtf_error *erro
         compute->precision == GWTF_PRECISION_BFLOAT16 ? GWTF_CUDA_BFLOAT16 : GWTF_CUDA_FLOATS;
     device->tensor_floats = compute->precision == GWTF_PRECISION_TFLOAT32;
     pthread_mutex_init(&device->lock, NULL);
-    pthread_mutexattr_t recursive;
-    pthread_mutexattr_init(&recursive);
-    pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
-    pthread_mutex_init(&device->queueing, &recursive);
-    pthread_mutexattr_destroy(&recursive);
+    pthread_mutex_init(&device->queueing, NULL);
     compute->device = device;
     gwtf_cuda_note(device, open_streams(device), "a GPU could not be opened");
     if (!device->failed)
@@ -222,7 +218,8 @@ static void device_enter(const struct gwtf_compute *compute) {
     gwtf_cuda_note(compute->device, cudaSetDevice(compute->device->ordinal), "choosing the GPU");
 }
 
-/* Other threads than the one that computes copy, too: not into what is being recorded. */
+/* Waits for what comes from the device. Other threads than the one that computes copy, too: not
+ * into what is being recorded. */
 static void copy(const struct gwtf_compute *compute, void *to, const void *from, uint64_t bytes,
                  enum cudaMemcpyKind kind) {
     struct gwtf_device *device = compute->device;
@@ -230,6 +227,8 @@ static void copy(const struct gwtf_compute *compute, void *to, const void *from,
     pthread_mutex_lock(&device->queueing);
     gwtf_cuda_note(device, cudaMemcpyAsync(to, from, bytes, kind, device->stream),
                    up ? "copying to the GPU" : "copying from the GPU");
+    if (!up)
+        gwtf_cuda_note(device, cudaStreamSynchronize(device->stream), "computing on the GPU");
     pthread_mutex_unlock(&device->queueing);
 }
 
@@ -240,11 +239,7 @@ static void device_upload(const struct gwtf_compute *compute, void *to, const vo
 
 static void device_download(const struct gwtf_compute *compute, void *to, const void *from,
                             uint64_t bytes) {
-    struct gwtf_device *device = compute->device;
     copy(compute, to, from, bytes, cudaMemcpyDeviceToHost);
-    pthread_mutex_lock(&device->queueing);
-    gwtf_cuda_note(device, cudaStreamSynchronize(device->stream), "computing on the GPU");
-    pthread_mutex_unlock(&device->queueing);
 }
 
 /* In place: the bits of the values stand in the second half of TO, and are read before a float
@@ -276,9 +271,10 @@ static void *rounded_at(const struct gwtf_compute *compute, const float *w) {
 
 static void device_weights_changed(const struct gwtf_compute *compute, const float *at,
                                    uint64_t count) {
+    if (compute->rounded == NULL)
+        return;
     gwtf_cuda_mark(compute->device, GWTF_KERNEL_ROUND, 0, 6.0 * (double)count);
-    if (compute->rounded != NULL)
-        gwtf_cuda_round(compute->device->stream, rounded_at(compute, at), at, count);
+    gwtf_cuda_round(compute->device->stream, rounded_at(compute, at), at, count);
 }
 
 /* Each row is read and written. */
@@ -343,14 +339,14 @@ static void device_embed_backward(const struct gwtf_compute *compute,
     if (room == NULL)
         return;
     uint32_t *lists = room + embedding->vocabulary;
-    const uint32_t *there = compute->words;
+    size_t distinct = sort_rows(tokens, rows, embedding->vocabulary, room, lists);
+    const uint32_t *there = gwtf_cuda_words(compute, lists, listed);
     struct gwtf_cuda_order order = {
-        .distinct = sort_rows(tokens, rows, embedding->vocabulary, room, lists),
+        .distinct = distinct,
         .tokens = there,
         .starts = there + rows,
         .order = there + 2 * rows + 1,
     };
-    gwtf_cuda_words(compute, lists, listed);
     gwtf_cuda_mark(device, GWTF_KERNEL_EMBED_BACKWARD, 0, 2 * embedded_bytes(embedding));
     gwtf_cuda_embed_backward(device->stream, embedding, token_rows, position_rows, output_gradient,
                              &order);
@@ -402,9 +398,9 @@ static gwtf_status device_check(const struct gwtf_compute *compute, struct gwtf_
     return device_state(compute, error);
 }
 
-static void device_profile(const struct gwtf_compute *compute, bool on) {
+static void device_profile(const struct gwtf_compute *compute) {
     device_check(compute, NULL);
-    gwtf_cuda_profile(compute->device, on);
+    gwtf_cuda_profile(compute->device, true);
 }
 
 static size_t device_profiled(const struct gwtf_compute *compute, struct gwtf_kernel_time *times) {

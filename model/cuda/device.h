@@ -64,8 +64,7 @@ struct gwtf_graphs {
     struct gwtf_graph all[GWTF_CUDA_GRAPHS_MAX];
     size_t count;
     struct gwtf_graph *recording; /* NULL: none is being recorded */
-    bool spoilt;                  /* something went wrong meanwhile */
-    bool impossible;
+    bool impossible;              /* something went wrong with one: there will be no more */
 };
 
 struct gwtf_device {
@@ -83,7 +82,7 @@ struct gwtf_device {
     double *sum_host;    /* and there */
     struct gwtf_turns turns;
     struct gwtf_graphs graphs;
-    pthread_mutex_t queueing; /* recursive; held while what the stream gets is recorded */
+    pthread_mutex_t queueing; /* held while what the stream gets is recorded */
     struct gwtf_profile profile;
     /* For the order of a batch's tokens, on the host. */
     uint32_t *order;

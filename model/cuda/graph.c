@@ -55,8 +55,8 @@ static bool finish_recording(struct gwtf_device *device, struct gwtf_graph *grap
     cudaGraph_t recorded = NULL;
     cudaError_t failed = cudaStreamEndCapture(device->stream, &recorded);
     if (failed == cudaSuccess)
-        failed = device->graphs.spoilt ? cudaErrorInvalidValue
-                                       : cudaGraphInstantiate(&graph->made, recorded, 0);
+        failed = device->graphs.impossible ? cudaErrorInvalidValue
+                                           : cudaGraphInstantiate(&graph->made, recorded, 0);
     if (recorded != NULL)
         cudaGraphDestroy(recorded);
     if (failed == cudaSuccess)

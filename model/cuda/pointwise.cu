@@ -62,13 +62,14 @@ static __global__ void swiglu(V *y, const V *x, size_t threads, size_t per_row, 
     if (at >= threads)
         return;
     size_t row = at / per_row, step = width / per_row, column = at % per_row * step;
+    size_t end = step == EACH ? width : column + 1;
     const V *gates = x + row * 2 * width, *ups = gates + width;
     float g[EACH], up[EACH];
-    load_some(g, gates, column, step == EACH ? width : column + 1);
-    load_some(up, ups, column, step == EACH ? width : column + 1);
+    load_some(g, gates, column, end);
+    load_some(up, ups, column, end);
     for (unsigned i = 0; i < EACH; i++)
         g[i] *= sigmoid(g[i]) * up[i];
-    store_some(y + row * width, g, column, step == EACH ? width : column + 1);
+    store_some(y + row * width, g, column, end);
 }
 
 /* silu'(g) = s + g s (1 - s), with s the sigmoid of g. */
@@ -198,16 +199,21 @@ void gwtf_cuda_gelu_backward(cudaStream_t stream, enum gwtf_cuda_values values, 
                                 dim3(THREADS), 0, stream, (V *)dx, (V *)y, (const V *)x, count));
 }
 
+/* Of swiglu and its backward. */
+static size_t threads_per_row(size_t width) {
+    return width % EACH == 0 ? width / EACH : width;
+}
+
 void gwtf_cuda_swiglu(cudaStream_t stream, enum gwtf_cuda_values values, void *y, const void *x,
                       size_t rows, size_t width) {
-    size_t per_row = width % EACH == 0 ? width / EACH : width, count = rows * per_row;
+    size_t per_row = threads_per_row(width), count = rows * per_row;
     GWTF_FOR_VALUES(values, GWTF_LAUNCH(swiglu, dim3(blocks_for(count, THREADS)), dim3(THREADS), 0,
                                         stream, (V *)y, (const V *)x, count, per_row, width));
 }
 
 void gwtf_cuda_swiglu_backward(cudaStream_t stream, enum gwtf_cuda_values values, void *dx, void *y,
                                const void *x, size_t rows, size_t width) {
-    size_t per_row = width % EACH == 0 ? width / EACH : width, count = rows * per_row;
+    size_t per_row = threads_per_row(width), count = rows * per_row;
     GWTF_FOR_VALUES(values,
                     GWTF_LAUNCH(swiglu_backward, dim3(blocks_for(count, THREADS)), dim3(THREADS), 0,
                                 stream, (V *)dx, (V *)y, (const V *)x, count, per_row, width));

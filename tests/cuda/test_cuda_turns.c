@@ -233,7 +233,7 @@ static void the_gpus_time_is_told_kernel_by_kernel(void) {
     fill(&batch, 2);
     for (int round = 0; round < 2; round++) {
         forward(stage, 0, &batch);
-        gwtf_stage_profile(stage, true);
+        gwtf_stage_profile(stage);
         backward(stage, 0, &batch);
         size_t count = gwtf_stage_profiled(stage, times);
         const struct gwtf_kernel_time *products = find(times, count, "products, weight gradients");

@@ -191,7 +191,7 @@ static void profile(struct bench *bench, uint32_t iteration, struct gwtf_benchma
     gwtf_stage *const stages[] = {bench->blocks, bench->ends};
     struct gwtf_kernel_time times[GWTF_KERNEL_TIMES_MAX];
     for (size_t i = 0; i < 2; i++)
-        gwtf_stage_profile(stages[i], true);
+        gwtf_stage_profile(stages[i]);
     run_round(bench, iteration, GWTF_BENCHMARK_ROUNDS_MAX);
     for (size_t i = 0; i < 2; i++)
         add_times(found, times, gwtf_stage_profiled(stages[i], times));
