@@ -95,6 +95,7 @@ fi
 # Of a GPU that is almost full few microbatches are taken, and of one that is full none at all; whoever
 # insists on it hears what it would take. Each of the five workers needs 33.6 MB for the library, and
 # some 0.8 MB for a microbatch.
+sed -i 's/ device = "cuda";//' "$scratch/config.cfg"
 set -- --set 'backend.device="cuda"' --set run.iterations=2 --set batch.microbatch=16
 GWTF_EMULATED_MEMORY=400000000 train_whole roomy "$@"
 GWTF_EMULATED_MEMORY=205000000 train_whole narrow "$@"
